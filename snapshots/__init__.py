@@ -1,0 +1,1 @@
+"""The snapshot document: its model, schema, renderers, store and verification."""

@@ -1,0 +1,371 @@
+"""The snapshot document as typed values.
+
+The field names are the JSON's, held stable within a major `schema_version`. Every text that a person reads is a `Text`
+in English and Chinese. Times are RFC 3339 strings in UTC ending in `Z`, to the microsecond at most. Equal inputs give
+equal bytes (`canonical_bytes`): no run time, host or duration is in here; those live in `RunRecord`, beside the document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA_VERSION = "1.0"
+
+Status = Literal["ok", "empty", "partial", "failed", "skipped"]
+Outcome = Literal["found", "healthy", "not_evaluated"]
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every part of the document: immutable, keyword-only, strict when read back."""
+
+
+class Text(Model):
+    """The same statement in English and Chinese."""
+
+    en: str
+    zh: str
+
+
+class Window(Model):
+    """A half-open time window in UTC."""
+
+    start: str
+    end: str
+
+
+class Evidence(Model):
+    """A pointer to one record, with which it can be opened again and checked.
+
+    Either `doc_id` (with `index` where the source has indices) or `file` with `start` and `end` in bytes of the
+    uncompressed file. `sha256` covers the record's canonical JSON, or those bytes. `quote` is redacted.
+    """
+
+    ref: str
+    kind: Literal["log", "span", "order_event"]
+    source: str
+    sha256: str
+    index: str | None = None
+    doc_id: str | None = None
+    file: str | None = None
+    start: int | None = None
+    end: int | None = None
+    at: str | None = None
+    service: str | None = None
+    quote: str = ""
+
+
+class TicketRecord(Model):
+    """The ticket as it was when the snapshot was taken, redacted."""
+
+    id: str
+    system: str
+    title: str
+    description: str
+    created_at: str
+    language: str
+    customer_id: str | None = None
+    questionnaire: dict[str, Any] = {}
+
+
+class Identifier(Model):
+    """One identifier that ties records to the ticket, and where it was found."""
+
+    kind: Literal[
+        "order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "phone", "phone_tail", "device", "refund_id"
+    ]
+    value: str
+    found_in: str
+
+
+class Hop(Model):
+    """One step of the expansion, such as customer -> orders: what was known, what it led to, through which source."""
+
+    via: str
+    source: str
+    start: str
+    found: list[str] = []
+    omitted: int = 0
+
+
+class ScopeRecord(Model):
+    """Whom and when the ticket is about, and why we think so."""
+
+    window: Window
+    baseline: Window
+    anchor: str
+    reason: Text
+    identifiers: list[Identifier] = []
+    hops: list[Hop] = []
+    focus_orders: list[str] = []
+    services: list[str] = []
+    channels: list[str] = []
+
+
+class Coverage(Model):
+    """One row of the ledger: one question to one source, and what came of it.
+
+    `matched` is null where the source cannot tell. `fetched` rows were read; `used` of them are in the tables after
+    `duplicates`, `unparsed` (kept raw) and `outside` (of the asked window) are told apart. `cut` rows matched and were not
+    fetched; with `sampled` true the fetched rows are a sample.
+    """
+
+    source: str
+    kind: str
+    what: Literal["logs", "spans", "order_events"]
+    status: Status
+    asked: str
+    window: Window | None = None
+    matched: int | None = None
+    fetched: int = 0
+    used: int = 0
+    sampled: bool = False
+    cut: int = 0
+    duplicates: int = 0
+    unparsed: int = 0
+    outside: int = 0
+    error: str | None = None
+    notes: list[str] = []
+
+
+class Template(Model):
+    """One log template (Drain cluster) with its counts in the incident window and in the baseline before it."""
+
+    id: str
+    text: str
+    incident_count: int
+    baseline_count: int
+    change: Literal["new", "surged", "vanished", "usual"]
+    p_value: float | None = None
+    focus_count: int = 0
+    levels: dict[str, int] = {}
+    services: dict[str, int] = {}
+    first_seen: str | None = None
+    last_seen: str | None = None
+    examples: list[Evidence] = []
+
+
+class TemplateTotals(Model):
+    """The sums that make the template counts checkable: `incident + baseline + outside == lines`."""
+
+    lines: int = 0
+    incident: int = 0
+    baseline: int = 0
+    outside: int = 0
+    templates: int = 0
+    listed: int = 0
+    unlisted_templates: int = 0
+    unlisted_lines: int = 0
+
+
+class OrderState(Model):
+    """One order of the focus: its history in normal states (see `pipeline/faults/order_states.csv`)."""
+
+    order_id: str
+    channel: str | None
+    amount_minor: int | None
+    currency: str | None
+    state: str
+    raw_state: str
+    at: str | None
+    focus: bool = True
+    history: list[str] = []
+
+
+class PaymentAttempt(Model):
+    """One payment attempt, refund, callback or query of a focus order, in time order."""
+
+    order_id: str
+    entity: str
+    entity_id: str
+    state: str
+    raw_state: str
+    channel: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    code: str | None = None
+    at: str | None = None
+
+
+class SpanRecord(Model):
+    """One span of the focus traces that failed or stood out."""
+
+    trace_id: str
+    span_id: str
+    service: str | None
+    name: str
+    kind: str | None
+    at: str | None
+    duration_us: int | None
+    status: str
+    http_status: int | None = None
+    error: str | None = None
+    parent_id: str | None = None
+
+
+class Finding(Model):
+    """One statement with its evidence. `weight` is in log-odds for `supports`; negative weights speak against."""
+
+    id: str
+    kind: str
+    statement: Text
+    evidence: list[Evidence] = []
+    weight: float = 0.0
+    supports: str | None = None
+    subclass: str | None = None
+    service: str | None = None
+    channel: str | None = None
+    code: str | None = None
+    about_focus: bool = True
+
+
+class Check(Model):
+    """Something that was looked at: found wrong, found healthy, or not evaluated because its inputs are absent."""
+
+    id: str
+    outcome: Outcome
+    statement: Text
+
+
+class Candidate(Model):
+    """One fault class with its probability, the findings that speak for it and those that speak against it."""
+
+    fault_class: str
+    fault_subclass: str | None
+    probability: float
+    findings: list[str] = []
+    against: list[str] = []
+
+
+class Missing(Model):
+    """Evidence that is absent and would decide, and whom to ask for it."""
+
+    source: str
+    question: Text
+    service: str | None = None
+    window: Window | None = None
+
+
+class Location(Model):
+    """Where the fault sits, as far as the evidence tells."""
+
+    service: str | None = None
+    operation: str | None = None
+    host: str | None = None
+    channel: str | None = None
+
+
+class Culprit(Model):
+    """A service and the probability that the fault started there."""
+
+    service: str
+    probability: float
+
+
+class Diagnosis(Model):
+    """The located fault class, or an abstention that says what would decide."""
+
+    abstained: bool
+    confidence: float
+    summary: Text
+    fault_class: str | None = None
+    fault_subclass: str | None = None
+    seed_class: Literal["interface", "configuration", "other"] | None = None
+    class_name: Text | None = None
+    candidates: list[Candidate] = []
+    missing: list[Missing] = []
+    location: Location = Location()
+    culprits: list[Culprit] = []
+    owner: str | None = None
+    first_action: Text | None = None
+
+
+class Redaction(Model):
+    """How many values of each kind were replaced before the document was made."""
+
+    total: int = 0
+    counts: dict[str, int] = {}
+
+
+class Provenance(Model):
+    """What made this document, so that it can be made again."""
+
+    tool: str
+    tool_version: str
+    settings_sha256: str
+    tables_sha256: str
+    sources: list[str] = []
+
+
+class ProblemSnapshot(Model):
+    """The whole document.
+
+    `severity`, `routing`, `similar_tickets`, `knowledge` and `customer_message` belong to the service desk around the
+    snapshot; they are null or empty until the desk fills them.
+    """
+
+    schema_version: str
+    snapshot_id: str
+    ticket: TicketRecord
+    scope: ScopeRecord
+    diagnosis: Diagnosis
+    findings: list[Finding]
+    checks: list[Check]
+    coverage: list[Coverage]
+    template_totals: TemplateTotals
+    templates: list[Template]
+    orders: list[OrderState]
+    payment_attempts: list[PaymentAttempt]
+    spans: list[SpanRecord]
+    redaction: Redaction
+    provenance: Provenance
+    severity: dict[str, Any] | None = None
+    routing: dict[str, Any] | None = None
+    similar_tickets: list[dict[str, Any]] = []
+    knowledge: list[dict[str, Any]] = []
+    customer_message: Text | None = None
+
+
+class RunRecord(Model):
+    """What happened while the snapshot was taken: beside the document, outside its canonical bytes."""
+
+    snapshot_id: str
+    started_at: str
+    seconds: float
+    steps: dict[str, float] = {}
+    sources: dict[str, float] = {}
+    host: str = ""
+    python: str = ""
+    tool_version: str = ""
+
+
+def canonical_json(value: Any) -> bytes:
+    """`value` as UTF-8 JSON with sorted keys and no insignificant space: the bytes that a sha256 covers.
+
+    >>> canonical_json({"b": 1, "a": "付款"}).decode()
+    '{"a":"付款","b":1}'
+    """
+    return msgspec.json.encode(msgspec.to_builtins(value), order="deterministic")
+
+
+def sha256_hex(data: bytes) -> str:
+    """The lower-case hex sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_bytes(snapshot: ProblemSnapshot) -> bytes:
+    """The document's bytes: fields in the model's order, mappings sorted, two-space indent, one newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(snapshot, order="deterministic"), indent=2) + b"\n"
+
+
+def with_id(snapshot: ProblemSnapshot) -> ProblemSnapshot:
+    """`snapshot` under the id that its content gives: equal content, equal id."""
+    blank = msgspec.structs.replace(snapshot, snapshot_id="")
+    return msgspec.structs.replace(blank, snapshot_id="ps-" + sha256_hex(canonical_bytes(blank))[:20])
+
+
+def read_snapshot(data: bytes) -> ProblemSnapshot:
+    """The document that `data` holds. Raises `msgspec.ValidationError` where it does not fit the schema."""
+    return msgspec.json.decode(data, type=ProblemSnapshot)
