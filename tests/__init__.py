@@ -1,0 +1,1 @@
+"""Tests. `make test` runs them all; what real services need is in `tests/services`."""

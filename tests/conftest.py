@@ -1,0 +1,119 @@
+"""What all tests share: the real services, the evaluation data, and the account of what was skipped for want of them.
+
+A test that asks for `elasticsearch_url` or `postgresql_url` gets the address of a real service, started once per session
+on loopback and stopped at its end, also after Ctrl-C. One started by `make services-up` is used instead and left
+running, so give indices, tables and the like names of their own. Where a service cannot be had the test is skipped, by
+name and count at the end of the run; with REQUIRE_SERVICES=1 it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import hypothesis
+import pytest
+
+from tests import services
+from tests.services import elasticsearch_node, postgresql
+
+ROOT = Path(__file__).resolve().parent.parent
+MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+): (?P<reason>.*)", re.DOTALL)
+SKIPPED = pytest.StashKey[Counter[tuple[str, str, str]]]()
+
+# A busy machine is no reason to fail, and a run is to be repeatable.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("repeatable")
+
+
+def _terminated(*_: object) -> None:
+    """Ends the session as Ctrl-C does, so that the services are stopped."""
+    raise KeyboardInterrupt
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SKIPPED] = Counter()
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for a service carries its marker, so that `-m "not elasticsearch"` leaves it out."""
+    for item in items:
+        for name in ("elasticsearch", "postgresql"):
+            if f"{name}_url" in getattr(item, "fixturenames", ()):
+                item.add_marker(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and (match := MISSING.match(report.longrepr[2])):
+        item.config.stash[SKIPPED][match["kind"], match["name"], match["reason"]] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for kind in ("service", "data"):
+        missing = {(name, why): n for (which, name, why), n in sorted(config.stash[SKIPPED].items()) if which == kind}
+        if missing:
+            told = ", ".join(f"{name} ({why}): {n} test{'s' * (n != 1)}" for (name, why), n in missing.items())
+            terminalreporter.write_line(f"skipped {kind if kind == 'data' else 'services'}: {told}", yellow=True)
+
+
+def _address(service: ModuleType) -> Iterator[str]:
+    """The address of `service`: the one of `make services-up` if it runs, else one for this session only."""
+    running = services.remembered(service.NAME)
+    if running is not None and service.alive(running.data):
+        yield running.url
+        return
+    try:
+        own = service.start()
+    except services.Unavailable as error:
+        reason, own = str(error), None
+    if own is None and os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"the service {service.NAME} is required and cannot be had: {reason}", pytrace=False)
+    if own is None:
+        pytest.skip(f"missing service {service.NAME}: {reason}")
+    try:
+        yield own.url
+    finally:
+        service.stop(own.data)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url() -> Iterator[str]:
+    """The address of a real Elasticsearch node. Give indices names of their own, and delete them."""
+    yield from _address(elasticsearch_node)
+
+
+@pytest.fixture(scope="session")
+def _postgresql_server() -> Iterator[str]:
+    yield from _address(postgresql)
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(_postgresql_server: str) -> Iterator[str]:
+    """The address of an empty database on a real PostgreSQL server, this session's own, password included."""
+    import psycopg
+
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(_postgresql_server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    yield f"{_postgresql_server.rpartition('/')[0]}/{name}"
+    with psycopg.connect(_postgresql_server, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of the payment incidents, one bundle per folder, which is kept beside the checkout."""
+    folder = ROOT.parent / "shared" / "data" / "cases" / "dev"
+    if not folder.is_dir():
+        pytest.skip("missing data cases: no ../shared/data/cases/dev beside the checkout")
+    return folder

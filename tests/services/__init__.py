@@ -1,0 +1,104 @@
+"""Real services for the tests: a single Elasticsearch node and a PostgreSQL server, on loopback and a free port.
+
+Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
+that cannot be had on this machine raises `Unavailable` with the reason in a few words.
+
+`python -m tests.services up` starts them for use by hand and leaves a note of each in `.state`; a test session that
+finds such a note uses the running service and leaves it running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+STATE = Path(__file__).parent / ".state"
+
+
+class Unavailable(Exception):
+    """This service cannot be had here; `str(error)` says why in a few words."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running service: its address, and the folder that it keeps everything in."""
+
+    name: str
+    url: str
+    data: str
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run(*command: str | Path, timeout: float = 600, user: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs `command` to its end with its output captured, out of reach of the terminal's Ctrl-C."""
+    return subprocess.run(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+        start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+        cwd="/",
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    )
+
+
+def last_lines(done: subprocess.CompletedProcess[str], count: int = 15) -> str:
+    """The end of what a command said."""
+    return "\n".join((done.stdout + done.stderr).strip().splitlines()[-count:])
+
+
+def can_install() -> bool:
+    """Whether Debian packages can be installed here without asking anybody."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install_packages(*packages: str) -> None:
+    """Installs Debian packages. Raises `Unavailable` where that cannot be done."""
+    names = " ".join(packages)
+    if not can_install():
+        reason = f"not installed, and not root on Debian to install it: {names}"
+        raise Unavailable(reason)
+    update = run("apt-get", "update", "-qq")
+    done = run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    if done.returncode:
+        said = last_lines(done, 1) or last_lines(update, 1)
+        reason = f"apt-get cannot install {names}: {said}"
+        raise Unavailable(reason)
+
+
+def remember(service: Running) -> None:
+    """Leaves the note by which later calls and test sessions find `service`. It may hold a password: owner only."""
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    note = STATE / f"{service.name}.json"
+    note.touch(mode=0o600)
+    note.write_text(json.dumps(asdict(service)), encoding="utf-8")
+
+
+def remembered(name: str) -> Running | None:
+    """The service that a note speaks of, running or not."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Running(**json.loads((STATE / f"{name}.json").read_text(encoding="utf-8")))
+    return None
+
+
+def forget(name: str) -> None:
+    """Takes the note away."""
+    (STATE / f"{name}.json").unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""`python -m tests.services install|up|down|status`: the test services for use by hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tests import services
+from tests.services import elasticsearch_node, postgresql
+
+ALL = (elasticsearch_node, postgresql)
+
+
+def install() -> int:
+    missing = 0
+    for service in ALL:
+        try:
+            service.install()
+            print(f"{service.NAME}: ready to start")
+        except services.Unavailable as reason:
+            missing += 1
+            print(f"{service.NAME}: {reason}", file=sys.stderr)
+    return 1 if missing and os.environ.get("REQUIRE_SERVICES") == "1" else 0
+
+
+def up() -> int:
+    started = 0
+    for service in ALL:
+        running = services.remembered(service.NAME)
+        try:
+            if running is None or not service.alive(running.data):
+                running = service.start()
+                services.remember(running)
+            started += 1
+            print(f"{service.NAME}: {running.url}")
+        except services.Unavailable as reason:
+            print(f"{service.NAME}: {reason}", file=sys.stderr)
+    return 0 if started else 1
+
+
+def down(*, quiet: bool) -> int:
+    for service in ALL:
+        running = services.remembered(service.NAME)
+        if running is not None:
+            service.stop(running.data)
+            services.forget(service.NAME)
+        if not quiet:
+            print(f"{service.NAME}: {'stopped' if running else 'was not running'}")
+    return 0
+
+
+def status() -> int:
+    for service in ALL:
+        running = services.remembered(service.NAME)
+        on = running is not None and service.alive(running.data)
+        print(f"{service.NAME}: {running.url if on else 'not running'}")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """What is asked for; 2 when that is not clear."""
+    match arguments:
+        case ["install"]:
+            return install()
+        case ["up"]:
+            return up()
+        case ["down", *rest]:
+            return down(quiet="--quiet" in rest)
+        case ["status"]:
+            return status()
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
