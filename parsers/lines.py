@@ -1,0 +1,826 @@
+"""What a log line says in its own text: header, JSON or logfmt envelope, trace ids, exceptions.
+
+`enrich` works on whole columns. Each header is taken apart token by token (time, level, thread, logger, trace), every token
+by one small anchored expression over the first characters of the rows that are still in question, so that shapes
+that nobody listed are read as well, and a line costs a few microseconds. Only JSON inside a message and stack traces are
+handled row by row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, tzinfo
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parsers.levels import level_of, levels_of
+from parsers.mapping import AUTO, COLUMNS
+from parsers.stacktraces import chain, collapse, holds_trace
+from parsers.tables import LOGS
+from parsers.times import parse_times
+
+# Characters in which a header must end, and rows of one batch: offsets of a string Array are 32 bit.
+_HEAD = 256
+_ROWS = 8_192
+_NOTHING = pa.scalar(None, pa.string())
+_FILLED = (
+    "log.level",
+    "log.logger",
+    "trace.id",
+    "span.id",
+    "service.name",
+    "error.type",
+    "error.message",
+    "error.stack_trace",
+    "http.response.status_code",
+    "user.id",
+    "labels.order_id",
+    "@timestamp",
+)
+_decode = msgspec.json.Decoder().decode
+
+
+def enrich(table: pa.Table, *, zone: tzinfo | None = None, around: datetime | None = None) -> pa.Table:
+    """`table` (LOGS) with `body` made from `message`, and with what the message says in columns that are null.
+
+    Filled are level, logger, trace, span, service, the error columns, HTTP status, order id and time; a value that the record
+    has is never changed. A row whose body is set is left as it is, so enriching twice is enriching once. `zone`
+    and `around` complete times as in `parsers.times.parse_times`.
+    """
+    todo = pc.and_(pc.is_null(table.column("body")), pc.is_valid(table.column("message")))
+    if not pc.any(todo).as_py():
+        return table
+
+    def work(batch: Any) -> Any:
+        part = pa.table(batch)
+        rows = np.flatnonzero(pc.and_(pc.is_null(part.column("body")), pc.is_valid(part.column("message"))).to_numpy())
+        return _enrich(part, rows, zone, around) if len(rows) else part
+
+    batches = table.to_batches(max_chunksize=_ROWS)
+    if len(batches) == 1:
+        return work(batches[0])
+    # Arrow gives the interpreter's lock away while it works, so threads help.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return pa.concat_tables(pool.map(work, batches))
+
+
+def with_extras(table: pa.Table, extras: Any) -> pa.Table:
+    """`table` with the record's own error and extra fields (`path=value ...`, or null) behind each body that lacks them."""
+    error = pc.or_(pc.is_valid(table.column("error.type")), pc.is_valid(table.column("error.message")))
+    error = pc.or_(error, pc.is_valid(table.column("error.stack_trace")))
+    rows = np.flatnonzero(pc.or_(error, pc.is_valid(extras)).to_numpy())
+    if not len(rows):
+        return table
+    picked = table.select(["body", "error.type", "error.message", "error.stack_trace"]).take(pa.array(rows))
+    known: dict[tuple[str | None, ...], tuple[str, str | None, str | None]] = {}
+    told: list[tuple[str | None, str | None, str | None]] = []
+    columns = [picked.column(name).to_pylist() for name in picked.column_names]
+    added = extras.take(pa.array(rows)).to_pylist()
+    for text, name, message, stack, extra in zip(*columns, added, strict=True):
+        key = (name, message, stack)
+        if key not in known:
+            known[key] = (_error_text(name, message, stack), *_named(name, message, stack))
+        error_text, error_type, error_message = known[key]
+        whole = _appended(text or "", error_text, name, message)
+        for pair in (extra or "").split(" "):
+            value = pair.partition("=")[2]
+            if value and value not in whole:
+                whole = f"{whole} {pair}"
+        told.append((whole.strip() or None, error_type, error_message))
+    mask = _mask(table.num_rows, rows)
+    for number, name in enumerate(("body", "error.type", "error.message")):
+        values = pa.array([one[number] for one in told], pa.string())
+        column = pc.replace_with_mask(_whole(table.column(name)), mask, values)
+        table = table.set_column(table.schema.get_field_index(name), LOGS.field(name), column)
+    return table
+
+
+def _named(name: str | None, message: str | None, stack: str | None) -> tuple[str | None, str | None]:
+    """Type and message of an error, from its stack trace where the record has only that."""
+    told = chain(stack) if stack and not name else []
+    if not told:
+        return name, message
+    return told[0][0] or None, message or told[0][1] or None
+
+
+def _error_text(name: str | None, message: str | None, stack: str | None) -> str:
+    """The error fields as the line that `collapse` would give."""
+    if stack:
+        told = chain(stack)
+        if told and told[0][0]:
+            return collapse(stack)
+    if name and message:
+        return message if message.startswith(name) else f"{name}: {message}"
+    return name or message or ""
+
+
+def _appended(text: str, error: str, name: str | None, message: str | None) -> str:
+    """`text` and `error`, unless the text tells it already."""
+    told = bool(name or message) and (not name or name in text) and (not message or message[:60] in text)
+    if not error or error in text or (told and " <- " not in error):
+        return text
+    if text and text in error:
+        return error
+    return f"{text} {error}".strip()
+
+
+# Arrays
+
+
+def _whole(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _mask(size: int, rows: Any) -> Any:
+    mask = np.zeros(size, dtype=bool)
+    mask[rows] = True
+    return pa.array(mask)
+
+
+def _hits(texts: Any, pattern: str) -> Any:
+    """Whether each text matches, as numpy booleans."""
+    return pc.match_substring_regex(texts, pattern).fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def _tail(texts: Any, skipped: Any) -> Any:
+    """Each text without its first `skipped` bytes; `texts` has no nulls."""
+    if not skipped.any():
+        return texts
+    size = len(texts)
+    _, offsets, data = texts.buffers()
+    edges = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + size + 1]
+    starts = edges[:-1] + np.minimum(skipped, edges[1:] - edges[:-1]).astype(np.int32)
+    values = pa.UInt8Array.from_buffers(pa.uint8(), data.size, [None, data])
+    sizes = edges[1:] - starts
+    views = pa.ListViewArray.from_arrays(pa.array(starts, pa.int32()), pa.array(sizes, pa.int32()), values)
+    dense = views.flatten()
+    ends = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)])
+    return pa.StringArray.from_buffers(size, pa.py_buffer(ends), pa.py_buffer(dense.to_numpy(zero_copy_only=False)))
+
+
+class _Fill:
+    """The columns being filled: a value is only written where there is none yet."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.columns: dict[str, Any] = {}
+
+    def put(self, name: str, rows: Any, values: Any) -> None:
+        """`values` (an Array as long as `rows`, empty strings and nulls passed over) into column `name`."""
+        if not len(rows) or values.null_count == len(values):
+            return
+        kind = LOGS.field(name).type
+        if pa.types.is_string(values.type):
+            values = pc.if_else(pc.equal(values, ""), _NOTHING, values)
+        column = self.columns.get(name)
+        if column is None:
+            column = pa.nulls(self.size, kind)
+        old = column.take(pa.array(rows))
+        mask = _mask(self.size, rows)
+        self.columns[name] = pc.replace_with_mask(column, mask, pc.coalesce(old, values.cast(kind)))
+
+
+# One batch
+
+
+def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None) -> Any:
+    picked = part if len(rows) == part.num_rows else part.take(pa.array(rows))
+    message = _whole(picked.column("message"))
+    size = len(message)
+    fill = _Fill(size)
+    text, done = _from_json(message, fill, zone, around)
+    text, logfmt = _from_logfmt(text, ~done, fill, zone, around)
+    need_time = pc.is_null(picked.column("@timestamp")).to_numpy()
+    body = _from_header(text, ~(logfmt | done), need_time, fill, zone, around)
+    _traces(message, picked, fill)
+    body = _errors(message, body, picked, fill)
+    _statuses(body, fill)
+    _orders(body, picked, fill)
+    blank = pc.equal(pc.binary_length(body), 0)
+    body = pc.if_else(blank, message, body)
+    result = part
+    for name in _FILLED:
+        values = fill.columns.get(name)
+        if values is None:
+            continue
+        index = result.schema.get_field_index(name)
+        own = _whole(result.column(name))
+        if len(rows) < part.num_rows:
+            spread = pa.nulls(part.num_rows, values.type)
+            values = pc.replace_with_mask(spread, _mask(part.num_rows, rows), values)
+        result = result.set_column(index, LOGS.field(name), pc.coalesce(own, values))
+    index = result.schema.get_field_index("body")
+    if len(rows) < part.num_rows:
+        body = pc.replace_with_mask(_whole(result.column("body")), _mask(part.num_rows, rows), body)
+    return result.set_column(index, LOGS.field("body"), body)
+
+
+# JSON in the message
+
+_ENVELOPE = {
+    "log.level",
+    "log.logger",
+    "trace.id",
+    "span.id",
+    "service.name",
+    "service.version",
+    "host.name",
+    "transaction.id",
+    "@timestamp",
+}
+_ROLES: dict[str, tuple[int, str]] = {}
+for _name, _column in COLUMNS.items():
+    for _rank, _path in enumerate(getattr(AUTO, _name)):
+        _ROLES.setdefault(_path.lower(), (_rank, _column))
+# Fields of loggers that no one reads.
+# fmt: off
+_DROPPED = frozenset({
+    "pid", "hostname", "host", "v", "thread", "thread_name", "threadname", "thread_id", "threadid", "process",
+    "processid", "process_id", "@version", "stream", "line", "lineno", "line_number", "file", "filename", "pathname",
+    "module", "func", "funcname", "caller", "source", "flags", "trace_flags", "traceflags", "tags", "logtag",
+    "__cursor", "@i", "@l", "@t", "eventid", "sequence", "levelno", "msecs", "relativecreated", "processname",
+    "created", "taskname", "log.origin.file.name", "log.origin.file.line", "ecs.version", "event.dataset",
+    "process.pid", "process.thread.name", "process.thread.id",
+})
+# fmt: on
+_JSON = r"^\s*(?:\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] )?\{\s*\".*\}\s*$"
+_JSON_START = r"(?s)" + _JSON
+
+
+def _from_json(message: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None) -> tuple[Any, Any]:
+    """Messages that are a logger's JSON object: their values into `fill`, their text instead of the message.
+
+    Returned is also which rows need no further reading of a header.
+    """
+    done = np.zeros(len(message), dtype=bool)
+    rows = np.flatnonzero(_hits(message, _JSON_START))
+    if not len(rows):
+        return message, done
+    read: list[int] = []
+    bodies: list[str] = []
+    values: dict[str, list[str | None]] = {}
+    for row, text in zip(rows.tolist(), message.take(pa.array(rows)).to_pylist(), strict=True):
+        record = _json_record(text)
+        if record is None:
+            continue
+        body, found = record
+        for name in found:
+            values.setdefault(name, [None] * len(read))
+        for name, column in values.items():
+            column.append(found.get(name))
+        read.append(row)
+        bodies.append(body)
+    if not read:
+        return message, done
+    at = np.array(read, dtype=np.int64)
+    for name, column in values.items():
+        texts = pa.array(column, pa.string())
+        fill.put(name, at, parse_times(texts, zone, around) if name == "@timestamp" else texts)
+    return pc.replace_with_mask(message, _mask(len(message), at), pa.array(bodies, pa.string())), done
+
+
+def _json_record(text: str) -> tuple[str, dict[str, str]] | None:
+    """A logger's object as (body, values by column), or None where the text is no such object.
+
+    A time or a level makes it a logger's; without, it is an answer of somebody else, and the message itself.
+    """
+    try:
+        record = _decode(text[text.index("{") :])
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    best: dict[str, tuple[int, str, str]] = {}
+    salient: list[tuple[str, str, str | None]] = []
+    _sort_out("", record, best, salient, 0)
+    if not ({"log.level", "@timestamp"} & best.keys()) or not (
+        {"message", "error.type", "error.message"} & best.keys()
+    ):
+        return None
+    found = _columns_of(best)
+    body = best["message"][2] if "message" in best else ""
+    error, name, stack = found.get("error.message"), found.get("error.type"), found.get("error.stack_trace")
+    if stack and not name:
+        told = chain(stack)
+        if told:
+            found.update({k: v for k, v in (("error.type", told[0][0]), ("error.message", error or told[0][1])) if v})
+            error, name = found.get("error.message"), found.get("error.type")
+    body = _appended(body, _error_text(name, error, stack), name, error)
+    used = {path for _, path, _ in best.values()}
+    for path, value, role in salient:
+        shown = role and path in used and (role == "message" or role.startswith("error."))
+        if value and not shown and role not in _ENVELOPE and path not in _DROPPED:
+            body = f"{body} {path}={value}"
+    return body.strip(), found
+
+
+def _columns_of(best: dict[str, tuple[int, str, str]]) -> dict[str, str]:
+    """The values that fit their columns."""
+    found: dict[str, str] = {}
+    for column, (_, path, value) in best.items():
+        if column == "log.level":
+            level = level_of(value, path)
+            if level:
+                found[column] = level
+        elif column == "http.response.status_code":
+            if len(value) == 3 and value.isascii() and value.isdigit() and "1" <= value[0] <= "5":
+                found[column] = value
+        elif column in _FILLED:
+            found[column] = value
+    return found
+
+
+def _sort_out(
+    prefix: str,
+    record: dict[str, Any],
+    best: dict[str, tuple[int, str, str]],
+    salient: list[tuple[str, str, str | None]],
+    depth: int,
+) -> None:
+    """Each scalar of `record` to the column it is for (the best path wins) and to the list of all."""
+    for key, value in record.items():
+        path = f"{prefix}.{key}" if prefix else key
+        if value is None:
+            continue
+        if isinstance(value, dict) and depth < 4:
+            _sort_out(path, value, best, salient, depth + 1)
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        text = text if text.isascii() else text.encode(errors="replace").decode()
+        rank, column = _ROLES.get(path.lower(), (0, None))
+        fits = not isinstance(value, (dict, list)) or column in {"message", "error.stack_trace"}
+        if column and text and fits and (column not in best or rank < best[column][0]):
+            best[column] = (rank, path, text)
+        salient.append((path, text, column))
+
+
+# logfmt
+
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
+_LOGFMT = r"^\s*(?:[A-Za-z_@][\w.@-]*=(?:" + _QUOTED + r"|[^\s\"']\S*|)\s+)+[A-Za-z_@][\w.@-]*=\S*"
+_LOGFMT_KEYS: dict[str, str] = {
+    "@timestamp": "ts|time|timestamp|t|@timestamp",
+    "log.level": "level|lvl|severity|log\\.level",
+    "log.logger": "logger|component|module|log\\.logger|logger_name",
+    "trace.id": "trace_id|traceID|traceId|trace\\.id|traceid",
+    "span.id": "span_id|spanID|spanId|span\\.id|spanid",
+    "service.name": "service|service\\.name|app|svc",
+}
+_LOGFMT_MESSAGE = "msg|message|event"
+
+
+def _value(texts: Any, keys: str) -> Any:
+    """The value of the first of `keys` in logfmt texts, without its quotes."""
+    pattern = (
+        rf"(?:^|\s)(?:{keys})=(?:\"(?P<double>(?:[^\"\\]|\\.)*)\"|'(?P<single>(?:[^'\\]|\\.)*)'|(?P<bare>[^\s\"']\S*))"
+    )
+    got = pc.extract_regex(texts, pattern)
+    plain = pc.binary_join_element_wise(*(pc.struct_field(got, name) for name in ("double", "single", "bare")), "")
+    return pc.replace_substring_regex(plain, r"\\([\"'\\])", r"\1")
+
+
+def _from_logfmt(
+    text: Any, candidates: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None
+) -> tuple[Any, Any]:
+    """Lines of `key=value` pairs: the envelope's values into `fill`, message and other pairs as the text."""
+    done = np.zeros(len(text), dtype=bool)
+    head = pc.utf8_slice_codeunits(text, 0, _HEAD)
+    hits = candidates & _hits(head, r"^\s*[A-Za-z_@][\w.@-]*=")
+    rows = np.flatnonzero(hits)
+    if not len(rows):
+        return text, done
+    part = text.take(pa.array(rows))
+    fit = _hits(part, _LOGFMT) & _hits(part, rf"(?:^|\s)(?:{_LOGFMT_MESSAGE}|level|lvl)=")
+    rows, part = rows[fit], part.filter(pa.array(fit))
+    if not len(rows):
+        return text, done
+    for column, keys in _LOGFMT_KEYS.items():
+        values = _value(part, keys)
+        if column == "log.level":
+            values = levels_of(values)
+        elif column == "@timestamp":
+            values = parse_times(values, zone, around)
+        fill.put(column, rows, values)
+    names = "|".join([*_LOGFMT_KEYS.values(), "caller", "pid", "host"])
+    rest = pc.replace_substring_regex(part, rf"(^|\s)(?:{names})=(?:{_QUOTED}|[^\s\"']\S*|)", r"\1")
+    told = _value(rest, _LOGFMT_MESSAGE)
+    pairs = pc.replace_substring_regex(
+        rest, rf"(^|\s)(?:{_LOGFMT_MESSAGE})=(?:{_QUOTED}|[^\s\"']\S*|)", r"\1", max_replacements=1
+    )
+    body = pc.binary_join_element_wise(told, pairs, " ", null_handling="skip")
+    body = pc.utf8_trim_whitespace(pc.replace_substring_regex(body, r"[ \t]{2,}", " "))
+    done[rows] = True
+    return pc.replace_with_mask(text, _mask(len(text), rows), body), done
+
+
+# Headers
+
+_CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
+_ZONED = r"(?:\s?(?:Z|UTC|GMT|CST|CET|CEST|EST|EDT|PST|PDT|JST|MSK|[+-]\d\d:?\d\d)\b)?"
+_STAMP = (
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}[T ,_]{1,2}"
+    + _CLOCK
+    + _ZONED
+    + r"|\d{4}年\d{1,2}月\d{1,2}日 ?"
+    + _CLOCK
+    + r"|\d{1,2}[-/ ](?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[-/ ]\d{4}[: ]"
+    + _CLOCK
+    + _ZONED
+    + r"|(?:Mon |Tue |Wed |Thu |Fri |Sat |Sun )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +\d{1,2}(?:, \d{4})? "
+    + _CLOCK
+    + r"(?: [AP]M| \d{4}|)"
+    + r"|\d\d/\d\d/\d{2,4},? "
+    + _CLOCK
+    + r"(?: [AP]M)?"
+    + "|"
+    + _CLOCK
+    + _ZONED
+    + r"|\d{1,2}:\d\d[AP]M"
+)
+_WORD = (
+    r"TRACE|DEBUG|DEBU|INFORMATION|INFO|NOTICE|WARNING|WARN|ERROR|ERRO|SEVERE|FATAL|CRITICAL|CRIT|ALERT|EMERGENCY|EMERG|PANIC"
+    r"|DPANIC|VERBOSE|FINEST|FINER|FINE|CONFIG|ERR|WRN|INF|DBG|TRC|FTL|VRB|WARNI|FATA"
+)
+_LOWER = (
+    r"[Tt]race|[Dd]ebug|[Ii]nformation|[Ii]nfo|[Nn]otice|[Ww]arning|[Ww]arn|[Ee]rror|[Ff]atal|[Cc]ritical|[Cc]rit|[Aa]lert"
+    r"|[Ee]merg|[Ee]mergency|[Ss]evere|[Pp]anic|err|inf|wrn|dbg"
+)
+_HAN = "错误|錯誤|警告|告警|信息|信息级|提示|调试|严重|致命|异常|通知|跟踪"
+# `[http-nio-1]`, `[tid:4f5b]`, `[app] `, `[pid 12:tid 9]`, `{main.py:12}`, `(main)`
+_BRACKET = (
+    r"(?:\[[A-Za-z0-9_.:/#$@ -]*\]|\[(?:pid|client|tid|remote|pool|thread|Thread)[ =][^\]\n]*\]|\{[\w.]+:\d+\}|\([A-Za-z][\w .:/#-]*\)"
+    r"|\[[\w.-]*,[\w-]*,[\w-]*(?:,\w+)?\]|<[\w.]+>)"
+)
+_LOGGER = (
+    r"(?:(?:[A-Za-z_$][\w$-]*(?:\.|::|/|\$))+[A-Za-z_$<][\w$<>-]*|[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+|root|main|default"
+    r"|\[[a-zA-Z_$][\w$]*(?:\.[\w$]+)+\])(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?"
+)
+# Each repetition in these expressions is open and each alternative spelled out: both keep the programs so small that
+# they run in the fast matcher.
+_TRACING = (
+    r"(?:[Tt]race_?I[dD]|trace_?id|TRACE_?ID|[Ss]pan_?I[dD]|span_?id|SPAN_?ID|[Pp]arent_?I[dD]|parent_?id|tid|TID"
+    r"|[Rr]equest_?I[dD]|request_?id|req_?id|traceparent)[:=] ?\[?[\w./-]*\]?"
+)
+_BEFORE = (
+    r"(?:[\s|,:]+|- |" + _BRACKET + r"|\d{1,8}\b|-{2,3}|[\w.$/@-]*[.$/@_-][\w.$/@-]*(?: - | )|[A-Za-z_]\w* - "
+    r"|[A-Za-z_]\w*(?:\.\w+)+ \w+\s|\w+@\w+|\w+=\S+|[\w.-]+\[\d+\]:?)"
+)
+# Things around a line: what a container runtime, a Kubernetes client or syslog puts before it.
+_WRAPS = (
+    r"^(?P<all>(?P<time>\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (?:stdout|stderr) [FP] )",
+    r"^(?P<all>\[Nest\] \d+\s+- )",
+    r"^(?P<all>\[pod/[^\]\s]+\] )",
+    r"^(?P<all>(?:[\w.-]+\s+\| ))(?:\d|\[|\{|[A-Z]{4})",
+    r"^(?P<all><(?P<priority>\d{1,3})>1 (?P<time>\S+) (?P<host>\S+) (?P<service>\S+) \S+ \S+ (?:-|\[[^\]]*\]) ?(?:\x{FEFF})?)",
+    r"^(?P<all>(?:<(?P<priority>\d{1,3})>)?(?P<time>(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d "
+    + _CLOCK
+    + r"|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)) (?P<host>[\w.-]+) (?P<service>[\w./-]+)(?:\[\d+\])?: )",
+)
+_KLOG = r"^(?P<all>(?P<level>[IWEF])(?P<time>\d{4} \d\d:\d\d:\d\d\.\d+)\s+\d+ (?P<logger>[\w./-]+:\d+)\] ?)"
+_RUBY = r"^(?P<all>[DIWEFA], \[(?P<time>[\dT:.-]+) #\d+\]\s+(?P<level>[A-Z]+) -- (?P<logger>[^:\n]*): )"
+_DOTNET = r"^(?P<all>(?P<level>trce|dbug|info|warn|fail|crit): (?P<logger>[\w.+`]+)\[\d+\]\s*)"
+_GO = r"^(?P<all>[\w./-]+\.go:\d+: )"
+_ACCESS = r"^(?P<all>[\w.:-]+ \S+ \S+ \[(?P<time>[^\]\n]+)\] )(?:\"|[A-Z]+ )"
+_WHEN = r"^(?P<all>[\[(<【\s]{0,3}(?P<time>" + _STAMP + r")(?P<close>[\])>】,]*)(?:\s*[|,]\s*|\s*- |\s+|:|$|))"
+_LEVEL_AFTER = (
+    r"^(?P<all>(?P<before>(?:" + _BEFORE + r")*?)(?:(?P<channel>[\w-]+)\.)?[\[(<【|]?\s?"
+    r"(?P<level>" + _WORD + r")(?:\s*[\])>】|])?(?:/[\w-]+\]|:[\w.-]+:|:|,)?(?:\s+|$|\b))"
+)
+_LEVEL_LOWER = (
+    r"^(?P<all>(?P<before>(?:" + _BEFORE + r")*?)(?:"
+    r"[\[<【(|]\s*(?:[\w-]+:)?(?P<boxed>" + _LOWER + "|" + _HAN + r")\s*[\]>】)|]:?"
+    r"|(?P<bare>"
+    + _LOWER
+    + "|"
+    + _HAN
+    + r")(?::|：|\s+\||\s+\[)|(?P<han>"
+    + _HAN
+    + r")\s|(?:级别|level)[:：=]\s*(?P<named>"
+    + _LOWER
+    + "|"
+    + _HAN
+    + r")"
+    r")\s*)"
+)
+_LEVEL_FIRST = (
+    r"^(?P<all>(?:\[[\w.-]+\] )?[\[<【(|]?(?P<level>" + _WORD + "|" + _HAN + r")"
+    # `ERROR 1062 (23000)` is a database's answer, not a header.
+    r"(?:(?:\s*[\])>】|]:?|:[\w.-]+:|:|：)\s*|\s+))(?P<next>\S{0,5})"
+)
+_CLOSED = r"(?:-\s|:\s|\|\s?|=>\s|-$|:$|--\s|\]\s)"
+_BEHIND = (
+    r"^(?P<all>[\s\]):|>】-]{0,4}(?:"
+    + _BRACKET
+    + r"\s+)?(?:\d{1,8}\s+)?(?:-{2,3}\s+)?(?:"
+    + _BRACKET
+    + r"\s*)*(?:(?P<logger>"
+    + _LOGGER
+    + r")\s*(?:"
+    + _BRACKET
+    + r"\s*)*)?(?:"
+    + _TRACING
+    + r"[\s,]*)*(?:"
+    + _BRACKET
+    + r"\s*)*[\s\]]*"
+    + _CLOSED
+    + ")"
+)
+_OPEN = (
+    r"^(?P<all>[\s\]):|>】]{0,4}(?:\d+#\d+: (?:\*\d+ )?)?(?:\[(?:[A-Za-z0-9_.:/#$@-]*[\d.:/#-][A-Za-z0-9_.:/#$@-]*|[a-z]+|main)\]\s?|"
+    r"\[(?:pid|client|tid|remote)[ =][^\]\n]*\]\s?)*(?:(?P<logger>"
+    + _LOGGER
+    + r")\s+)?(?:[\w./-]+\.[a-z]{1,4}:\d+\s+)?(?:"
+    + _TRACING
+    + r"[\s,]+)*)"
+)
+# How a line looks that begins a record: with a time, a level, a syslog priority, or an object.
+RECORD_START = (
+    r"^(?:[\[(<【]?(?:"
+    + _STAMP
+    + r")|[IWEF]\d{4} \d\d:\d\d:\d\d|[DIWEFA], \[|<\d{1,3}>|\{\s*\"|[\w.:-]+ \S+ \S+ \[\d{1,2}/[A-Z]"
+    r"|[\[<【(|]?(?:" + _WORD + r")(?:\s*[\])>】|]|:|\s)|(?:trce|dbug|info|warn|fail|crit): [\w.+]+\[\d+\]"
+    r"|(?:time|ts|level|lvl|timestamp)=|\[Nest\] |1?\d{9,12}\.\d{3,6} )"
+)
+# A class name of an exception, a host and a clause are no loggers.
+_NO_LOGGER = (
+    r"(?:Exception|Error|Throwable|Failure|TraceID|TraceId|SpanID|SpanId)$|\.(?:com|net|cn|org|io|dev|local|internal|svc)$"
+    r"|^https?"
+)
+
+
+class _Headers:
+    """Headers being taken off: how many bytes of each text are consumed so far."""
+
+    def __init__(self, text: Any, need_time: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None) -> None:
+        self.head = pc.utf8_slice_codeunits(text, 0, _HEAD)
+        self.at = np.zeros(len(text), dtype=np.int64)
+        self.need_time = need_time
+        self.fill = fill
+        self.zone = zone
+        self.around = around
+
+    def rest(self, rows: Any) -> Any:
+        """What is left of the heads of `rows`."""
+        return _tail(self.head.take(pa.array(rows)), self.at[rows])
+
+    def take(self, pattern: str, rows: Any) -> tuple[Any, dict[str, Any]]:
+        """Those of `rows` whose rest matches, and the groups; the group `all` is consumed."""
+        part = self.rest(rows)
+        hits = _hits(part, pattern)
+        chosen = rows[hits]
+        if not len(chosen):
+            return chosen, {}
+        struct = pc.extract_regex(part.filter(pa.array(hits)), pattern)
+        groups = {field.name: pc.struct_field(struct, number) for number, field in enumerate(struct.type)}
+        self.at[chosen] += pc.binary_length(groups["all"]).to_numpy(zero_copy_only=False)
+        if "time" in groups:
+            wanted = self.need_time[chosen]
+            if wanted.any():
+                times = parse_times(groups["time"].filter(pa.array(wanted)), self.zone, self.around)
+                self.fill.put("@timestamp", chosen[wanted], times)
+        if "service" in groups:
+            self.fill.put("service.name", chosen, groups["service"])
+        return chosen, groups
+
+    def take_logger(self, pattern: str, rows: Any) -> Any:
+        """The part behind the level, unless what stands where a logger would is none; the rows that had it."""
+        before = self.at.copy()
+        chosen, groups = self.take(pattern, rows)
+        if not len(chosen):
+            return chosen
+        wrong = _hits(groups["logger"], _NO_LOGGER)
+        self.at[chosen[wrong]] = before[chosen[wrong]]
+        _put_logger(self.fill, chosen[~wrong], groups, ~wrong)
+        return chosen[~wrong]
+
+    def take_first_level(self, rows: Any) -> Any:
+        """A level at the very start of a line without a time."""
+        before = self.at.copy()
+        chosen, groups = self.take(_LEVEL_FIRST, rows)
+        if not len(chosen):
+            return chosen
+        answer = _hits(groups["next"], r"^\d") & ~_hits(groups["next"], r"^\d{4}-") & _hits(groups["all"], r"\w\s+$")
+        self.at[chosen[answer]] = before[chosen[answer]]
+        chosen = chosen[~answer]
+        _put_level(self.fill, chosen, {"level": groups["level"].filter(pa.array(~answer))})
+        self.take(_WHEN, chosen)
+        return chosen
+
+
+def _from_header(
+    text: Any, candidates: Any, need_time: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None
+) -> Any:
+    """`text` without its header, the header's values in `fill`."""
+    headers = _Headers(text, need_time, fill, zone, around)
+    for pattern in _WRAPS:
+        rows, groups = headers.take(pattern, np.flatnonzero(candidates))
+        if len(rows) and "priority" in groups:
+            numbers = pc.if_else(pc.equal(groups["priority"], ""), _NOTHING, groups["priority"]).cast(pa.int64())
+            severity = pc.subtract(numbers, pc.multiply(pc.divide(numbers, 8), 8)).cast(pa.string())
+            fill.put("log.level", rows, levels_of(severity, "priority"))
+    left = candidates.copy()
+    for pattern in (_KLOG, _RUBY, _DOTNET, _ACCESS):
+        rows, groups = headers.take(pattern, np.flatnonzero(left))
+        left[rows] = False
+        if "level" in groups:
+            fill.put("log.level", rows, levels_of(groups["level"]))
+            fill.put("log.logger", rows, _bare_logger(pc.utf8_trim_whitespace(groups["logger"])))
+    # With a time in front a level may stand anywhere in the header, without one only at the very start.
+    timed, _ = headers.take(_WHEN, np.flatnonzero(left))
+    left[timed] = False
+    upper, groups = headers.take(_LEVEL_AFTER, timed)
+    _put_level(fill, upper, groups)
+    plain = np.setdiff1d(timed, upper, assume_unique=True)
+    lower, groups = headers.take(_LEVEL_LOWER, plain)
+    if len(lower):
+        words = pc.binary_join_element_wise(*(groups[name] for name in ("boxed", "bare", "han", "named")), "")
+        _put_level(fill, lower, {"level": words, "before": groups["before"]})
+    plain = np.setdiff1d(plain, lower, assume_unique=True)
+    first = headers.take_first_level(np.flatnonzero(left))
+    left[first] = False
+    unknown = np.sort(np.concatenate([plain, np.flatnonzero(left)]))
+    _hint(headers.rest(unknown), unknown, fill)
+    headers.take(_GO, plain)
+    behind = np.sort(np.concatenate([upper, lower, first]))
+    closed = headers.take_logger(_BEHIND, behind)
+    headers.take_logger(_OPEN, np.setdiff1d(behind, closed, assume_unique=True))
+    body = pc.utf8_trim_whitespace(_tail(text, headers.at))
+    # monolog closes with its empty context and extra.
+    if pc.any(pc.ends_with(body, " []")).as_py():
+        body = pc.replace_substring_regex(body, r"(?: \[\]){1,2}$", "")
+    return body
+
+
+def _put_level(fill: _Fill, rows: Any, groups: dict[str, Any]) -> None:
+    if not len(rows):
+        return
+    fill.put("log.level", rows, levels_of(groups["level"]))
+    if "channel" in groups:
+        fill.put("log.logger", rows, groups["channel"])
+    if "before" in groups:
+        got = pc.extract_regex(
+            groups["before"], r"(?P<logger>[A-Za-z_$][\w$]*(?:[.$/][\w$]+)+(?:[:#]\d+)?|[A-Za-z_]\w*)\]? (?:- )?$"
+        )
+        fill.put("log.logger", rows, pc.struct_field(got, 0))
+
+
+def _hint(head: Any, rows: Any, fill: _Fill) -> None:
+    """A level in front of a line that has no other header: known, but left in the text, where it may be a word."""
+    if not len(rows):
+        return
+    got = pc.extract_regex(head, r"^(?:PHP )?[\[<]?(?P<level>" + _LOWER + "|" + _WORD + r")(?: error)?[\]>]?(?::| \d)")
+    fill.put("log.level", rows, levels_of(pc.struct_field(got, 0)))
+
+
+def _put_logger(fill: _Fill, rows: Any, groups: dict[str, Any], right: Any) -> None:
+    """The logger of a header: the bare name, else the last dotted name in brackets."""
+    names = groups["logger"].filter(pa.array(right))
+    fill.put("log.logger", rows, _bare_logger(names))
+    without = pc.equal(names, "").to_numpy(zero_copy_only=False)
+    header = groups["all"].filter(pa.array(right)).filter(pa.array(without))
+    boxed = pc.extract_regex(header, r"^.*\[(?P<logger>[A-Za-z_$][\w$]*(?:\.[\w$]+)+)\]")
+    fill.put("log.logger", rows[without], pc.struct_field(boxed, 0))
+
+
+def _bare_logger(names: Any) -> Any:
+    return pc.replace_substring_regex(names, r"^\[|\]$|(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?$", "")
+
+
+# Trace ids
+
+_ID = (
+    r"[0-9a-fA-F]{32}|[0-9a-fA-F]{16}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-zA-Z]{8,}(?:\.\d+){2}"
+)
+_TRACE_SIGN = r"(?i)trace|[^a-z]tid[^a-z]|[^a-z]b3[^a-z]|\[[\w.-]*,[0-9a-f]{16}|[0-9a-f]{32}-[0-9a-f]{16}|root=1-"
+_TRACE_FORMS = (
+    # The commonest first.
+    r"(?i)(?:^|[^a-z])(?:trace[_. -]?id|traceid|tid|trace)\\?[\"']?\s?[:=：]\s?\\?[\"'\[]?(?P<trace>"
+    + _ID
+    + r")(?:[^0-9A-Za-z]|$)",
+    r"(?:^|[^0-9A-Za-z])00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}(?:[^0-9A-Za-z]|$)",
+    r"\[[\w.-]*, ?(?P<trace>[0-9a-f]{32}|[0-9a-f]{16}), ?(?P<span>[0-9a-f]{16})(?:, ?\w*)?\]",
+    r"\[(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})\]",
+    r"(?i)(?:^|[^a-z])b3[\"']?\s?[:=]\s?[\"']?(?P<trace>[0-9a-f]{32}|[0-9a-f]{16})-(?P<span>[0-9a-f]{16})",
+    r"(?i)uber-trace-id[\"']?\s?[:=]\s?[\"']?(?P<trace>[0-9a-f]{16,32})(?::|%3A)(?P<span>[0-9a-f]{1,16})",
+    r"(?i)(?:trace[_. -]?id)\\?[\"']?\s?[:=：]\s?\\?[\"']?(?P<trace>\d{15,20})(?:[^0-9A-Za-z]|$)",
+    r"(?i)root=(?P<trace>1-[0-9a-f]{8}-[0-9a-f]{24})",
+)
+_SPAN = r"(?i)span[_. -]?id\\?[\"']?\s?[:=：]\s?\\?[\"'\[]?(?P<span>[0-9a-f]{16}|\d{15,20})(?:[^0-9A-Za-z]|$)"
+
+
+def _traces(message: Any, picked: Any, fill: _Fill) -> None:
+    """Trace and span ids out of the whole message."""
+    own = picked.column("trace.id").is_null().to_numpy()
+    known = fill.columns.get("trace.id")
+    if known is not None:
+        own = own & pc.is_null(known).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(own & _hits(message, _TRACE_SIGN))
+    spans = np.flatnonzero(picked.column("span.id").is_null().to_numpy() & _hits(message, r"(?i)span"))
+    for pattern in _TRACE_FORMS:
+        if not len(rows):
+            break
+        part = message.take(pa.array(rows))
+        hits = _hits(part, pattern)
+        if not hits.any():
+            continue
+        got = pc.extract_regex(part.filter(pa.array(hits)), pattern)
+        for number, field in enumerate(got.type):
+            values = pc.struct_field(got, number)
+            values = pc.if_else(pc.match_substring_regex(values, r"^0+$"), _NOTHING, values)
+            fill.put(f"{field.name}.id", rows[hits], values)
+        rows = rows[~hits]
+    if len(spans):
+        got = pc.extract_regex(message.take(pa.array(spans)), _SPAN)
+        values = pc.struct_field(got, 0)
+        fill.put("span.id", spans, pc.if_else(pc.match_substring_regex(values, r"^0+$"), _NOTHING, values))
+
+
+# Errors
+
+_CLASS = (
+    r"(?:^|[\s:：>\[(,，（=\"'])(?P<type>(?:[A-Za-z_][\w$]*(?:\.|\\|::))*[A-Z][a-z0-9]+(?:[A-Z][A-Za-z0-9]*)*(?:Exception|Error)"
+    r"|(?:[a-z_][\w$]*(?:\.|::)){2,}[A-Z]\w*(?:Exception|Error|Timeout|Failure))(?::\s*(?P<message>[^\n]*))?(?:[\s,;)\]\"']|$)"
+)
+
+
+def _errors(message: Any, body: Any, picked: Any, fill: _Fill) -> Any:
+    """Exceptions: traces collapsed in the body, type, message and trace into `fill`."""
+    rows = np.flatnonzero(holds_trace(body).fill_null(False).to_numpy(zero_copy_only=False))
+    if len(rows):
+        known: dict[str, tuple[str, str | None, str | None, bool]] = {}
+        told = []
+        for text in body.take(pa.array(rows)).to_pylist():
+            if text not in known:
+                told_chain = chain(text)
+                name, words = told_chain[0] if told_chain else ("", "")
+                known[text] = (collapse(text), name or None, words or None, bool(told_chain))
+            told.append(known[text])
+        body = pc.replace_with_mask(body, _mask(len(body), rows), pa.array([one[0] for one in told], pa.string()))
+        fill.put("error.type", rows, pa.array([one[1] for one in told], pa.string()))
+        fill.put("error.message", rows, pa.array([one[2] if one[1] else None for one in told], pa.string()))
+        traced = np.array([one[3] for one in told])
+        whole = message.take(pa.array(rows[traced]))
+        fill.put("error.stack_trace", rows[traced], whole)
+    without = picked.column("error.type").is_null().to_numpy()
+    known_types = fill.columns.get("error.type")
+    if known_types is not None:
+        without = without & pc.is_null(known_types).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(without & _hits(body, r"[a-z](?:Exception|Error)|\.[A-Z]\w*(?:Timeout|Failure)"))
+    if len(rows):
+        got = pc.extract_regex(body.take(pa.array(rows)), _CLASS)
+        fill.put("error.type", rows, pc.struct_field(got, 0))
+        fill.put("error.message", rows, pc.utf8_trim_whitespace(pc.struct_field(got, 1)))
+    return body
+
+
+# HTTP status and order id
+
+_STATUS_SIGN = r"(?i)http|status|(?:get|post|put|patch|delete|head|options) [/h]|response_code|状态码|\" [1-5]\d\d "
+_STATUS_FORMS = (
+    r"\bHTTP/\d(?:\.\d)?\"? (?P<code>[1-5]\d\d)\b",
+    r"(?i)(?:http[_ -]?)?(?:status(?:[_ -]?code)?|response_code|http_code|状态码)\\?[\"']?\s?[:=：]\s?\\?[\"']?(?P<code>[1-5]\d\d)(?:[^\d.]|$)",
+    r"(?i)\bHTTP(?: ?status)?(?: code)?[ :=]{1,2}(?P<code>[1-5]\d\d)(?:[^\d]|$)",
+    r"\b(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (?:/|https?:)\S*\"? (?:-> |=> |HTTP )?(?P<code>[1-5]\d\d)(?:[^\d.]|$)",
+    r"(?i)\bstatus(?: code)? (?P<code>[1-5]\d\d)(?:[^\d.]|$)",
+)
+
+
+def _statuses(body: Any, fill: _Fill) -> None:
+    rows = np.flatnonzero(_hits(body, _STATUS_SIGN))
+    for pattern in _STATUS_FORMS:
+        if not len(rows):
+            return
+        part = body.take(pa.array(rows))
+        hits = _hits(part, pattern)
+        if hits.any():
+            got = pc.extract_regex(part.filter(pa.array(hits)), pattern)
+            fill.put("http.response.status_code", rows[hits], pc.struct_field(got, 0).cast(pa.int32()))
+            rows = rows[~hits]
+
+
+_ORDER_SIGN = r"(?i)order|订单|订单号|业务单|訂單"
+_ORDER_FORM = (
+    r"(?i)(?P<other>(?:pay(?:ment)?|refund|channel|sub|mch_?refund|支付|退款|渠道|子)[ _-]?)?"
+    r"(?:(?:^|[^a-z])(?:mch|merchant|biz)?_?order(?:[_ -]?(?:id|no|number|num|sn|ref))?|(?:业务|商户)?订单(?:编?号|ID)?|业务单|訂單(?:編號)?)"
+    r"\\?[\"']?\s*[:=：#]?\s*\\?[\"'\[【(（]?(?P<order>[A-Z]{0,8}[_-]?\d[0-9A-Za-z_-]{5,62}[0-9A-Za-z])"
+)
+
+
+def _orders(body: Any, picked: Any, fill: _Fill) -> None:
+    """The merchant's order number where the text calls it so; a payment's or refund's number is not one."""
+    null = picked.column("labels.order_id").is_null().to_numpy()
+    rows = np.flatnonzero(null & _hits(body, _ORDER_SIGN))
+    if not len(rows):
+        return
+    got = pc.extract_regex(body.take(pa.array(rows)), _ORDER_FORM)
+    other, order = pc.struct_field(got, 0), pc.struct_field(got, 1)
+    fill.put("labels.order_id", rows, pc.if_else(pc.equal(other, ""), order, _NOTHING))
+
+
+__all__ = ["RECORD_START", "enrich", "with_extras"]
