@@ -1,14 +1,15 @@
 """The snapshot document as typed values.
 
 The field names are the JSON's, held stable within a major `schema_version`. Every text that a person reads is a `Text`
-in English and Chinese. Times are RFC 3339 strings in UTC ending in `Z`, to the microsecond at most. Equal inputs give
-equal bytes (`canonical_bytes`): no run time, host or duration is in here; those live in `RunRecord`, beside the document.
+in English and Chinese. Times are RFC 3339 strings in UTC ending in `Z`, to the microsecond at most; only `ticket.created_at`
+keeps its own offset, since that is the clock of the ticket's words. Equal inputs give equal bytes (`canonical_bytes`): no
+run time, host or duration is in here; those live in `RunRecord`, beside the document.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any, Literal, dataclass_transform
 
 import msgspec
 
@@ -18,6 +19,7 @@ Status = Literal["ok", "empty", "partial", "failed", "skipped"]
 Outcome = Literal["found", "healthy", "not_evaluated"]
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every part of the document: immutable, keyword-only, strict when read back."""
 
@@ -138,6 +140,8 @@ class Template(Model):
     incident_count: int
     baseline_count: int
     change: Literal["new", "surged", "vanished", "usual"]
+    # Lines in neither window: the three counts are all the template's lines.
+    outside_count: int = 0
     p_value: float | None = None
     focus_count: int = 0
     levels: dict[str, int] = {}

@@ -1,0 +1,85 @@
+"""Makes text from logs and customers safe to look at, whatever it holds.
+
+A log line is written by whoever can reach the system. Terminal escapes could repaint the screen, direction overrides could
+make a line read backwards, invisible characters could hide in an order number: escapes are taken out, the others are shown
+by their code point.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+Part = TypeVar("Part")
+
+# ECMA-48 escape sequences: control strings (OSC, DCS, SOS, PM, APC) with their payload, then CSI, then two-character escapes.
+_ESCAPES = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Bidirectional controls, zero-width characters, the soft hyphen, tag characters, lone surrogates and private marks.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+
+
+def clean_text(text: str) -> str:
+    r"""`text` without terminal escapes and control characters (newlines stay), invisible characters shown by code point.
+
+    >>> clean_text("paid\x1b[2J\x07 \u202e021")
+    'paid ⟨U+202E⟩021'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    text = (
+        text.replace("\r\n", "\n")
+        .replace("\r", "\n")
+        .replace("\t", " ")
+        .replace("\u2028", "\n")
+        .replace("\u2029", "\n")
+    )
+    text = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return _INVISIBLE.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+
+
+def clean(part: Part) -> Part:
+    """A copy of a model value in which every string, at any depth, is clean (`clean_text`) and on one line."""
+    copy: Part = msgspec.convert(_walk(msgspec.to_builtins(part)), type(part))
+    return copy
+
+
+def one_line(text: str) -> str:
+    r"""`text` on one line, line breaks shown as ⏎.
+
+    >>> one_line("SocketError:\n  getaddrinfo   failed\n")
+    'SocketError: ⏎ getaddrinfo failed'
+    """
+    return " ⏎ ".join(" ".join(line.split()) for line in text.strip().splitlines() if line.strip())
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` in at most `limit` characters, cut in its last third: what matters stands near the front, or at the very end.
+
+    >>> shorten("abcdefghijklmnopqrstuvwxyz", 12)
+    'abcdef … xyz'
+    """
+    if len(text) <= limit:
+        return text
+    tail = (limit - 3) // 3
+    head = limit - 3 - tail
+    return f"{text[:head].rstrip()} … {text[len(text) - tail :].lstrip()}"
+
+
+def _walk(value: Any) -> Any:
+    if isinstance(value, str):
+        return one_line(clean_text(value))
+    if isinstance(value, dict):
+        return {one_line(clean_text(key)): _walk(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_walk(part) for part in value]
+    return value

@@ -1,0 +1,657 @@
+"""Keeps snapshots in a local folder or any fsspec URL, and as a Parquet dataset beside them.
+
+    snapshots/<ticket>/<snapshot_id>.json      the document, its canonical bytes: the only thing that counts
+    snapshots/<ticket>/<snapshot_id>.run.json  what happened while it was first taken
+    dataset/snapshots/<snapshot_id>.parquet    one row, for pandas, DuckDB or Spark
+    dataset/findings/<snapshot_id>.parquet     one row a finding
+
+Files appear whole or not at all: locally a temporary file is synced and then linked or renamed into place, an object store
+takes each file in a single put. The document is written first and everything else can be made again from it, so a process
+killed at any moment leaves a store that reads, and putting the same snapshot again completes what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from snapshots.model import ProblemSnapshot, RunRecord, canonical_bytes, read_snapshot, with_id
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NAME_LIMIT = 120
+_STALE_SECONDS = 3600.0
+_TEMPORARY = ".tmp"
+
+
+class StoreError(Exception):
+    """Base of what can go wrong with a store; `str(error)` is a sentence for a person."""
+
+
+class SnapshotNotFound(StoreError):
+    """No snapshot of that id, ticket or prefix."""
+
+
+class AmbiguousPrefix(StoreError):
+    """The prefix fits several snapshots."""
+
+
+class DamagedSnapshot(StoreError):
+    """A stored document cannot be read."""
+
+
+class StoreUnusable(StoreError):
+    """The store's place cannot be opened, read or written."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a snapshot lies; `created` is false where it already lay there."""
+
+    path: str
+    created: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored snapshot, without its body. `taken_at` is when it was first taken, from the run record."""
+
+    snapshot_id: str
+    ticket_id: str
+    ticket_system: str
+    title: str
+    created_at: str
+    abstained: bool
+    fault_class: str | None
+    fault_subclass: str | None
+    confidence: float
+    service: str | None
+    channel: str | None
+    taken_at: str | None
+    path: str
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file that is no readable snapshot, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The entries, newest ticket first, and the files that could not be read."""
+
+    entries: tuple[Entry, ...]
+    damaged: tuple[Damaged, ...] = ()
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The readable entries."""
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        """How many entries could be read."""
+        return len(self.entries)
+
+
+class Store:
+    """A place that keeps snapshots, given as a folder or an fsspec URL such as `s3://bucket/snapshots`."""
+
+    def __init__(self, url: str | Path) -> None:
+        """Opens the store; a local folder is made when the first snapshot is put."""
+        self.url = str(url)
+        self._files = _open_files(self.url)
+
+    def __repr__(self) -> str:
+        """The class and the place, without anything that a URL may carry in secret."""
+        return f"Store({self._files.place!r})"
+
+    def put(self, snapshot: ProblemSnapshot, run: RunRecord | None = None) -> Stored:
+        """Keeps `snapshot`. Putting it again changes nothing, and completes what an interrupted put left out.
+
+        The first run's record stays. Raises `ValueError` for a document whose id is not that of its content, and
+        `StoreUnusable` where the place cannot be written.
+        """
+        if with_id(snapshot).snapshot_id != snapshot.snapshot_id:
+            message = f"{snapshot.snapshot_id!r} is not the id of this content; make the document with `with_id`"
+            raise ValueError(message)
+        body = canonical_bytes(snapshot)
+        base = f"snapshots/{ticket_folder(snapshot.ticket.id)}/{snapshot.snapshot_id}"
+        with self._told("write"):
+            created = self._files.create(f"{base}.json", body)
+            if not created and self._files.read(f"{base}.json") != body:
+                # Only damage can make it differ: the name is the hash of the content.
+                self._files.replace(f"{base}.json", body)
+            if run is not None and not _readable_run(self._files.read(f"{base}.run.json")):
+                record = msgspec.json.format(msgspec.json.encode(run, order="deterministic"), indent=2) + b"\n"
+                self._files.replace(f"{base}.run.json", record)
+            for name, data in _dataset_files(snapshot).items():
+                if self._files.read(name) != data:
+                    self._files.replace(name, data)
+        return Stored(self._files.where(f"{base}.json"), created)
+
+    def get(self, key: str) -> ProblemSnapshot:
+        """The snapshot of an id, the newest of a ticket, or the only one whose id begins with `key` (`ps-` may be left out).
+
+        Raises `SnapshotNotFound`, `AmbiguousPrefix` or `DamagedSnapshot`.
+        """
+        name = self._find(key)
+        with self._told("read"):
+            data = self._files.read(name)
+        if data is None:
+            message = f"snapshot {key!r} was removed from {self._files.place} while it was read"
+            raise SnapshotNotFound(message)
+        try:
+            return read_snapshot(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            message = f"{self._files.where(name)} cannot be read ({error}); take the snapshot again to replace it"
+            raise DamagedSnapshot(message) from error
+
+    def get_run(self, snapshot_id: str) -> RunRecord | None:
+        """The run record beside a snapshot, or None where there is none that can be read."""
+        name = self._find(snapshot_id).removesuffix(".json") + ".run.json"
+        with self._told("read"):
+            return _readable_run(self._files.read(name))
+
+    def path(self, key: str) -> str:
+        """Where the snapshot of `key` (see `get`) lies. Raises as `get` does."""
+        return self._files.where(self._find(key))
+
+    def list(self, *, ticket: str | None = None, limit: int | None = None) -> Listing:
+        """What is stored, newest ticket first; a file that cannot be read is told, not raised."""
+        with self._told("read"):
+            names = self._documents(ticket_folder(ticket) if ticket is not None else None)
+            runs = [name.removesuffix(".json") + ".run.json" for name in names]
+            found = self._files.read_many([*names, *runs])
+        entries, damaged = [], []
+        for name, run_name in zip(names, runs, strict=True):
+            if (data := found.get(name)) is None:
+                continue
+            try:
+                head = msgspec.json.decode(data, type=_Head)
+                wanted = name.rpartition("/")[2].removesuffix(".json")
+                if head.snapshot_id != wanted:
+                    damaged.append(Damaged(self._files.where(name), f"it holds snapshot {head.snapshot_id!r}"))
+                    continue
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                damaged.append(Damaged(self._files.where(name), str(error)))
+                continue
+            if ticket is None or head.ticket.id == ticket:
+                run = _readable_run(found.get(run_name))
+                entries.append(_entry(head, self._files.where(name), run.started_at if run else None))
+        entries.sort(
+            key=lambda entry: (_instant(entry.created_at), entry.taken_at or "", entry.snapshot_id), reverse=True
+        )
+        return Listing(tuple(entries[:limit]), tuple(damaged))
+
+    def rebuild(self) -> int:
+        """Writes the Parquet dataset again from the documents; gives the number of documents that are in it."""
+        written = 0
+        with self._told("write"):
+            for name in self._documents(None):
+                data = self._files.read(name)
+                try:
+                    snapshot = read_snapshot(data or b"")
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    continue
+                for target, body in _dataset_files(snapshot).items():
+                    self._files.replace(target, body)
+                written += 1
+        return written
+
+    def _documents(self, folder: str | None) -> Sequence[str]:
+        folders = [folder] if folder is not None else self._files.folders("snapshots")
+        return [
+            f"snapshots/{name}/{file}"
+            for name in folders
+            for file in self._files.names(f"snapshots/{name}")
+            if file.endswith(".json") and not file.endswith(".run.json") and not file.startswith(".")
+        ]
+
+    def _find(self, key: str) -> str:
+        with self._told("read"):
+            names = self._documents(None)
+        ids = {name.rpartition("/")[2].removesuffix(".json"): name for name in names}
+        if key in ids:
+            return ids[key]
+        # A ticket's folder is known by its name, so that a damaged document in it cannot hide the ticket.
+        # Some file systems take `a` and `A` for the same folder.
+        folder = f"snapshots/{ticket_folder(key)}/".casefold()
+        mine = [name for name in names if name.casefold().startswith(folder)]
+        if mine:
+            listing = self.list(ticket=key)
+            if listing.entries:
+                return ids[listing.entries[0].snapshot_id]
+            if listing.damaged:
+                return mine[0]
+        starts = sorted(name for name in ids if key and name.startswith(key if key.startswith("ps-") else f"ps-{key}"))
+        if len(starts) == 1:
+            return ids[starts[0]]
+        if starts:
+            shown = ", ".join(starts[:5]) + (f" and {len(starts) - 5} more" if len(starts) > 5 else "")
+            message = f"{key!r} fits {len(starts)} snapshots: {shown}; give more of the id"
+            raise AmbiguousPrefix(message)
+        message = f"no snapshot or ticket {key!r} in {self._files.place}; `list` shows what is there"
+        raise SnapshotNotFound(message)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            # A remote file system raises its client's own errors, so nothing narrower would catch them all.
+            if isinstance(error, OSError) or not self._files.local:
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                message = f"cannot {what} the store {self._files.place}: {reason}"
+                raise StoreUnusable(message) from error
+            raise
+
+
+def ticket_folder(ticket_id: str) -> str:
+    """The folder name of a ticket: safe on every file system, and reversible unless the id is very long.
+
+    >>> ticket_folder("TK-1"), ticket_folder("a/b.c"), ticket_folder("..")
+    ('TK-1', 'a%2Fb.c', '%2E.%2E')
+    """
+    name = quote(ticket_id, safe="", errors="surrogatepass").replace("~", "%7E")
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    if name.endswith("."):
+        name = name[:-1] + ".%2E"
+    if 0 < len(name) <= _NAME_LIMIT:
+        return name
+    digest = hashlib.sha256(ticket_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{name[:64]}~{digest}"
+
+
+def folder_ticket(folder: str) -> str | None:
+    """The ticket id that `ticket_folder` made `folder` from, or None where only its hash was kept."""
+    return None if "~" in folder else unquote(folder)
+
+
+# What `list` reads of a document: msgspec checks the whole of the JSON and skips the rest of it.
+class _HeadTicket(msgspec.Struct):
+    id: str
+    system: str
+    title: str
+    created_at: str
+
+
+class _HeadLocation(msgspec.Struct):
+    service: str | None = None
+    channel: str | None = None
+
+
+class _HeadDiagnosis(msgspec.Struct):
+    abstained: bool
+    confidence: float
+    fault_class: str | None = None
+    fault_subclass: str | None = None
+    location: _HeadLocation = msgspec.field(default_factory=_HeadLocation)
+
+
+class _Head(msgspec.Struct):
+    snapshot_id: str
+    ticket: _HeadTicket
+    diagnosis: _HeadDiagnosis
+
+
+def _entry(head: _Head, path: str, taken_at: str | None) -> Entry:
+    d = head.diagnosis
+    return Entry(
+        snapshot_id=head.snapshot_id,
+        ticket_id=head.ticket.id,
+        ticket_system=head.ticket.system,
+        title=head.ticket.title,
+        created_at=head.ticket.created_at,
+        abstained=d.abstained,
+        fault_class=d.fault_class,
+        fault_subclass=d.fault_subclass,
+        confidence=d.confidence,
+        service=d.location.service,
+        channel=d.location.channel,
+        taken_at=taken_at,
+        path=path,
+    )
+
+
+def _readable_run(data: bytes | None) -> RunRecord | None:
+    try:
+        return msgspec.json.decode(data, type=RunRecord) if data else None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _instant(at: str | None) -> datetime:
+    try:
+        when = datetime.fromisoformat(at or "")
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+# The dataset.
+
+
+def _dataset_files(snapshot: ProblemSnapshot) -> Mapping[str, bytes]:
+    """Name -> bytes of a snapshot's Parquet files; equal snapshots give equal bytes."""
+    return {
+        f"dataset/snapshots/{snapshot.snapshot_id}.parquet": _parquet(_snapshot_table(snapshot)),
+        f"dataset/findings/{snapshot.snapshot_id}.parquet": _parquet(_finding_table(snapshot)),
+    }
+
+
+def _parquet(table: pa.Table) -> bytes:
+    import pyarrow as pa  # slow to load, and not needed to list or show
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _stamp(at: str | None) -> datetime | None:
+    when = _instant(at)
+    return None if when.year == 1 else when
+
+
+def _snapshot_table(s: ProblemSnapshot) -> pa.Table:
+    import pyarrow as pa
+
+    d = s.diagnosis
+    count = pa.int64()
+    columns: list[tuple[str, Any, Any]] = [
+        ("snapshot_id", pa.string(), s.snapshot_id),
+        ("schema_version", pa.string(), s.schema_version),
+        ("tool_version", pa.string(), s.provenance.tool_version),
+        ("ticket_id", pa.string(), s.ticket.id),
+        ("ticket_system", pa.string(), s.ticket.system),
+        ("title", pa.string(), s.ticket.title),
+        ("language", pa.string(), s.ticket.language),
+        ("customer_id", pa.string(), s.ticket.customer_id),
+        ("created_at", pa.timestamp("us", tz="UTC"), _stamp(s.ticket.created_at)),
+        ("anchor", pa.timestamp("us", tz="UTC"), _stamp(s.scope.anchor)),
+        ("window_start", pa.timestamp("us", tz="UTC"), _stamp(s.scope.window.start)),
+        ("window_end", pa.timestamp("us", tz="UTC"), _stamp(s.scope.window.end)),
+        ("fault_class", pa.string(), d.fault_class),
+        ("fault_subclass", pa.string(), d.fault_subclass),
+        ("seed_class", pa.string(), d.seed_class),
+        ("confidence", pa.float64(), d.confidence),
+        ("abstained", pa.bool_(), d.abstained),
+        ("owner", pa.string(), d.owner),
+        ("service", pa.string(), d.location.service),
+        ("operation", pa.string(), d.location.operation),
+        ("host", pa.string(), d.location.host),
+        ("channel", pa.string(), d.location.channel),
+        ("severity", pa.string(), str(s.severity["level"]) if s.severity and s.severity.get("level") else None),
+        ("summary_en", pa.string(), d.summary.en),
+        ("summary_zh", pa.string(), d.summary.zh),
+        ("orders", count, len(s.scope.focus_orders)),
+        ("lines", count, s.template_totals.lines),
+        ("templates", count, s.template_totals.templates),
+        ("new_templates", count, sum(template.change == "new" for template in s.templates)),
+        ("surged_templates", count, sum(template.change == "surged" for template in s.templates)),
+        ("findings", count, len(s.findings)),
+        ("evidence", count, len({e.ref for finding in s.findings for e in finding.evidence})),
+        ("missing", count, len(d.missing)),
+        ("checks_healthy", count, sum(check.outcome == "healthy" for check in s.checks)),
+        ("checks_not_evaluated", count, sum(check.outcome == "not_evaluated" for check in s.checks)),
+        ("coverage_rows", count, len(s.coverage)),
+        ("coverage_not_ok", count, sum(row.status != "ok" for row in s.coverage)),
+        ("redacted", count, s.redaction.total),
+    ]
+    schema = pa.schema([(name, kind) for name, kind, _ in columns])
+    return pa.table([pa.array([value], kind) for _, kind, value in columns], schema=schema)
+
+
+def _finding_table(s: ProblemSnapshot) -> pa.Table:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [
+            ("snapshot_id", pa.string()),
+            ("ticket_id", pa.string()),
+            ("created_at", pa.timestamp("us", tz="UTC")),
+            ("id", pa.string()),
+            ("kind", pa.string()),
+            ("supports", pa.string()),
+            ("subclass", pa.string()),
+            ("weight", pa.float64()),
+            ("service", pa.string()),
+            ("channel", pa.string()),
+            ("code", pa.string()),
+            ("about_focus", pa.bool_()),
+            ("statement_en", pa.string()),
+            ("statement_zh", pa.string()),
+            ("evidence", pa.list_(pa.string())),
+        ]
+    )
+    rows = [
+        {
+            **{
+                name: getattr(f, name)
+                for name in ("id", "kind", "supports", "subclass", "weight", "service", "channel", "code")
+            },
+            "snapshot_id": s.snapshot_id,
+            "ticket_id": s.ticket.id,
+            "created_at": _stamp(s.ticket.created_at),
+            "about_focus": f.about_focus,
+            "statement_en": f.statement.en,
+            "statement_zh": f.statement.zh,
+            "evidence": [e.ref for e in f.evidence],
+        }
+        for f in s.findings
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+# The two kinds of place.
+
+
+class _Files(Protocol):
+    place: str
+    local: bool
+
+    def where(self, name: str) -> str: ...
+    def read(self, name: str) -> bytes | None: ...
+    def read_many(self, names: Sequence[str]) -> Mapping[str, bytes | None]: ...
+    def create(self, name: str, data: bytes) -> bool: ...
+    def replace(self, name: str, data: bytes) -> None: ...
+    def names(self, folder: str) -> list[str]: ...
+    def folders(self, folder: str) -> list[str]: ...
+
+
+def _open_files(url: str) -> _Files:
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return _Folder(Path(url))
+    if scheme.lower() in {"file", "local"}:
+        return _Folder(Path(unquote(rest)))
+    return _Remote(url)
+
+
+class _Folder:
+    """A folder of this machine, written so that power may fail at any moment."""
+
+    local = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.place = str(self.root)
+
+    def where(self, name: str) -> str:
+        return str(self.root / name)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def read_many(self, names: Sequence[str]) -> Mapping[str, bytes | None]:
+        return {name: self.read(name) for name in names}
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Writes a file that is not there yet; says false, and leaves it alone, where it is."""
+        target = self.root / name
+        if target.exists():
+            return False
+        temporary = self._temporary(target, data)
+        try:
+            # Unlike a rename, a link fails when somebody else was first, so exactly one of two writers says "created".
+            os.link(temporary, target)
+        except FileExistsError:
+            temporary.unlink(missing_ok=True)
+            return False
+        except OSError:
+            # This file system has no hard links.
+            temporary.replace(target)
+        temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        target = self.root / name
+        self._temporary(target, data).replace(target)
+        _sync_folder(target.parent)
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self.root / folder) as found:
+                return sorted(item.name for item in found if item.is_file() and not item.name.endswith(_TEMPORARY))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def folders(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self.root / folder) as found:
+                return sorted(item.name for item in found if item.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def _temporary(self, target: Path, data: bytes) -> Path:
+        _make_folders(target.parent)
+        _sweep(target.parent)
+        # The leading dot keeps it out of dataset readers, the random part apart from other processes.
+        temporary = target.parent / f".{target.name[:80]}.{uuid.uuid4().hex}{_TEMPORARY}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+
+class _Remote:
+    """An object store: every file is one put, which such stores show whole or not at all."""
+
+    local = False
+
+    def __init__(self, url: str) -> None:
+        import fsspec  # a local folder does without it
+
+        parts = urlsplit(url)
+        # A URL may hold a key or a password; nothing of that kind is ever shown.
+        self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+        try:
+            self._fs, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            message = f"cannot open the store {self.place}: {error}"
+            raise StoreUnusable(message) from error
+        self._root = root.rstrip("/")
+
+    def where(self, name: str) -> str:
+        return f"{self.place}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            data: bytes = self._fs.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        return data
+
+    def read_many(self, names: Sequence[str]) -> Mapping[str, bytes | None]:
+        if not names:
+            return {}
+        found = self._fs.cat([self._path(name) for name in names], on_error="return")
+        answers = {name: found.get(self._path(name)) for name in names}
+        for answer in answers.values():
+            if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
+                raise answer
+        return {name: answer if isinstance(answer, bytes) else None for name, answer in answers.items()}
+
+    def create(self, name: str, data: bytes) -> bool:
+        if self._fs.exists(self._path(name)):
+            return False
+        self.replace(name, data)
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        path = self._path(name)
+        # Object stores have no folders; file systems behind fsspec (sftp, hdfs) do.
+        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._fs.pipe_file(path, data)
+
+    def names(self, folder: str) -> list[str]:
+        return [name for name, kind in self._listed(folder) if kind == "file"]
+
+    def folders(self, folder: str) -> list[str]:
+        return [name for name, kind in self._listed(folder) if kind == "directory"]
+
+    def _listed(self, folder: str) -> list[tuple[str, str]]:
+        self._fs.invalidate_cache()
+        try:
+            rows = self._fs.ls(self._path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted((row["name"].rstrip("/").rpartition("/")[2], row["type"]) for row in rows)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+def _make_folders(folder: Path) -> None:
+    """Makes `folder` and its parents, each of them synced, so that a synced file in it cannot vanish with it."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some systems cannot open or sync a folder; there the rename alone has to do.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes temporary files that a killed process left an hour ago or more."""
+    limit = time.time() - _STALE_SECONDS
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < limit:
+                path.unlink()

@@ -1,0 +1,313 @@
+"""The words of the rendered document, in English and Chinese.
+
+Fault names come from `render/fault_names.csv`, whose rows equal the names of the fault taxonomy; an id that is in neither
+place is shown as it is, with its underscores opened up, so that a newer document still reads.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+Language = Literal["en", "zh"]
+
+_LABELS: dict[str, tuple[str, str]] = {
+    "title": ("Problem snapshot", "问题快照"),
+    "located": ("Fault located", "故障已定位"),
+    "undecided": ("Not decided", "未能定论"),
+    "no_fault": ("No fault found", "未发现故障"),
+    "ticket": ("Ticket", "工单"),
+    "where": ("Where", "位置"),
+    "order": ("Order", "订单"),
+    "when": ("When", "时间"),
+    "sure": ("How sure", "把握"),
+    "runner_up": ("next best: {name} ({share})", "其次：{name}（{share}）"),
+    "no_runner_up": ("no other explanation was found", "未发现其他可能的解释"),
+    "proof": ("What proves it", "关键证据"),
+    "seen": ("The strongest lines so far", "目前最有力的线索"),
+    "no_proof": ("No line could be cited.", "没有可引用的记录。"),
+    "against": ("What speaks against it", "反面证据"),
+    "no_against": ("Nothing found that speaks against it.", "未发现反面证据。"),
+    "healthy": ("Checked and healthy", "已检查且正常"),
+    "no_healthy": ("Nothing could be confirmed as healthy.", "没有可确认为正常的项目。"),
+    "unchecked": ("Could not be checked", "未能检查"),
+    "no_unchecked": ("Everything that was asked for was read.", "所需数据均已读取。"),
+    "first": ("Do first", "首先处理"),
+    "meanwhile": ("Meanwhile", "在此期间"),
+    "owner": ("Who", "处理方"),
+    "no_owner": ("not assigned", "未指定"),
+    "no_action": ("No first action is known for this class.", "该类别暂无建议的首要动作。"),
+    "why": ("Why not", "原因"),
+    "leading": ("Leading explanations", "可能的原因"),
+    "missing": ("What would decide it", "缺少的关键证据"),
+    "ask": ("Ask: {question}", "请询问：{question}"),
+    "unknown_place": ("not known", "未知"),
+    "service": ("service", "服务"),
+    "host": ("host {name}", "主机 {name}"),
+    "and_more": ("and {count} more", "另有 {count} 项"),
+    "more_healthy": ("and {count} more checks are healthy", "另有 {count} 项检查正常"),
+    "more_orders": ("+{count} more orders", "另有 {count} 个订单"),
+    "window": (
+        "looked at {start} to {end}, compared with the {length} before",
+        "查看 {start} 至 {end}，并与之前 {length}对比",
+    ),
+    "window_apart": (
+        "looked at {start} to {end}, compared with {base_start} to {base_end}",
+        "查看 {start} 至 {end}，并与 {base_start} 至 {base_end} 对比",
+    ),
+    "utc": ("{time} UTC", "UTC {time}"),
+    "not_evaluated": (
+        "{count} checks not evaluated, their data is absent: {ids}",
+        "{count} 项检查因缺少数据未能评估：{ids}",
+    ),
+    "not_evaluated_one": ("{statement} ({ids})", "{statement}（{ids}）"),
+    "not_evaluated_same": (
+        "{count} checks not evaluated: {statement} ({ids})",
+        "{count} 项检查未能评估：{statement}（{ids}）",
+    ),
+    "coverage_same": ("{count} sources of {what} {status}: {sources}", "{count} 个{what}来源{status}：{sources}"),
+    "counts": ("{fetched} of {matched} rows", "{fetched} / {matched} 行"),
+    "counts_unknown": ("{fetched} rows, total not known", "{fetched} 行，总数未知"),
+    "cut": ("{count} left out", "未读 {count} 行"),
+    "sampled": ("a sample", "抽样"),
+    "unparsed": ("{count} could not be parsed and are kept raw", "{count} 行无法解析，按原文保留"),
+    "nothing_there": ("nothing there for this window", "该时间窗内没有数据"),
+    "details": ("Details", "详情"),
+    "description": ("Description", "描述"),
+    "questionnaire": ("Questionnaire", "问卷"),
+    "created": ("Created", "创建于"),
+    "customer": ("Customer", "客户"),
+    "scope": ("Scope", "范围"),
+    "reason": ("Why this window", "时间窗依据"),
+    "identifiers": ("Identifiers", "标识"),
+    "hops": ("Expansion", "关联扩展"),
+    "omitted": ("{count} more left out", "另有 {count} 个未列出"),
+    "timeline": ("Orders and payments", "订单与支付"),
+    "history": ("History", "状态历史"),
+    "templates": ("Log templates", "日志模板"),
+    "template_sums": (
+        (
+            "{lines} lines = {incident} in the incident + {baseline} in the baseline + {outside} outside; "
+            "{templates} templates, {listed} listed here, {unlisted_templates} unlisted with {unlisted_lines} lines"
+        ),
+        (
+            "共 {lines} 行 = 故障期 {incident} + 对照期 {baseline} + 窗外 {outside}；"
+            "{templates} 个模板，文档列出 {listed} 个，未列出 {unlisted_templates} 个（{unlisted_lines} 行）"
+        ),
+    ),
+    "shown_of": (
+        "{shown} of {total} shown; the rest is in the JSON document",
+        "显示 {shown} / {total}，其余见 JSON 文档",
+    ),
+    "spans": ("Spans", "调用跨度"),
+    "findings": ("Findings", "全部发现"),
+    "candidates": ("Explanations considered", "考虑过的原因"),
+    "for": ("for", "支持"),
+    "checks": ("Checks", "检查项"),
+    "coverage": ("Coverage ledger", "数据覆盖"),
+    "evidence": ("Evidence", "证据"),
+    "redaction": ("Redaction", "脱敏"),
+    "redacted": ("{total} values were replaced before storing", "存储前共替换 {total} 处"),
+    "redacted_none": ("no value had to be replaced", "没有需要替换的内容"),
+    "provenance": ("Provenance", "来源与版本"),
+    "desk": ("Service desk", "服务台"),
+    "severity": ("Severity", "严重级别"),
+    "routing": ("Routing", "分派"),
+    "similar": ("Similar tickets", "相似工单"),
+    "knowledge": ("Knowledge", "知识库"),
+    "customer_message": ("For the customer", "可回复客户"),
+    "snapshot_id": ("Snapshot", "快照编号"),
+    "schema": ("Schema", "文档版本"),
+    "made_by": ("Made by", "生成工具"),
+    "settings": ("Settings", "设置指纹"),
+    "tables": ("Fault tables", "故障表指纹"),
+    "sources": ("Sources", "数据源"),
+    "full_hint": (
+        "Timeline, templates, spans, ledger and every evidence pointer: show it in full, or read the JSON.",
+        "时间线、模板、跨度、数据覆盖与全部证据指针：请用完整视图或 JSON 查看。",
+    ),
+    "none": ("none", "无"),
+    "culprits": ("Suspected services", "可疑服务"),
+    "col_ref": ("ref", "编号"),
+    "col_time": ("time", "时间"),
+    "col_utc": ("UTC", "UTC"),
+    "col_service": ("service", "服务"),
+    "col_quote": ("line", "内容"),
+    "col_pointer": ("pointer", "指针"),
+    "col_source": ("source", "来源"),
+    "col_what": ("what", "内容"),
+    "col_status": ("status", "状态"),
+    "col_matched": ("matched", "命中"),
+    "col_fetched": ("fetched", "读取"),
+    "col_used": ("used", "采用"),
+    "col_cut": ("left out", "未读"),
+    "col_duplicates": ("duplicate", "重复"),
+    "col_unparsed": ("unparsed", "未解析"),
+    "col_outside": ("outside", "窗外"),
+    "col_note": ("note", "说明"),
+    "col_asked": ("asked", "查询"),
+    "col_change": ("change", "变化"),
+    "col_incident": ("incident", "故障期"),
+    "col_baseline": ("baseline", "对照期"),
+    "col_focus": ("focus", "焦点"),
+    "col_template": ("template", "模板"),
+    "col_order": ("order", "订单"),
+    "col_entity": ("record", "对象"),
+    "col_id": ("id", "编号"),
+    "col_state": ("state", "状态"),
+    "col_amount": ("amount", "金额"),
+    "col_channel": ("channel", "渠道"),
+    "col_code": ("code", "错误码"),
+    "col_name": ("name", "名称"),
+    "col_duration": ("duration", "耗时"),
+    "col_error": ("error", "错误"),
+    "col_trace": ("trace", "链路"),
+    "col_weight": ("weight", "权重"),
+    "col_statement": ("statement", "陈述"),
+    "col_supports": ("supports", "支持"),
+    "col_check": ("check", "检查"),
+    "col_outcome": ("outcome", "结果"),
+    "col_share": ("probability", "概率"),
+    "col_kind": ("kind", "类型"),
+    "col_found_in": ("found in", "出处"),
+    "col_value": ("value", "值"),
+}
+
+_TERMS: dict[str, tuple[str, str]] = {
+    # Coverage status.
+    "ok": ("read", "已读取"),
+    "empty": ("empty", "为空"),
+    "partial": ("read in part", "仅部分读取"),
+    "failed": ("failed", "读取失败"),
+    "skipped": ("skipped", "已跳过"),
+    # What a source is asked for.
+    "logs": ("logs", "日志"),
+    "spans": ("traces", "调用链"),
+    "order_events": ("order events", "订单事件"),
+    "log": ("log line", "日志"),
+    "span": ("span", "跨度"),
+    "order_event": ("order event", "订单事件"),
+    # Check outcomes.
+    "found": ("found wrong", "发现异常"),
+    "healthy": ("healthy", "正常"),
+    "not_evaluated": ("not evaluated", "未评估"),
+    # Template changes.
+    "new": ("new", "新出现"),
+    "surged": ("surged", "激增"),
+    "vanished": ("vanished", "消失"),
+    "usual": ("usual", "平常"),
+    # Records of an order.
+    "order": ("order", "订单"),
+    "attempt": ("payment", "支付"),
+    "callback": ("callback", "回调"),
+    "query": ("query", "查单"),
+    "refund": ("refund", "退款"),
+    # Seed classes.
+    "interface": ("interface fault", "接口故障"),
+    "configuration": ("parameter configuration", "参数配置错误"),
+    "other": ("other", "其他"),
+    # Normal order states.
+    "CREATED": ("created", "已创建"),
+    "AWAITING_PAYMENT": ("awaiting payment", "待支付"),
+    "REQUIRES_ACTION": ("payer must act", "待用户操作"),
+    "PROCESSING": ("processing", "处理中"),
+    "AUTHORIZED": ("authorised, not captured", "已授权未请款"),
+    "PARTIALLY_AUTHORIZED": ("partly authorised", "部分授权"),
+    "PAID": ("paid", "已支付"),
+    "PARTIALLY_PAID": ("partly paid", "部分支付"),
+    "OVERPAID": ("overpaid", "多付"),
+    "FAILED": ("failed", "支付失败"),
+    "CANCELLED": ("cancelled", "已取消"),
+    "CLOSED": ("closed", "已关闭"),
+    "REVIEW": ("under review", "审核中"),
+    "REFUND_PENDING": ("refund pending", "退款处理中"),
+    "PARTIALLY_REFUNDED": ("partly refunded", "部分退款"),
+    "REFUNDED": ("refunded", "已退款"),
+    "REFUND_FAILED": ("refund failed", "退款失败"),
+    "DISPUTED": ("disputed", "争议中"),
+    "CHARGEBACK": ("charged back", "拒付成立"),
+    "COMPLETED": ("completed", "已完成"),
+    "MISMATCH": ("data mismatch", "数据不一致"),
+    "UNKNOWN": ("unknown", "状态不明"),
+    # Who acts.
+    "us": ("our side", "我方"),
+    "channel": ("the channel", "渠道方"),
+    "customer": ("the customer", "用户"),
+    "issuer": ("the issuer", "发卡行"),
+    "merchant": ("the merchant", "商户"),
+    "none": ("nobody", "无需处理"),
+}
+
+_NAMES_FILE = Path(__file__).parent / "render" / "fault_names.csv"
+
+
+def label(key: str, language: Language, **values: object) -> str:
+    """The fixed text `key`, with `values` filled in. Raises `KeyError` for a key that does not exist.
+
+    >>> label("runner_up", "en", name="timeout", share="4 %")
+    'next best: timeout (4 %)'
+    """
+    text = _LABELS[key][language == "zh"]
+    return text.format(**values) if values else text
+
+
+def term(value: str, language: Language) -> str:
+    """A value of the document's own vocabulary in words; an unknown one as it is.
+
+    >>> term("AWAITING_PAYMENT", "zh")
+    '待支付'
+    """
+    return _TERMS[value][language == "zh"] if value in _TERMS else value
+
+
+def owner_name(owner: str, language: Language) -> str:
+    """Who has to act, in words.
+
+    >>> owner_name("us (network/SRE)", "en")
+    'our side (network/SRE)'
+    >>> owner_name("us+channel", "zh")
+    '我方 + 渠道方'
+    """
+    names = []
+    for part in re.split(r"\s*[+,/]\s*(?![^()]*\))", owner):
+        who, paren, rest = part.partition(" (")
+        team = rest.removesuffix(")")
+        note = "" if not paren else f"（{team}）" if language == "zh" else f" ({team})"
+        names.append(term(who, language) + note)
+    return " + ".join(names)
+
+
+@cache
+def fault_names() -> dict[tuple[str, str], tuple[str, str]]:
+    """(class, subclass) -> names in English and Chinese; a class's own names stand under the subclass `""`."""
+    with _NAMES_FILE.open(encoding="utf-8", newline="") as file:
+        return {(row["class"], row["subclass"]): (row["en"], row["zh"]) for row in csv.DictReader(file)}
+
+
+def class_name(fault_class: str, language: Language) -> str:
+    """The name of a fault class.
+
+    >>> class_name("interface_fault", "en")
+    'Interface / API fault'
+    """
+    names = fault_names().get((fault_class, ""))
+    return names[language == "zh"] if names else _opened(fault_class)
+
+
+def subclass_name(fault_class: str, fault_subclass: str | None, language: Language) -> str:
+    """The name of a fault subclass, empty without one.
+
+    >>> subclass_name("interface_fault", "dns_failed", "zh")
+    '域名解析失败'
+    """
+    if not fault_subclass:
+        return ""
+    names = fault_names().get((fault_class, fault_subclass))
+    return names[language == "zh"] if names else _opened(fault_subclass)
+
+
+def _opened(value: str) -> str:
+    return value.replace("_", " ")
