@@ -1,0 +1,139 @@
+"""The terminal: data on stdout, notes for people on stderr, files written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+import click
+
+from pipeline.errors import SnapshotError, UsageError
+
+
+def say(text: str) -> None:
+    """A note for the person, on stderr."""
+    click.echo("".join(c if c.isprintable() or c == "\n" else " " for c in text), err=True)
+
+
+def emit(text: str) -> None:
+    """Writes data to standard output: UTF-8, whatever the terminal believes, so that a file made of it is right."""
+    if sys.stdout is None:
+        raise SnapshotError("standard output is closed; use --out FILE")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "replace") + (b"" if text.endswith("\n") else b"\n"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SnapshotError(f"standard output: {error.strerror}") from error
+
+
+def quiet_stdout() -> None:
+    """Lets the interpreter flush what is left without a second complaint."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes a file whole or not at all. Raises `UsageError` where that cannot be done."""
+    import tempfile  # only where a file is asked for
+
+    try:
+        if path.exists() and not path.is_file():
+            # A device or a pipe cannot be replaced, only written to.
+            path.write_text(text, encoding="utf-8")
+            return
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            try:
+                file.write(text)
+                file.close()
+                Path(file.name).chmod(0o666 & ~_umask())
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def terminal_width() -> int:
+    """The columns there are for text, within what is good to read."""
+    import shutil  # only where there is a terminal
+
+    return max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+
+
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows as text in columns, two spaces apart. A Chinese character takes two places."""
+
+    def places(text: str) -> int:
+        return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+    table = [
+        [" ".join("".join(c if c.isprintable() else " " for c in cell).split()) for cell in row]
+        for row in [heads, *rows]
+    ]
+    widths = [max(map(places, column)) for column in zip(*table, strict=True)]
+    lines = (
+        "  ".join(cell + " " * (w - places(cell)) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+    return "\n".join(lines)
+
+
+class Progress:
+    """Says on stderr what is being done: with `verbose` each step, otherwise on a terminal once it took a second."""
+
+    def __init__(self, verbose: bool) -> None:
+        """Nothing is said before the first step."""
+        self._verbose = verbose
+        self._shown = verbose or (sys.stderr is not None and sys.stderr.isatty())
+        self._begun = time.monotonic()
+        self._latest = ""
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(1.0, self._late)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        """Starts the clock."""
+        if self._shown and not self._verbose:
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Says no more."""
+        self._timer.cancel()
+        with self._lock:
+            self._shown = False
+
+    def __call__(self, step: str) -> None:
+        """The step that begins now."""
+        with self._lock:
+            self._latest = step
+            if self._verbose or time.monotonic() - self._begun >= 1.0:
+                self._print()
+
+    def _late(self) -> None:
+        with self._lock:
+            self._print()
+
+    def _print(self) -> None:
+        if self._shown and self._latest:
+            say(f"{time.monotonic() - self._begun:5.1f} s  {self._latest}")
+            self._latest = ""

@@ -1,0 +1,113 @@
+"""Contrast: which templates are new, surged or vanished in the incident window against the time before it.
+
+Under the null hypothesis that a template's rate did not change, of its `k` lines the number in the incident window is
+binomial with the share of time that the window has of both together: the exact conditional test for two Poisson rates
+(Przyborowski and Wilenski, 1940). The false-discovery rate over all templates is held by Benjamini and Hochberg's
+procedure (1995).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.cluster import Clusters
+from pipeline.values import Scope, Span
+
+# A change is believed where its q-value is at most this.
+FALSE_DISCOVERY_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Change:
+    """One template's counts in both windows. `q_value` is adjusted for the number of templates tested."""
+
+    template_id: str
+    incident: int
+    baseline: int
+    outside: int
+    change: str
+    p_value: float
+    q_value: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """`changes` by template id; `in_incident` and `in_baseline` are one boolean per row of the logs table."""
+
+    changes: dict[str, Change]
+    in_incident: npt.NDArray[np.bool_]
+    in_baseline: npt.NDArray[np.bool_]
+
+
+def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
+    """Compare the templates of the incident window with those of the baseline, by rate."""
+    from scipy.special import bdtr, bdtrc
+
+    times = logs.column("@timestamp").combine_chunks()
+    in_incident = _inside(times, scope.window)
+    in_baseline = _inside(times, scope.baseline) & ~in_incident
+    codes = clusters.template_ids.indices.to_numpy(zero_copy_only=False)
+    size = len(clusters.template_ids.dictionary)
+    incident = np.bincount(codes[in_incident], minlength=size)
+    baseline = np.bincount(codes[in_baseline], minlength=size)
+    total = np.bincount(codes, minlength=size)
+
+    seconds = _observed_seconds(times.filter(pa.array(in_incident | in_baseline)), scope)
+    share = seconds[0] / (seconds[0] + seconds[1]) if sum(seconds) > 0 else 0.5
+    both = incident + baseline
+    with np.errstate(invalid="ignore"):
+        more = np.where(incident > 0, bdtrc(incident - 1.0, both, share), 1.0)
+        fewer = bdtr(incident.astype(float), both, share)
+    p_values = np.clip(2.0 * np.minimum(more, fewer), 0.0, 1.0)
+    p_values = np.where(both > 0, p_values, 1.0)
+    q_values = _benjamini_hochberg(p_values)
+    rate_up = incident * (1.0 - share) > baseline * share
+
+    ids = clusters.template_ids.dictionary.to_pylist()
+    changes = {}
+    for i, template_id in enumerate(ids):
+        if incident[i] and not baseline[i]:
+            change = "new"
+        elif q_values[i] <= FALSE_DISCOVERY_RATE:
+            change = "surged" if rate_up[i] else "vanished"
+        else:
+            change = "usual"
+        counts = (int(incident[i]), int(baseline[i]), int(total[i] - both[i]))
+        changes[template_id] = Change(template_id, *counts, change, float(p_values[i]), float(q_values[i]))
+    return Contrast(changes, in_incident, in_baseline)
+
+
+def _inside(times: pa.Array, span: Span) -> npt.NDArray[np.bool_]:
+    start, end = pa.scalar(span.start, times.type), pa.scalar(span.end, times.type)
+    inside = pc.and_(pc.greater_equal(times, start), pc.less(times, end))
+    return np.asarray(pc.fill_null(inside, fill_value=False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _observed_seconds(times: pa.Array, scope: Scope) -> tuple[float, float]:
+    """How much of each window the lines really span: a bundle often holds less than what was asked for."""
+    bounds = pc.min_max(times)
+    first, last = bounds["min"].as_py(), bounds["max"].as_py()
+    if first is None:
+        return 0.0, 0.0
+    observed = []
+    for span in (scope.window, scope.baseline):
+        start, end = max(span.start, first), min(span.end, last)
+        observed.append(max((end - start).total_seconds(), 0.0))
+    return observed[0], observed[1]
+
+
+def _benjamini_hochberg(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    count = len(p_values)
+    if count == 0:
+        return p_values
+    order = np.argsort(p_values)
+    scaled = p_values[order] * count / np.arange(1, count + 1)
+    adjusted = np.minimum.accumulate(scaled[::-1])[::-1]
+    result = np.empty(count)
+    result[order] = np.minimum(adjusted, 1.0)
+    return result

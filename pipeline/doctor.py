@@ -1,0 +1,117 @@
+"""What `problem-snapshot doctor` finds out: whether each source is well, and if not, what is to be done."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.errors import SnapshotError, SourceBroken, SourceRefused, SourceUnavailable, UsageError
+from pipeline.values import Source
+
+# How long a source may take to answer. A source that is slower than this is of no use inside a ticket's budget.
+DEADLINE_SECONDS = 5.0
+
+State = Literal["ok", "warning", "failed", "refused", "unreachable"]
+
+_ADVICE = {
+    "refused": "check the user, password or key of sources.{name}, and what that account may read",
+    "unreachable": "check the address in sources.{name}, and whether this machine may reach it (VPN, firewall, proxy)",
+    "failed": "check the index patterns, the query or the files of sources.{name}",
+}
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is known of one thing: its state, what it said, and what to do where it is not well."""
+
+    name: str
+    kind: str
+    state: State
+    lines: tuple[str, ...] = ()
+    advice: str = ""
+
+
+def examine(sources: Mapping[str, Source | SnapshotError], deadline: float = DEADLINE_SECONDS) -> list[Health]:
+    """Probes all sources at once and waits `deadline` seconds for them, in the order of `sources`.
+
+    An error in the place of a source is what opening it raised.
+    """
+    answers: queue.SimpleQueue[Health] = queue.SimpleQueue()
+    found: dict[str, Health] = {}
+    for name, source in sources.items():
+        if isinstance(source, SnapshotError):
+            found[name] = _unwell(name, "", source)
+        else:
+            # A daemon: a source that hangs must not keep the process alive.
+            threading.Thread(target=lambda n=name, s=source: answers.put(_probed(n, s)), daemon=True).start()
+    end = time.monotonic() + deadline
+    while len(found) < len(sources):
+        try:
+            health = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            break
+        found[health.name] = health
+    for name, source in sources.items():
+        if name not in found and not isinstance(source, SnapshotError):
+            error = SourceUnavailable(f"no answer within {deadline:g} s")
+            found[name] = _unwell(name, source.kind, error)
+    return [found[name] for name in sources]
+
+
+def _probed(name: str, source: Source) -> Health:
+    try:
+        return Health(name, source.kind, "ok", tuple(source.probe()))
+    except SnapshotError as error:
+        return _unwell(name, source.kind, error)
+    except Exception as error:  # noqa: BLE001 - one source's fault must not hide what the others say
+        return _unwell(name, source.kind, SourceBroken(f"internal error: {type(error).__name__}: {error}"))
+
+
+def _unwell(name: str, kind: str, error: SnapshotError) -> Health:
+    if isinstance(error, UsageError):
+        # Its sentence names the key and says what to write.
+        return Health(name, kind, "failed", (str(error),))
+    state: State = "failed"
+    if isinstance(error, SourceRefused):
+        state = "refused"
+    elif isinstance(error, SourceUnavailable):
+        state = "unreachable"
+    return Health(name, kind, state, (str(error),), _ADVICE[state].format(name=name))
+
+
+def examine_store(url: str) -> Health:
+    """Whether a snapshot could be kept at `url`: a small file is written there and taken away again."""
+    import fsspec  # only doctor needs it here
+
+    name = f".doctor-{time.time_ns()}"
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+        system.makedirs(root, exist_ok=True)
+        place = f"{root.rstrip('/')}/{name}"
+        system.pipe_file(place, b"ok")
+        system.rm_file(place)
+    # Each of fsspec's backends raises what its client raises.
+    except Exception as error:  # noqa: BLE001
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Health(
+            "store",
+            "store",
+            "failed",
+            (f"{url}: cannot be written: {reason}",),
+            "set store to a folder or URL that can be",
+        )
+    return Health("store", "store", "ok", (url,))
+
+
+def exit_code(sources: Sequence[Health], others: Sequence[Health] = ()) -> int:
+    """0 all well, 4 every source refused us, 5 none could be reached, 8 some failed; warnings are well."""
+    bad = [h for h in sources if h.state not in {"ok", "warning"}]
+    if bad and len(bad) == len(sources):
+        if all(h.state == "refused" for h in bad):
+            return 4
+        return 5
+    return 8 if bad or any(h.state not in {"ok", "warning"} for h in others) else 0

@@ -1,0 +1,195 @@
+"""Channel codes: what the payment channel answered, looked up by channel and code, never by code alone.
+
+Codes stand in three places: on the order's own events (`code`, `refusalReason`, ...), in gateway bodies inside log lines,
+and in span attributes. A success code says nothing here; a code that no table knows is said to be unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import re2
+
+from parsers.bodies import read_replies
+from pipeline.evidence.case import Case, answer_codes, read_attributes
+from pipeline.faults import CodeFact, codes
+from pipeline.values import Cited, Found, Seen
+from snapshots.model import Check, Text
+
+# Attributes of order events that are not answers of a channel.
+_NOT_CODES = frozenset(
+    {"customer_id", "phone_tail", "shop_system", "channel_txn_id", "out_trade_no", "verified", "http_answer"}
+)
+# A token that could be a code: with a capital letter or underscore inside, or of at least five digits.
+_TOKEN = re2.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._-][A-Za-z0-9]+)*|\b\d{5,9}\b")
+_CONFIDENCE = {"high": 1.0, "medium": 0.8, "low": 0.5}
+# Said of nothing in particular: such a code never outweighs a more exact one from the same answer.
+_VAGUE = frozenset({"unknown"})
+# The outer code of an answer, which names a group of faults and leaves the fault itself to an inner code or the message.
+_OUTER = frozenset(
+    {"40001", "40002", "40003", "40004", "40006", "20000", "20001", "FAIL", "UNPROCESSABLE_ENTITY", "INVALID_REQUEST", "BAD_REQUEST_ERROR",
+     "INVALID_REQUEST_ERROR", "CARD_ERROR", "API_ERROR", "PARAM_ERROR", "VALIDATION_ERROR", "INTERNAL_SERVER_ERROR"}
+)  # fmt: skip
+_OUTER_SHARE = 0.6
+_TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.45}
+_CITES = 5
+
+
+@dataclass
+class _Answer:
+    channel: str
+    code: str
+    fact: CodeFact | None
+    weight: float
+    cites: list[Cited]
+    where: str
+    message: str | None = None
+
+
+def detect(case: Case) -> Seen:
+    """One finding for each distinct (channel, code), strongest place first."""
+    answers: dict[tuple[str, str], _Answer] = {}
+    for answer in _answers(case):
+        kept = answers.setdefault((answer.channel, answer.code), answer)
+        if kept is not answer:
+            kept.weight = max(kept.weight, answer.weight)
+            kept.cites += [c for c in answer.cites if c not in kept.cites]
+            kept.message = kept.message or answer.message
+    found = [_finding(answer) for answer in answers.values()]
+    found = [finding for finding in found if finding]
+    names = ", ".join(case.scope.channels) or "-"
+    if found:
+        check = Check(
+            id="channel_codes",
+            outcome="found",
+            statement=Text(
+                en=f"answer codes of {names}: {len(found)} found", zh=f"{names} 应答码：发现 {len(found)} 个"
+            ),
+        )
+    else:
+        check = Check(
+            id="channel_codes",
+            outcome="healthy" if case.signals or case.focus else "not_evaluated",
+            statement=Text(en=f"no failing answer code of {names} was seen", zh=f"未见 {names} 的失败应答码"),
+        )
+    return Seen(tuple(f for f in found if f), (check,))
+
+
+def _answers(case: Case) -> Iterator[_Answer]:
+    yield from _on_events(case)
+    yield from _in_lines(case)
+    yield from _in_spans(case)
+
+
+def _on_events(case: Case) -> Iterator[_Answer]:
+    table = codes()
+    for order in case.focus:
+        parts = [*order.attempts, *order.refunds]
+        # The latest attempt is the one that the customer complains of; an earlier one counts less.
+        for part in parts:
+            event = part.latest
+            weight = 1.0 if part is parts[-1] or part.entity_id == parts[-1].entity_id else 0.6
+            channel = event.channel or order.channel
+            if channel is None:
+                continue
+            for key, value in event.attributes.items():
+                if key in _NOT_CODES or not isinstance(value, (str, int)) or isinstance(value, bool) or value == "":
+                    continue
+                flow = "refund" if part in order.refunds else "pay"
+                fact = table.find(channel, str(value), flow)
+                yield _Answer(channel, str(value), fact, weight, [event.cited], f"{part.entity_id} {key}")
+
+
+def _in_lines(case: Case) -> Iterator[_Answer]:
+    table = codes()
+    for signal in case.signals:
+        tier = _TIER[signal.tier]
+        seen: set[str] = set()
+        for reply in read_replies(signal.message):
+            channel = reply.channel or case.channel
+            if channel is None:
+                continue
+            facts = [(code, table.find(channel, code, None)) for _, code in reply.codes]
+            exact = [(code, fact) for code, fact in facts if fact and fact.fault_class not in _VAGUE]
+            chosen = exact[:1] or facts[:1]
+            for code, fact in chosen:
+                seen.add(code)
+                yield _Answer(channel, code, fact, tier, [signal.cited], "reply", reply.message)
+        for channel in dict.fromkeys((*case.scope.channels, "network")):
+            for token in dict.fromkeys(_TOKEN.findall(signal.text)):
+                if token in seen or not _code_like(token, channel):
+                    continue
+                fact = table.find(channel, token, None)
+                if fact:
+                    yield _Answer(channel, token, fact, tier * 0.95, [signal.cited], "line")
+
+
+def _in_spans(case: Case) -> Iterator[_Answer]:
+    table = codes()
+    spans = case.focus_spans
+    for row in range(min(spans.num_rows, 2000)):
+        attributes = read_attributes(spans.column("attributes")[row].as_py())
+        channel = attributes.get("payment.channel") or attributes.get("channel") or case.channel
+        if not isinstance(channel, str):
+            continue
+        for key, value in answer_codes(attributes).items():
+            yield _Answer(channel, value, table.find(channel, value, None), 0.95, [case.cite_span(spans, row)], key)
+
+
+def _code_like(token: str, channel: str) -> bool:
+    if token.isdigit():
+        return channel != "network"
+    if len(token) < 4:
+        return False
+    return "_" in token or "." in token or token.isupper() or (not token.islower() and not token.istitle())
+
+
+def _finding(answer: _Answer) -> Found | None:
+    fact = answer.fact
+    cites = tuple(answer.cites[:_CITES])
+    said = f' ("{answer.message}")' if answer.message else ""
+    if fact is None:
+        # Words such as success or a status name are not codes that anybody must explain.
+        if answer.where in ("reply", "line") or answer.code.upper() in (
+            "SUCCESS",
+            "OK",
+            "FAIL",
+            "FAILED",
+            "ERROR",
+            "NONE",
+            "NULL",
+        ):
+            return None
+        return Found(
+            kind="channel_code.unknown",
+            statement=Text(
+                en=f"{answer.channel} answered {answer.code}{said}; this code is in no table that we have",
+                zh=f"{answer.channel} 返回 {answer.code}{said}，该码不在码表中",
+            ),
+            cites=cites,
+            strength=0.0,
+            channel=answer.channel,
+            code=answer.code,
+        )
+    if fact.fault_class in ("success", "unknown"):
+        return None
+    name = "network" if answer.channel == "network" else answer.channel
+    return Found(
+        kind="channel_code.exact" if answer.channel != "network" else "channel_code.network",
+        statement=Text(
+            en=f"{name} code {answer.code}{said}: {fact.meaning}",
+            zh=f"{name} 返回码 {answer.code}{said}：{fact.meaning}",
+        ),
+        cites=cites,
+        supports=fact.fault_class,
+        subclass=fact.fault_subclass,
+        strength=answer.weight
+        * _CONFIDENCE.get(fact.confidence, 0.5)
+        * (_OUTER_SHARE if answer.code.upper() in _OUTER else 1.0),
+        service=cites[0].service if cites else None,
+        channel=answer.channel,
+        code=answer.code,
+        about_focus=answer.weight >= 0.8,
+        at=cites[0].at if cites else None,
+    )

@@ -1,0 +1,99 @@
+"""HTTP and RPC statuses: what the channel, our gateway or our own handler answered.
+
+Two directions are told apart. A failing answer to *our* call speaks of the channel or of what we sent; a failing answer
+*by us* to a callback speaks of our side, whatever the number is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import re2
+
+from pipeline.evidence.case import Case
+from pipeline.faults import codes
+from pipeline.values import Cited, Found, Seen
+from snapshots.model import Check, Text
+
+_STATUS = re2.compile(
+    r'(?i)(?:HTTP/[0-9.]+"? |HTTP[ :=]+|status(?:[_ ]?code)?["\']?[ :=(]+|\(Status |response_code=|answered |应答 ?|返回 ?)([45]\d\d)\b'
+)
+_CALLBACK = re2.compile(r"(?i)notify|callback|webhook|\bipn\b|\bitn\b|listener=|/hooks?\b|回调|异步通知")
+_TIER = {"focus": 1.0, "near": 0.8, "ambient": 0.5}
+_CITES = 3
+
+
+def detect(case: Case) -> Seen:
+    """One finding for each status and direction."""
+    inbound: dict[int, list[tuple[float, Cited]]] = defaultdict(list)
+    outbound: dict[int, list[tuple[float, Cited]]] = defaultdict(list)
+    for signal in case.signals:
+        matched = _STATUS.search(signal.message[:4000])
+        status = signal.http_status or (int(matched.group(1)) if matched else None)
+        if status is None or status < 400:
+            continue
+        side = inbound if _CALLBACK.search(signal.message[:4000]) else outbound
+        side[status].append((_TIER[signal.tier], signal.cited))
+    spans = case.focus_spans
+    for row in range(min(spans.num_rows, 2000)):
+        status = spans.column("http.response.status_code")[row].as_py()
+        kind = spans.column("kind")[row].as_py()
+        if status is None or status < 400:
+            continue
+        path = f"{spans.column('name')[row].as_py()} {spans.column('url.path')[row].as_py()}"
+        if kind == "client":
+            outbound[status].append((1.0, case.cite_span(spans, row)))
+        elif _CALLBACK.search(path):
+            inbound[status].append((1.0, case.cite_span(spans, row)))
+    found = [_answered_by_us(status, hits, case) for status, hits in inbound.items()]
+    found += [f for status, hits in outbound.items() if (f := _answered_to_us(status, hits, case))]
+    return Seen(tuple(found), (_check(case, len(found)),))
+
+
+def _answered_by_us(status: int, hits: list[tuple[float, Cited]], case: Case) -> Found:
+    weight = max(w for w, _ in hits)
+    server = status >= 500
+    return Found(
+        kind="http.callback_refused",
+        statement=Text(
+            en=f"our side answered a callback with HTTP {status}",
+            zh=f"我方以 HTTP {status} 应答了回调",
+        ),
+        cites=tuple(c for _, c in hits[:_CITES]),
+        supports="internal_fault",
+        subclass="code_exception" if server else "internal_config",
+        strength=0.75 * weight,
+        service=hits[0][1].service,
+        channel=case.channel,
+        at=hits[0][1].at,
+    )
+
+
+def _answered_to_us(status: int, hits: list[tuple[float, Cited]], case: Case) -> Found | None:
+    fact = codes().find("http", str(status), None)
+    if fact is None:
+        return None
+    weight = max(w for w, _ in hits)
+    return Found(
+        kind="http.status",
+        statement=Text(en=f"HTTP {status} was answered: {fact.meaning}", zh=f"收到 HTTP {status}：{fact.meaning}"),
+        cites=tuple(c for _, c in hits[:_CITES]),
+        supports=fact.fault_class,
+        subclass=fact.fault_subclass,
+        strength=0.6 * weight,
+        service=hits[0][1].service,
+        channel=case.channel,
+        code=str(status),
+        at=hits[0][1].at,
+    )
+
+
+def _check(case: Case, count: int) -> Check:
+    if count:
+        statement = Text(en=f"HTTP statuses: {count} kinds of failure", zh=f"HTTP 状态：{count} 类失败")
+        return Check(id="http_status", outcome="found", statement=statement)
+    if case.focus_spans.num_rows or case.signals:
+        statement = Text(en="no failing HTTP status around the order", zh="订单前后没有失败的 HTTP 状态")
+        return Check(id="http_status", outcome="healthy", statement=statement)
+    statement = Text(en="HTTP statuses: no spans and no lines of the order", zh="HTTP 状态：没有该订单的链路和日志")
+    return Check(id="http_status", outcome="not_evaluated", statement=statement)

@@ -1,0 +1,67 @@
+"""Wordings: what the lines around the order say in words, by the families of `pipeline/faults/wordings.toml`.
+
+Exception types and messages are words, too: a `SocketTimeoutException` and a 超时 say the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from pipeline.evidence.case import Case, Signal
+from pipeline.faults.wording import Family, read_wording
+from pipeline.values import Found, Seen
+from snapshots.model import Check, Text
+
+_TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.4}
+# What an INFO or DEBUG line says is often said of a healthy thing.
+_LEVEL = {"FATAL": 1.0, "ERROR": 1.0, "WARN": 0.95, None: 0.8, "INFO": 0.6, "DEBUG": 0.7, "TRACE": 0.5}
+_CITES = 5
+
+
+def detect(case: Case) -> Seen:
+    """One finding for each family that a signal matches."""
+    hits: dict[str, list[Signal]] = defaultdict(list)
+    family_of: dict[str, Family] = {}
+    for signal in case.signals:
+        for family in read_wording(signal.text):
+            hits[family.id].append(signal)
+            family_of[family.id] = family
+    found = []
+    for name, signals in hits.items():
+        family = family_of[name]
+        best = max(signals, key=_weight)
+        ordered = sorted(signals, key=lambda s: (-_weight(s), s.row))
+        where = best.service or "-"
+        found.append(
+            Found(
+                kind=f"wording.{name}",
+                statement=Text(
+                    en=f"{family.says.en} ({where})",
+                    zh=f"{family.says.zh}（{where}）",
+                ),
+                cites=tuple(s.cited for s in ordered[:_CITES]),
+                supports=family.fault_class,
+                subclass=family.fault_subclass,
+                strength=family.strength * _weight(best),
+                service=best.service,
+                host=best.host,
+                channel=case.channel,
+                about_focus=best.tier != "ambient",
+                at=best.at,
+            )
+        )
+    read = len(case.signals)
+    outcome = "found" if found else ("healthy" if case.material.logs.num_rows else "not_evaluated")
+    check = Check(
+        id="wordings",
+        outcome=outcome,  # type: ignore[arg-type]
+        statement=Text(
+            en=f"{read} unusual log lines read, {len(found)} kinds of fault wording in them",
+            zh=f"读取 {read} 条异常日志，其中有 {len(found)} 类故障措辞",
+        ),
+    )
+    return Seen(tuple(found), (check,))
+
+
+def _weight(signal: Signal) -> float:
+    return _TIER[signal.tier] * _LEVEL.get(signal.level, 0.8)

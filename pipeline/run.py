@@ -1,0 +1,103 @@
+"""The story: from a ticket to its problem snapshot.
+
+    ticket -> scope -> collect -> parse -> cluster -> contrast -> evidence -> diagnose -> snapshot
+
+Parsing has no line of its own below: each source turns its pages into Arrow tables as they arrive.
+"""
+
+from __future__ import annotations
+
+import platform
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.cluster import cluster
+from pipeline.collect import collect
+from pipeline.contrast import contrast
+from pipeline.diagnose import diagnose
+from pipeline.document import number, write_document
+from pipeline.evidence import detect, open_case
+from pipeline.scope import read_scope
+from pipeline.settings import Settings
+from pipeline.values import Source, Span, Ticket
+from pipeline.version import __version__
+from snapshots.model import ProblemSnapshot, RunRecord
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The document, and what happened while it was made."""
+
+    snapshot: ProblemSnapshot
+    run: RunRecord
+
+
+def take_snapshot(
+    ticket: Ticket,
+    sources: Sequence[Source],
+    settings: Settings,
+    *,
+    around: Span | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Taken:
+    """Take the problem snapshot of `ticket` from `sources`.
+
+    `around` is a window that a person asked for. Equal tickets, settings and source contents give equal documents, as
+    long as no deadline was hit. Raises `NoSourceReached` or `Refused` where not one source could be asked; a source that
+    fails beside others is a row of the coverage ledger.
+    """
+    clock = _Clock()
+    scope = read_scope(ticket, settings, around)
+    clock.lap("scope")
+
+    collected = collect(scope, ticket, sources, settings, progress)
+    scope, material, orders = collected.scope, collected.material, collected.orders
+    clock.lap("collect")
+
+    progress(f"reading {material.logs.num_rows:,} log lines")
+    clusters = cluster(material.logs)
+    clock.lap("cluster")
+
+    changes = contrast(material.logs, clusters, scope)
+    clock.lap("contrast")
+
+    case = open_case(ticket, scope, material, orders, clusters, changes, settings)
+    seen = detect(case)
+    clock.lap("evidence")
+
+    diagnosis = diagnose(case, seen, number(seen))
+    clock.lap("diagnose")
+
+    snapshot = write_document(case, seen, diagnosis, sources)
+    clock.lap("snapshot")
+    return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
+
+
+class _Clock:
+    """Laps in seconds, by step."""
+
+    def __init__(self) -> None:
+        self.started_at = datetime.now(UTC)
+        self.begun = self.last = time.perf_counter()
+        self.steps: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self.steps[step] = round(now - self.last, 4)
+        self.last = now
+
+
+def _run_record(snapshot: ProblemSnapshot, clock: _Clock, sources: object) -> RunRecord:
+    return RunRecord(
+        snapshot_id=snapshot.snapshot_id,
+        started_at=clock.started_at.isoformat().replace("+00:00", "Z"),
+        seconds=round(clock.last - clock.begun, 4),
+        steps=clock.steps,
+        sources={name: round(seconds, 4) for name, seconds in dict(sources).items()},  # type: ignore[call-overload]
+        host=socket.gethostname(),
+        python=platform.python_version(),
+        tool_version=__version__,
+    )

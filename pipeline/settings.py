@@ -1,0 +1,639 @@
+"""The settings of a run, and `problem-snapshot.toml`, the file that they come from.
+
+    profile = "prod"            # the profile taken when none is asked for
+    [defaults]                  # what every profile starts from
+    [profiles.prod]             # what is different there
+
+The file is looked for in this order, and the first one found is the only one read: `--config`, the variable
+`PROBLEM_SNAPSHOT_CONFIG`, `./problem-snapshot.toml`, `problem-snapshot/problem-snapshot.toml` in the user's XDG
+configuration folder, the same in each folder of `XDG_CONFIG_DIRS`. Without a file the built-in values hold, and no
+source is configured. `pipeline/init.toml` shows every key.
+
+`${NAME}` in a string is the environment variable, `${NAME:-other}` with a value for when it is not set, `${file:PATH}`
+the content of a file without its last line break (a relative path starts at the configuration file), `$${` is a plain
+`${`. Between `://` and `@` of an address the value is percent-encoded, so it is stored as it is. Wherever a number of seconds is meant, `"10s"`, `"5m"`, `"1h30m"` and `10` are understood.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+import msgspec
+import msgspec.inspect as shapes
+
+from pipeline.errors import UsageError
+from pipeline.faults.thresholds import Thresholds
+from pipeline.sources import SourceOptions
+
+if TYPE_CHECKING:
+    from parsers.redaction import Redactor
+
+NAME = "problem-snapshot"
+FILE_NAME = "problem-snapshot.toml"
+
+# What a secret file may weigh; anything larger was meant to be something else.
+_SECRET_FILE_BYTES = 64 * 1024
+_MAX_CONFIG_BYTES = 1024 * 1024
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
+
+
+class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How wide the window around the moment is that the ticket means, and how long the time before it, in seconds."""
+
+    before: Seconds = 30 * 60.0
+    after: Seconds = 30 * 60.0
+    baseline: Seconds = 60 * 60.0
+
+
+class Patterns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shop's own shapes of identifiers, as RE2 expressions; the first group, or the whole match, is the identifier."""
+
+    order_id: tuple[str, ...] = ()
+    out_trade_no: tuple[str, ...] = ()
+    channel_txn_id: tuple[str, ...] = ()
+    trace_id: tuple[str, ...] = ()
+    customer_id: tuple[str, ...] = ()
+    phone: tuple[str, ...] = ()
+    phone_tail: tuple[str, ...] = ()
+    device: tuple[str, ...] = ()
+    refund_id: tuple[str, ...] = ()
+
+    def by_kind(self) -> dict[str, tuple[str, ...]]:
+        """The patterns of each kind that has some."""
+        return {kind: found for kind, found in msgspec.structs.asdict(self).items() if found}
+
+
+class Redacting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is replaced beside cards, phones, identity numbers, mail addresses and secrets, which always are."""
+
+    ip_addresses: bool = False
+    # Kind -> RE2 expressions, such as `name = ["收货人[:：]\\s*(\\S+)"]`; the first group, or the whole match, is replaced.
+    patterns: dict[str, tuple[str, ...]] = {}
+
+    def redactor(self, allow: Collection[str]) -> Redactor:
+        """A redactor as these settings want it, that leaves the identifiers in `allow` alone."""
+        from parsers.redaction import RedactionSettings, Redactor  # loads pyarrow, which reading a file does not need
+
+        patterns = {name: "|".join(f"(?:{one})" for one in many) for name, many in self.patterns.items()}
+        return Redactor(RedactionSettings(ip=self.ip_addresses, patterns=patterns), allow=allow)
+
+
+def default_store() -> str:
+    """The folder in which snapshots are kept when nothing else is said."""
+    import platformdirs  # only when no store is configured
+
+    return str(platformdirs.user_data_path(NAME, appauthor=False))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that a run is told beside the ticket. `budget` is in seconds.
+
+    `language` and `timezone` are how a snapshot is shown; without a zone it is the ticket's own offset.
+    """
+
+    profile: str = "defaults"
+    language: Literal["auto", "en", "zh"] = "auto"
+    timezone: str | None = None
+    budget: Seconds = 10.0
+    max_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 200_000
+    store: str = msgspec.field(default_factory=default_store)
+    windows: Windows = Windows()
+    thresholds: Thresholds = msgspec.field(default_factory=Thresholds)
+    identifiers: Patterns = Patterns()
+    redaction: Redacting = Redacting()
+    sources: dict[str, SourceOptions] = {}
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The zone of `timezone`, or None where the ticket's own offset holds."""
+        return ZoneInfo(self.timezone) if self.timezone else None
+
+    @property
+    def before(self) -> timedelta:
+        """How far the window reaches back from its anchor."""
+        return timedelta(seconds=self.windows.before)
+
+    @property
+    def after(self) -> timedelta:
+        """How far the window reaches on from its anchor."""
+        return timedelta(seconds=self.windows.after)
+
+    @property
+    def baseline(self) -> timedelta:
+        """How much time before the window it is compared with."""
+        return timedelta(seconds=self.windows.baseline)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration file as it was written: `${...}` not yet filled in. Without a file, `path` is None."""
+
+    path: Path | None = None
+    tree: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What messages call the file."""
+        return str(self.path) if self.path else "built-in settings"
+
+    @property
+    def profiles(self) -> list[str]:
+        """The profiles that the file has."""
+        return list(self.tree.get("profiles", {}))
+
+
+# ---- durations
+
+
+_PART = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_seconds(text: str) -> float:
+    """A duration in seconds. Raises `ValueError` with the sentence that says how to write one.
+
+    >>> parse_seconds("1h30m"), parse_seconds("250ms"), parse_seconds("10")
+    (5400.0, 0.25, 10.0)
+    """
+    if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", text):
+        return float(text)
+    total, at = 0.0, 0
+    while at < len(text) and (part := _PART.match(text, at)):
+        total += float(part[1]) * _UNIT_SECONDS[part[2]]
+        at = part.end()
+    if at == 0 or text[at:].strip():
+        raise ValueError(f"{text!r} is not a duration; write 10s, 5m, 1h30m or a number of seconds")
+    return total
+
+
+# ---- finding and reading the file
+
+
+def find_config(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    """The configuration file that is used, or None. Raises `UsageError` where a file that was named is not there."""
+    named = str(path) if path else env.get("PROBLEM_SNAPSHOT_CONFIG", "")
+    if named:
+        if not Path(named).is_file():
+            asked = "--config" if path else "PROBLEM_SNAPSHOT_CONFIG"
+            raise UsageError(f"{named}: no such file (named by {asked}); `problem-snapshot init` writes one")
+        return Path(named)
+    return next((place for place in config_places(env) if place.is_file()), None)
+
+
+def config_places(env: Mapping[str, str]) -> Iterator[Path]:
+    """Where a configuration file is looked for when none is named, in order."""
+    yield Path(FILE_NAME)
+    import platformdirs  # 10 ms that a file in the working folder does not need
+
+    home = env.get("XDG_CONFIG_HOME", "")
+    # The XDG rules: a relative path in these variables is to be ignored.
+    yield (
+        Path(home) / NAME if Path(home).is_absolute() else platformdirs.user_config_path(NAME, appauthor=False)
+    ) / FILE_NAME
+    folders = [Path(text) for text in env.get("XDG_CONFIG_DIRS", "").split(os.pathsep) if Path(text).is_absolute()]
+    if folders:
+        yield from (folder / NAME / FILE_NAME for folder in folders)
+    else:
+        yield platformdirs.site_config_path(NAME, appauthor=False) / FILE_NAME
+
+
+def read_config(path: Path | None, env: Mapping[str, str]) -> Config:
+    """The configuration file's content, its outline checked. Raises `UsageError`."""
+    found = find_config(path, env)
+    if found is None:
+        return Config()
+    try:
+        data = found.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{found}: cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_CONFIG_BYTES:
+        raise UsageError(f"{found}: is {len(data):,} bytes; a configuration file has less than {_MAX_CONFIG_BYTES:,}")
+    try:
+        tree = tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{found}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{found}: is not TOML: {error}") from error
+    config = Config(found, tree)
+    _check_outline(config)
+    return config
+
+
+def _check_outline(config: Config) -> None:
+    for key, value in config.tree.items():
+        if key not in {"profile", "defaults", "profiles"}:
+            known = {f.encode_name for f in _shape_of(Settings).fields}
+            # The commonest slip: a setting at the top of the file, outside its table.
+            hint = (
+                f"write it below [defaults]: defaults.{key}"
+                if key in known
+                else _nearest(key, ["profile", "defaults", "profiles"])
+            )
+            raise _wrong(config, key, f"unknown key; {hint}")
+        if key == "profile" and not isinstance(value, str):
+            raise _wrong(config, key, f"expected str, got {_type_name(value)}")
+        if key != "profile" and not isinstance(value, dict):
+            raise _wrong(config, key, f"expected a table, got {_type_name(value)}")
+    for name, profile in config.tree.get("profiles", {}).items():
+        if not isinstance(profile, dict):
+            raise _wrong(config, f"profiles.{name}", f"expected a table, got {_type_name(profile)}")
+
+
+# ---- from the file to Settings
+
+
+def load_settings(
+    path: Path | None = None, profile: str | None = None, env: Mapping[str, str] | None = None, *, sources: bool = True
+) -> Settings:
+    """The settings of `profile` out of the file found; see `settings_of`."""
+    env = os.environ if env is None else env
+    return settings_of(read_config(path, env), profile, env, sources=sources)
+
+
+def settings_of(config: Config, profile: str | None, env: Mapping[str, str], *, sources: bool = True) -> Settings:
+    """The settings of one profile of `config`. Raises `UsageError` whose sentence names file, key and value.
+
+    With `sources` false the sources are left out, so that their secrets need not be there.
+    """
+    tree, where, chosen = _chosen(config, profile, env)
+    tree.pop("sources", None)
+    settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
+    _check_values(settings, where)
+    options: dict[str, SourceOptions] = {}
+    for name, found in sources_of(config, profile, env).items() if sources else ():
+        if isinstance(found, UsageError):
+            raise found
+        options[name] = found
+    return msgspec.structs.replace(settings, profile=chosen or "defaults", sources=options)
+
+
+def sources_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, SourceOptions | UsageError]:
+    """The sources of one profile, each with its options or with what is wrong with them."""
+    tree, where, _ = _chosen(config, profile, env)
+    tables = tree.get("sources", {})
+    if not isinstance(tables, dict):
+        raise where.wrong("sources", f"expected a table, got {_type_name(tables)}")
+    found: dict[str, SourceOptions | UsageError] = {}
+    for name, table in tables.items():
+        if table is False:
+            # `sources.NAME = false` in a profile takes a source of the defaults away.
+            continue
+        path = f"sources.{name}"
+        try:
+            found[name] = _convert(_filled(table, path, where), SourceOptions, path, where)
+        except UsageError as error:
+            found[name] = error
+    return found
+
+
+def _chosen(config: Config, profile: str | None, env: Mapping[str, str]) -> tuple[dict[str, Any], _Where, str | None]:
+    """The profile's table as it was written, where its keys stand, and its name."""
+    chosen = profile or env.get("PROBLEM_SNAPSHOT_PROFILE") or config.tree.get("profile")
+    tree, origins = _merged(config, chosen)
+    return tree, _Where(config, origins, env), chosen
+
+
+def _merged(config: Config, profile: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The profile's table over the defaults, and for each key the table in which it stands."""
+    origins: dict[str, str] = {}
+    tree = _over({}, config.tree.get("defaults", {}), "", "defaults", origins)
+    if profile and profile != "defaults":
+        if config.path is None:
+            raise UsageError(
+                f"profile {profile!r}: there is no configuration file; `problem-snapshot init` writes ./{FILE_NAME}"
+            )
+        if profile not in config.profiles:
+            raise UsageError(
+                f"{config.name}: there is no profile {profile!r}; {_nearest(profile, [*config.profiles, 'defaults'])}"
+            )
+        tree = _over(tree, config.tree["profiles"][profile], "", f"profiles.{profile}", origins)
+    if "profile" in tree:
+        raise _wrong(config, f"{origins['profile']}.profile", "unknown key; `profile` stands at the top of the file")
+    return tree, origins
+
+
+def _over(below: Any, above: Mapping[str, Any], path: str, table: str, origins: dict[str, str]) -> dict[str, Any]:
+    merged = dict(below) if isinstance(below, dict) else {}
+    # A source that becomes another kind has nothing to inherit.
+    if "kind" in above and merged.get("kind", above["kind"]) != above["kind"]:
+        merged = {}
+    for key, value in above.items():
+        inner = _join(path, key)
+        origins[inner] = table
+        merged[key] = _over(merged.get(key), value, inner, table, origins) if isinstance(value, dict) else value
+    return merged
+
+
+class _Filled(str):
+    """A string that a variable or a file had a part in: it may be a secret, and it may stand for a number."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What is needed to say where a wrong value stands."""
+
+    config: Config
+    origins: Mapping[str, str]
+    env: Mapping[str, str]
+
+    def wrong(self, path: str, sentence: str) -> UsageError:
+        known, table = path, None
+        while known and (table := self.origins.get(known)) is None:
+            known = known.rpartition(".")[0]
+        return _wrong(self.config, _join(table or "defaults", path), sentence)
+
+
+def _wrong(config: Config, key: str, sentence: str) -> UsageError:
+    return UsageError(f"{config.name}: {key}: {sentence}")
+
+
+_HOLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
+_VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+
+def _filled(value: Any, path: str, where: _Where) -> Any:
+    """`value` with every `${...}` in it replaced."""
+    if isinstance(value, dict):
+        return {key: _filled(inner, _join(path, key), where) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, path, where) for inner in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def fill(hole: re.Match[str]) -> str:
+        if hole[1] is None:
+            return "${"
+        text = _fill(hole[1], path, where)
+        # A password may hold any character; in an address some of them mean something else.
+        return quote(text, safe="") if _in_login(value, hole) else text
+
+    return _Filled(_HOLE.sub(fill, value))
+
+
+def _in_login(value: str, hole: re.Match[str]) -> bool:
+    """Whether the hole lies between `://` and `@` of an address."""
+    before = _HOLE.sub("", value[: hole.start()]).rpartition("://")
+    after = _HOLE.sub("", value[hole.end() :])
+    return bool(before[1]) and not re.search("[/?#@]", before[2]) and bool(re.match("[^/?#@]*@", after))
+
+
+def _fill(name: str, path: str, where: _Where) -> str:
+    if name.startswith("file:"):
+        return _secret_file(name.removeprefix("file:"), path, where)
+    variable = _VARIABLE.fullmatch(name)
+    if variable is None:
+        raise where.wrong(path, f"${{{name}}} is neither ${{VARIABLE}} nor ${{file:PATH}}; write $${{ for a plain ${{")
+    found = where.env.get(variable[1]) or variable[2]
+    if found is None:
+        raise where.wrong(path, f"the environment variable {variable[1]} is not set")
+    return found
+
+
+def _secret_file(text: str, path: str, where: _Where) -> str:
+    place = Path(text).expanduser()
+    if where.config.path:
+        place = where.config.path.parent / place
+    try:
+        with place.open("rb") as file:
+            data = file.read(_SECRET_FILE_BYTES + 1)
+        if len(data) > _SECRET_FILE_BYTES:
+            raise where.wrong(path, f"the file {place} is too large for a secret")
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except OSError as error:
+        raise where.wrong(path, f"the file {place} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise where.wrong(path, f"the file {place} is not UTF-8 text") from error
+
+
+def _shape_of(kind: Any) -> Any:
+    return shapes.type_info(kind)
+
+
+def _convert(value: Any, kind: Any, path: str, where: _Where) -> Any:
+    """`value` as `kind`, or a `UsageError` that says which key is wrong and why."""
+    tidy = _tidied(value, _shape_of(kind), path, where)
+    try:
+        return msgspec.convert(tidy, kind)
+    except msgspec.ValidationError as error:
+        sentence, _, at = str(error).partition(" - at `$")
+        inner = at.rstrip("`").replace("[...]", "").lstrip(".")
+        raise where.wrong(_join(path, inner) if inner else path or "settings", _plain(sentence)) from error
+
+
+def _plain(sentence: str) -> str:
+    sentence = sentence.replace("`", "").replace("Object missing required field", "missing key")
+    return sentence[:1].lower() + sentence[1:] if sentence.startswith(("Expected", "Invalid")) else sentence
+
+
+def _tidied(value: Any, shape: Any, path: str, where: _Where) -> Any:
+    """`value` with durations as seconds and filled-in numbers as numbers; unknown keys and words are told here."""
+    match shape:
+        case shapes.Metadata(type=inner):
+            return _tidied(value, inner, path, where)
+        case shapes.StructType() if isinstance(value, dict):
+            return _tidied_struct(value, shape, path, where)
+        case shapes.UnionType(types=types) if isinstance(value, dict) and any(t.tag for t in _structs(types)):
+            return _tidied_choice(value, _structs(types), path, where)
+        case shapes.UnionType(types=types):
+            # An optional value: the one shape beside null says how it is to be read.
+            rest = [t for t in types if not isinstance(t, shapes.NoneType)]
+            return _tidied(value, rest[0], path, where) if len(rest) == 1 else _bare(value)
+        case shapes.DictType(value_type=inner) if isinstance(value, dict):
+            return {key: _tidied(item, inner, _join(path, key), where) for key, item in value.items()}
+        case shapes.VarTupleType(item_type=inner) | shapes.ListType(item_type=inner) if isinstance(value, list):
+            return [_tidied(item, inner, path, where) for item in value]
+        case shapes.FloatType() if isinstance(value, str):
+            try:
+                return parse_seconds(value)
+            except ValueError as error:
+                raise where.wrong(path, _hidden(value, str(error))) from error
+        case shapes.LiteralType(values=words) if value not in words:
+            raise where.wrong(path, _hidden(value, f"{value!r} is not one of {', '.join(map(str, words))}"))
+        case shapes.IntType() if isinstance(value, _Filled) and re.fullmatch(r"-?[0-9]{1,18}", value):
+            return int(value)
+        case shapes.BoolType() if isinstance(value, _Filled) and value.lower() in {"true", "false", "1", "0"}:
+            return value.lower() in {"true", "1"}
+    return _bare(value)
+
+
+def _structs(types: tuple[Any, ...]) -> list[Any]:
+    return [t for t in types if isinstance(t, shapes.StructType)]
+
+
+def _bare(value: Any) -> Any:
+    """`value` with plain strings."""
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _bare(item) for key, item in value.items()}
+    return str(value) if isinstance(value, _Filled) else value
+
+
+def _hidden(value: Any, sentence: str) -> str:
+    return "the value that ${...} gave does not fit here" if isinstance(value, _Filled) else sentence
+
+
+def _tidied_struct(value: Mapping[str, Any], shape: Any, path: str, where: _Where) -> dict[str, Any]:
+    known = {f.encode_name: f.type for f in shape.fields}
+    tidy: dict[str, Any] = {}
+    for key, item in value.items():
+        inner = _join(path, key)
+        if key == shape.tag_field:
+            tidy[key] = item
+        elif key in known:
+            tidy[key] = _tidied(item, known[key], inner, where)
+        else:
+            raise where.wrong(inner, f"unknown key; {_nearest(key, [k for k in known if inner != 'profile'])}")
+    return tidy
+
+
+def _tidied_choice(value: Mapping[str, Any], choices: list[Any], path: str, where: _Where) -> dict[str, Any]:
+    """A table whose `kind` says which of several shapes it has."""
+    tag_field = choices[0].tag_field
+    kinds = {t.tag: t for t in choices}
+    if tag_field not in value:
+        raise where.wrong(path, f"missing key {tag_field}; one of {', '.join(sorted(kinds))}")
+    kind = value[tag_field]
+    if not isinstance(kind, str) or kind not in kinds:
+        sentence = f"there is no {tag_field} {kind!r}; {_nearest(str(kind), sorted(kinds))}"
+        raise where.wrong(_join(path, tag_field), _hidden(kind, sentence))
+    return {**_tidied_struct(value, kinds[kind], path, where), tag_field: str(kind)}
+
+
+def _check_values(settings: Settings, where: _Where) -> None:
+    """What types cannot say."""
+    if settings.timezone is not None:
+        try:
+            check_zone(settings.timezone)
+        except UsageError as error:
+            raise where.wrong("timezone", str(error)) from error
+    patterns = [
+        *((f"identifiers.{kind}", text) for kind, texts in settings.identifiers.by_kind().items() for text in texts),
+        *(
+            (f"redaction.patterns.{kind}", text)
+            for kind, texts in settings.redaction.patterns.items()
+            for text in texts
+        ),
+    ]
+    if not patterns:
+        return
+    import re2  # a native module that is only needed where there are patterns
+
+    quiet = re2.Options()
+    quiet.log_errors = False
+    for key, text in patterns:
+        try:
+            re2.compile(text, quiet)
+        except re2.error as error:
+            reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+            raise where.wrong(key, f"{text!r} is not an RE2 expression: {reason}") from error
+
+
+def check_zone(name: str) -> ZoneInfo:
+    """The zone of that IANA name. Raises `UsageError` with the nearest name there is."""
+    import zoneinfo
+
+    try:
+        return ZoneInfo(name)
+    # A folder's name ("Asia") is an OSError, "../x" a ValueError.
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"there is no time zone {name!r}; {_nearest(name, sorted(zoneinfo.available_timezones()))}"
+        ) from error
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _type_name(value: Any) -> str:
+    return {"dict": "a table", "list": "an array"}.get(type(value).__name__, type(value).__name__)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    import difflib  # only for a message
+
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not near:
+        near = [k for k in known if k.rpartition("/")[2].lower() == word.lower()][:1]
+    if near:
+        return f"did you mean {near[0]}?"
+    shown = ", ".join(known[:20])
+    return f"there are: {shown}" if known else "there are none"
+
+
+# ---- secrets
+
+
+_SECRET = re.compile(
+    r"passw|passphrase|secret|token|bearer|credential|private|authorization|cookie|(^|_)(pwd|auth|api_?key)($|_)",
+    re.IGNORECASE,
+)
+_SECRET_IN_URL = re.compile(r"(?P<before>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@?#]*):(?P<secret>[^\s/@]+)@")
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key of that name holds a secret.
+
+    >>> is_secret("api_key"), is_secret("key_fields")
+    (True, False)
+    """
+    return bool(_SECRET.search(key)) and not key.endswith(("_file", "_path"))
+
+
+def plain_secrets(config: Config) -> list[str]:
+    """The keys of the file that hold a secret in plain text instead of `${NAME}` or `${file:PATH}`."""
+    found: list[str] = []
+
+    def look(value: Any, path: str, *, secret: bool) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                look(inner, _join(path, key), secret=secret or is_secret(key))
+        elif isinstance(value, list):
+            for inner in value:
+                look(inner, path, secret=secret)
+        elif isinstance(value, str) and value:
+            in_url = _SECRET_IN_URL.search(value)
+            if (secret and "${" not in value) or (in_url and "${" not in in_url["secret"]):
+                found.append(path)
+
+    look(config.tree, "", secret=False)
+    return list(dict.fromkeys(found))
+
+
+def settings_digest(settings: Settings) -> str:
+    """The sha256 of what can change a snapshot: never a secret, the store, the budget, or how the snapshot is shown.
+
+    The budget is left out since a snapshot is only the same again where no deadline was hit.
+    """
+    from snapshots.model import canonical_json, sha256_hex
+
+    plain = msgspec.to_builtins(settings)
+    for key in ("profile", "store", "budget", "language", "timezone"):
+        plain.pop(key)
+    plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
+    return sha256_hex(canonical_json(plain))
+
+
+# How a source is read, not what is read.
+_HOW = frozenset({"timeout", "retries", "page_size", "compress"})
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items() if not is_secret(key) and key not in _HOW}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(inner) for inner in value]
+    return _SECRET_IN_URL.sub(r"\g<before>@", value) if isinstance(value, str) else value
