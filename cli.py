@@ -1,0 +1,1003 @@
+"""The command line. Options become one typed call; stdout is data, stderr is for people.
+
+Every command imports what it needs when it runs, so that `--help` and shell completion answer at once.
+
+    0 done                      4 credentials refused              9 verify: a record is gone or changed
+    1 internal error            5 no source could be reached      10 located       (with --exit-code)
+    2 wrong call or settings    8 done in part                    11 undetermined  (with --exit-code)
+    3 ticket not found          130 interrupted                   141 the reader of the output went away
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline.console import Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
+from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime, tzinfo
+
+    from pipeline.doctor import Health
+    from pipeline.settings import Settings
+    from pipeline.values import Source, Span, Ticket
+    from snapshots.model import Coverage, Evidence, ProblemSnapshot
+    from snapshots.store import Entry, Store
+    from snapshots.verify import VerifyReport
+
+NAME = "problem-snapshot"
+PARTIAL, DRIFT, LOCATED, UNDETERMINED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 130, 141
+
+FORMATS = ("table", "json", "md", "html")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+# ---- the program around the commands
+
+
+class Commands(click.Group):
+    """The group, with every error as a line on stderr and an exit code."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Runs the command line and leaves with its exit code."""
+
+        def run() -> Any:
+            return super(Commands, self).main(args, prog_name, complete_var, standalone_mode=False, **extra)
+
+        if not standalone_mode:
+            return run()
+        sys.exit(_exit_code(run))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of this file, which is the order in which one meets them."""
+        del ctx
+        return list(self.commands)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Reads the options; `--help` and `--version` are answered in here."""
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError as error:
+            quiet_stdout()
+            raise click.exceptions.Exit(READER_GONE) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. What click would answer with exit code 1 or an empty line is answered here."""
+        try:
+            code = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            click.echo(f"{NAME}: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            quiet_stdout()
+            ctx.exit(READER_GONE)
+        return code
+
+
+def _exit_code(run: Callable[[], Any]) -> int:
+    """What `run` gives, or the exit code of its error, which is told."""
+    try:
+        code = run()
+    except click.Abort:
+        click.echo(f"{NAME}: interrupted", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        # A file that click cannot open is a wrong call as well.
+        return UsageError.exit_code
+    except SnapshotError as error:
+        _trace_if_debugging()
+        click.echo(f"{NAME}: {_line(error)}", err=True)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last place in which a person can be spared a stack trace
+        _trace_if_debugging()
+        click.echo(f"{NAME}: internal error: {type(error).__name__}: {_line(error)}", err=True)
+        click.echo(
+            "This is a bug. Please report it with what the same command says under PROBLEM_SNAPSHOT_DEBUG=1.",
+            err=True,
+        )
+        return SnapshotError.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    if not debugging():
+        _silence_libraries()
+    try:
+        commands(prog_name=NAME)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 0
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        quiet_stdout()
+        code = READER_GONE
+    except OSError as error:
+        click.echo(f"{NAME}: standard output: {error.strerror}", err=True)
+        quiet_stdout()
+        code = SnapshotError.exit_code
+    if any(t is not threading.main_thread() and t.is_alive() for t in threading.enumerate()):
+        # A source that hangs past the deadline was given up; its thread must not hold the prompt back.
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _trace_if_debugging() -> None:
+    if debugging():
+        import traceback
+
+        traceback.print_exc()
+
+
+def debugging() -> bool:
+    """Whether errors are to be shown with their traceback."""
+    return os.environ.get("PROBLEM_SNAPSHOT_DEBUG", "").lower() not in {"", "0", "false", "no"}
+
+
+def _silence_libraries() -> None:
+    """Clients warn and log on stderr; what a person has to know is in the ledger."""
+    import logging
+    import warnings
+
+    warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _line(error: BaseException) -> str:
+    """The error's sentence on at most two lines, without control characters that its values may have brought along."""
+    lines = ["".join(c if c.isprintable() else " " for c in line).rstrip() for line in str(error).splitlines()]
+    text = "\n".join([line for line in lines if line.strip()][:2]) or type(error).__name__
+    return text if len(text) <= 1000 else text[:1000] + " ..."
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from pipeline.version import __version__
+
+    click.echo(f"{NAME} {__version__}")
+    ctx.exit()
+
+
+def _turn_on_debugging(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ["PROBLEM_SNAPSHOT_DEBUG"] = "1"
+
+
+# ---- options that several commands share, each group as one value
+
+
+@dataclass(frozen=True)
+class From:
+    """Which settings hold."""
+
+    config: Path | None
+    profile: str | None
+    store: str | None
+    verbose: bool
+
+    def settings(self, *, sources: bool = True, **over: Any) -> Settings:
+        """The settings, with the options that were given over them; without sources where none will be asked."""
+        import msgspec
+
+        from pipeline.settings import load_settings
+
+        given = {key: value for key, value in {"store": self.store, **over}.items() if value is not None}
+        settings = load_settings(self.config, self.profile, os.environ, sources=sources)
+        return msgspec.structs.replace(settings, **given)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a snapshot is shown."""
+
+    output: str | None
+    out: Path | None
+    language: str | None
+    timezone: str | None
+    full: bool
+
+    @property
+    def format(self) -> str:
+        """The format asked for, or the one that the file's name tells."""
+        named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html"}
+        return self.output or named.get(self.out.suffix.lower() if self.out else "", "table")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The window that the options ask for. A time without offset is in the settings' zone, or else in the ticket's."""
+
+    around: str | None
+    start: str | None
+    end: str | None
+
+    def span(self, ticket: Ticket, settings: Settings) -> Span | None:
+        """The window in UTC, or None where nothing is asked. Raises `UsageError`."""
+        from pipeline.values import Span
+
+        if self.around is not None:
+            if self.start is not None or self.end is not None:
+                raise UsageError("--around and --from/--to exclude each other; give one of them")
+            moment = self._read("--around", self.around, ticket, settings)
+            try:
+                return Span(moment - settings.before, moment + settings.after)
+            except OverflowError as error:
+                raise UsageError(f"--around: {self.around!r} is too near to the end of the calendar") from error
+        if self.start is None and self.end is None:
+            return None
+        if self.start is None or self.end is None:
+            raise UsageError("--from and --to belong together; give both, or --around alone")
+        start = self._read("--from", self.start, ticket, settings)
+        end = self._read("--to", self.end, ticket, settings)
+        if start >= end:
+            raise UsageError(f"--from {self.start} is not before --to {self.end}")
+        return Span(start, end)
+
+    @staticmethod
+    def _read(option: str, text: str, ticket: Ticket, settings: Settings) -> datetime:
+        from datetime import UTC
+
+        from pipeline.tickets.file import parse_time
+
+        try:
+            moment = parse_time(text)
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=settings.zone or ticket.created_at.tzinfo)
+            return aware.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"{option}: {text!r} is not a time; write it as 2026-11-23T10:02:31+08:00") from error
+
+
+class Duration(click.ParamType[float]):
+    """`10s`, `5m`, `1h30m` or a number of seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, more than none."""
+        from pipeline.settings import parse_seconds
+
+        try:
+            seconds = parse_seconds(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 0 < seconds <= 3600:
+            self.fail(f"{value!r} must be more than 0 and at most 1h", param, ctx)
+        return seconds
+
+
+class Zone(click.ParamType[str]):
+    """An IANA time zone."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, once it is known to exist."""
+        from pipeline.settings import check_zone
+
+        try:
+            check_zone(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def _gathered(name: str, cls: type, *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """A decorator that adds `options` and hands their values on as one `cls` under `name`."""
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def call(**given: Any) -> Any:
+            value = cls(**{part.name: given.pop(part.name) for part in fields(cls)})
+            return function(**{name: value}, **given)
+
+        decorated: Any = call
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+_PATH = click.Path(path_type=Path)
+
+from_options = _gathered(
+    "where",
+    From,
+    click.option(
+        "--profile",
+        "-p",
+        metavar="NAME",
+        envvar="PROBLEM_SNAPSHOT_PROFILE",
+        help="A profile of the configuration file.",
+    ),
+    click.option(
+        "--config", type=_PATH, metavar="FILE", envvar="PROBLEM_SNAPSHOT_CONFIG", help="The configuration file."
+    ),
+    click.option(
+        "--store",
+        metavar="URL",
+        envvar="PROBLEM_SNAPSHOT_STORE",
+        help="Where snapshots are kept: a folder or an fsspec URL.",
+    ),
+    click.option("--verbose", "-v", is_flag=True, envvar="PROBLEM_SNAPSHOT_VERBOSE", help="Say each step on stderr."),
+)
+
+view_options = _gathered(
+    "view",
+    View,
+    click.option(
+        "--output", "-o", type=click.Choice(FORMATS), help="The format; table, or what the name of --out tells."
+    ),
+    click.option("--out", type=_PATH, metavar="FILE", help="Write to FILE instead of standard output."),
+    click.option(
+        "--language",
+        "-l",
+        type=click.Choice(["auto", "en", "zh"]),
+        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+        help="auto is the ticket's language.",
+    ),
+    click.option(
+        "--timezone",
+        type=Zone(),
+        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
+        help="Zone of the times shown, such as Asia/Shanghai; otherwise the ticket's.",
+    ),
+    click.option("--full", is_flag=True, help="Everything, not only the first screen (table)."),
+)
+
+asked_options = _gathered(
+    "asked",
+    Asked,
+    click.option("--around", metavar="TIME", help="The moment the ticket is about, such as '2026-11-23 10:02 +08:00'."),
+    click.option("--from", "start", metavar="TIME", help="Start of the window, with --to."),
+    click.option("--to", "end", metavar="TIME", help="End of the window, with --from."),
+)
+
+bundle_option = click.option(
+    "--bundle", type=_PATH, metavar="DIR", help="A bundle (folder or .zip), or a folder of bundles."
+)
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_turn_on_debugging,
+    help="Show the traceback of an error.",
+)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "PROBLEM_SNAPSHOT",
+        "max_content_width": 100,
+    },
+    epilog="Every option has a variable: PROBLEM_SNAPSHOT_TAKE_BUDGET=20s stands for take --budget 20s.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@debug_option
+def commands() -> None:
+    """From a customer's ticket to a problem snapshot: what failed, where, how sure, and the records that prove it.
+
+    \b
+    Try it:               problem-snapshot demo
+    An incident at hand:  problem-snapshot take TK-1042 --bundle ./incident
+    """
+
+
+# ---- take
+
+
+@commands.command()
+@click.argument("ticket")
+@bundle_option
+@asked_options
+@click.option(
+    "--budget",
+    type=Duration(),
+    envvar="PROBLEM_SNAPSHOT_BUDGET",
+    help="How long the sources may take together, such as 10s.",
+)
+@click.option("--exit-code", "verdict", is_flag=True, help="Exit 10 when located, 11 when undetermined.")
+@click.option("--no-store", is_flag=True, help="Do not keep the snapshot.")
+@view_options
+@from_options
+@debug_option
+def take(
+    *,
+    ticket: str,
+    bundle: Path | None,
+    budget: float | None,
+    asked: Asked,
+    verdict: bool,
+    no_store: bool,
+    view: View,
+    where: From,
+) -> int:
+    """Take the snapshot of TICKET.
+
+    TICKET is an id inside --bundle, the path of a ticket.json, or - for standard input. With a bundle only the bundle is
+    read; otherwise the configured sources are asked.
+
+    \b
+    problem-snapshot take TK-1042 --bundle ./incident -o html --out TK-1042.html
+    problem-snapshot take ticket.json --profile prod --around "2026-11-23 10:02 +08:00"
+    """
+    from pipeline.run import take_snapshot
+    from pipeline.tickets.file import find_ticket
+
+    found, bundle = find_ticket(ticket, bundle, _stdin(), say)
+    if bundle is not None and _says_profile_but_no_bundle():
+        bundle = None
+    settings = where.settings(sources=bundle is None, budget=budget, language=view.language, timezone=view.timezone)
+    span = asked.span(found, settings)
+    with open_sources(settings, bundle) as sources, Progress(where.verbose) as progress:
+        taken = take_snapshot(found, sources, settings, around=span, progress=progress)
+    snapshot = taken.snapshot
+    kept: str | SnapshotError = ""
+    if not no_store:
+        try:
+            with opened_store(settings) as store:
+                kept = store.put(snapshot, taken.run).path
+        except SnapshotError as error:
+            # What was found is shown all the same.
+            kept = error
+    show_snapshot(snapshot, view, settings, found.created_at.tzinfo)
+    if isinstance(kept, SnapshotError):
+        say(f"Not stored: {kept}")
+        return PARTIAL
+    if kept:
+        say(f"Stored: {kept}")
+        if view.format == "table":
+            say(f"As a page: {NAME} show {snapshot.snapshot_id} -o html --out {file_name(snapshot)}.html")
+    return exit_code_of(snapshot, verdict=verdict)
+
+
+def exit_code_of(snapshot: ProblemSnapshot, *, verdict: bool) -> int:
+    """The exit code of a snapshot that was taken.
+
+    A verdict on a part of the data is none: 8 comes before 10 and 11.
+    """
+    if is_partial(snapshot.coverage):
+        return PARTIAL
+    if verdict:
+        return UNDETERMINED if snapshot.diagnosis.abstained else LOCATED
+    return 0
+
+
+def is_partial(coverage: Iterable[Coverage]) -> bool:
+    """Whether a source failed or gave only a part. What a bundle merely does not have (`skipped`) is no failure."""
+    return any(row.status in {"failed", "partial"} for row in coverage)
+
+
+def file_name(snapshot: ProblemSnapshot) -> str:
+    """A file name for the ticket that needs no quoting in a shell."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in snapshot.ticket.id)[:60].strip(
+        "-"
+    )
+    return plain or snapshot.snapshot_id
+
+
+def _says_profile_but_no_bundle() -> bool:
+    """Whether the profile was asked for in this very call, while the bundle was only found around the ticket.json."""
+    context = click.get_current_context()
+    written = click.core.ParameterSource.COMMANDLINE
+    return context.get_parameter_source("profile") is written and context.get_parameter_source("bundle") is not written
+
+
+@contextlib.contextmanager
+def open_sources(settings: Settings, bundle: Path | None) -> Iterator[list[Source]]:
+    """The bundle alone, or all configured sources; closed at the end."""
+    from pipeline.sources import open_bundle, open_source
+
+    sources: list[Source] = []
+    try:
+        if bundle is not None:
+            sources.append(open_bundle(bundle))
+        elif settings.sources:
+            sources.extend(open_source(name, options) for name, options in settings.sources.items())
+        else:
+            message = (
+                f"no source is configured (profile {settings.profile}): give the incident's records with --bundle DIR,\n"
+                f"or write a configuration with `{NAME} init` and fill in its sources"
+            )
+            raise UsageError(message)
+        yield sources
+    finally:
+        for source in sources:
+            # What is being given up cannot fail in a way that anybody could act on.
+            with contextlib.suppress(Exception):
+                source.close()
+
+
+def _stdin() -> Any:
+    return sys.stdin.buffer if sys.stdin is not None else None
+
+
+@contextlib.contextmanager
+def opened_store(settings: Settings) -> Iterator[Store]:
+    """The store of the settings. Its errors are translated here, since `snapshots` knows nothing of exit codes."""
+    from snapshots.store import AmbiguousPrefix, SnapshotNotFound, Store, StoreError, StoreUnusable
+
+    try:
+        yield Store(settings.store)
+    except SnapshotNotFound as error:
+        raise TicketNotFound(str(error)) from error
+    except (AmbiguousPrefix, StoreUnusable) as error:
+        raise UsageError(str(error)) from error
+    except StoreError as error:
+        raise SnapshotError(str(error)) from error
+
+
+# ---- showing
+
+
+def show_snapshot(snapshot: ProblemSnapshot, view: View, settings: Settings, zone: tzinfo | None = None) -> None:
+    """Renders the snapshot as `view` asks, to standard output or to its file."""
+    to_terminal = view.out is None and sys.stdout is not None and sys.stdout.isatty()
+    text = rendered(snapshot, view.format, settings, zone, full=view.full, to_terminal=to_terminal)
+    if view.out is None:
+        emit(text)
+    else:
+        write_file(view.out, text)
+        say(f"Written: {view.out}")
+
+
+def rendered(
+    snapshot: ProblemSnapshot,
+    form: str,
+    settings: Settings,
+    zone: tzinfo | None = None,
+    *,
+    full: bool = False,
+    to_terminal: bool = False,
+) -> str:
+    """The snapshot as text in one of `FORMATS`, in the language and zone of the settings, else of the ticket."""
+    from snapshots.render import RENDERERS
+
+    language = snapshot.ticket.language if settings.language == "auto" else settings.language
+    return RENDERERS[form](
+        snapshot,
+        language="zh" if language == "zh" else "en",
+        zone=settings.zone or zone or _zone_of(snapshot),
+        full=full,
+        width=terminal_width() if to_terminal else 100,
+        colour=to_terminal,
+    )
+
+
+def _zone_of(snapshot: ProblemSnapshot) -> tzinfo:
+    from datetime import UTC, datetime
+
+    return datetime.fromisoformat(snapshot.ticket.created_at).tzinfo or UTC
+
+
+def find_snapshot(ref: str, settings: Settings) -> ProblemSnapshot:
+    """The snapshot of a file, or the kept one of that id, beginning of an id, or ticket."""
+    path = Path(ref)
+    if ref == "-":
+        return _read(sys.stdin.buffer.read(), "standard input")
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_file():
+            return _read(path.read_bytes(), ref)
+    if path.suffix == ".json":
+        raise TicketNotFound(f"{ref}: no such file")
+    with opened_store(settings) as store:
+        return store.get(ref)
+
+
+def _read(data: bytes, name: str) -> ProblemSnapshot:
+    import msgspec
+
+    from snapshots.model import read_snapshot
+
+    try:
+        return read_snapshot(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: is not a snapshot document: {error}") from error
+
+
+@commands.command()
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@view_options
+@from_options
+@debug_option
+def show(*, snapshot: str, view: View, where: From) -> None:
+    """Show a snapshot that was taken.
+
+    Named by its id or the beginning of one, by its ticket (the newest), or by its file.
+
+    \b
+    problem-snapshot show TK-1042 --full
+    problem-snapshot show ps-3f9c21 -o html --out snapshot.html
+    """
+    settings = where.settings(sources=False, language=view.language, timezone=view.timezone)
+    show_snapshot(find_snapshot(snapshot, settings), view, settings)
+
+
+@commands.command("list")
+@click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
+)
+@click.option("--limit", "-n", type=click.IntRange(min=1), help="Only the newest so many.")
+@from_options
+@debug_option
+def list_snapshots(*, output: str, limit: int | None, where: From) -> None:
+    """List the snapshots that are kept, the newest ticket first.
+
+    \b
+    problem-snapshot list -n 20
+    """
+    with opened_store(where.settings(sources=False)) as store:
+        listing = store.list(limit=limit)
+    if output == "json":
+        from snapshots.model import canonical_json
+
+        emit(canonical_json(listing.entries).decode())
+    elif listing.entries:
+        heads = ("SNAPSHOT", "TICKET", "CREATED", "VERDICT", "SURE", "SERVICE")
+        emit(columns(heads, [_listed(entry) for entry in listing.entries]))
+    else:
+        say("No snapshot is kept yet.")
+    if listing.damaged:
+        first = listing.damaged[0]
+        say(f"{len(listing.damaged)} damaged: {first.path}: {first.reason}")
+
+
+def _listed(entry: Entry) -> tuple[str, ...]:
+    named = "/".join(part for part in (entry.fault_class, entry.fault_subclass) if part)
+    return (
+        entry.snapshot_id,
+        entry.ticket_id,
+        entry.created_at,
+        "undetermined" if entry.abstained else named,
+        f"{entry.confidence:.0%}",
+        entry.service or "",
+    )
+
+
+# ---- verify, schema
+
+
+@commands.command()
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@bundle_option
+@from_options
+@debug_option
+def verify(*, snapshot: str, bundle: Path | None, where: From) -> int:
+    """Open every record that a snapshot cites, and compare it.
+
+    Exits 9 where one is gone or has changed.
+
+    \b
+    problem-snapshot verify TK-1042 --bundle ./incident
+    """
+    from snapshots.verify import verify as verify_snapshot
+
+    settings = where.settings(sources=bundle is None)
+    document = find_snapshot(snapshot, settings)
+    if bundle is not None:
+        from pipeline.sources.bundle import find_bundle
+
+        bundle = find_bundle(bundle, document.ticket.id)
+    with open_sources(settings, bundle) as sources:
+        resolvers = {source.name: _Resolver(source) for source in sources}
+        report = verify_snapshot(document, resolvers.get)
+    emit("\n".join(_report_lines(report, document)))
+    if report.drifted:
+        return DRIFT
+    lost = report.count("unreachable")
+    if lost and lost == len(report.evidence):
+        return NoSourceReached.exit_code
+    return PARTIAL if lost else 0
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    """A source that is asked with the document's pointers, which are of another class than the flow's."""
+
+    source: Source
+
+    def resolve(self, pointers: Iterable[Any], /) -> dict[Any, bytes | None]:
+        """The canonical bytes of each record, by the pointer that was given."""
+        from pipeline.values import Pointer
+
+        own = {Pointer(p.kind, p.index, p.doc_id, p.file, p.start, p.end, p.at): p for p in pointers}
+        return {own[pointer]: data for pointer, data in self.source.resolve(own).items() if pointer in own}
+
+
+def _report_lines(report: VerifyReport, document: ProblemSnapshot) -> Iterator[str]:
+    from snapshots.verify import all_evidence
+
+    counts = [f"{n} {state}" for state in ("changed", "gone", "unreachable") if (n := report.count(state))]
+    well = f"{report.count('ok')} of {len(report.evidence)} records are as they were"
+    yield f"{report.snapshot_id}: {', '.join([well, *counts])}"
+    yield from (f"The document contradicts itself: {problem}" for problem in report.problems)
+    cited = {evidence.ref: evidence for evidence in all_evidence(document)}
+    rows = [
+        (row.state, row.ref, row.source, _place(cited[row.ref]), row.reason)
+        for row in report.evidence
+        if row.state != "ok"
+    ]
+    if rows:
+        yield columns(("STATE", "REF", "SOURCE", "RECORD", "REASON"), rows)
+
+
+def _place(evidence: Evidence) -> str:
+    """Where a cited record is, as a person would write it."""
+    if evidence.doc_id is not None:
+        return f"{evidence.index}/{evidence.doc_id}" if evidence.index else evidence.doc_id
+    return f"{evidence.file}:{evidence.start}-{evidence.end}"
+
+
+@commands.command()
+def schema() -> None:
+    """Print the JSON Schema (2020-12) of the snapshot document.
+
+    \b
+    problem-snapshot schema > problem-snapshot.schema.json
+    """
+    import json
+
+    from snapshots.schema import json_schema
+
+    emit(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+
+
+# ---- init, doctor
+
+
+@commands.command()
+@click.option("--force", is_flag=True, help="Overwrite the file that is there.")
+@debug_option
+def init(*, force: bool) -> None:
+    """Write a commented configuration to ./problem-snapshot.toml.
+
+    \b
+    problem-snapshot init && problem-snapshot doctor
+    """
+    from importlib import resources
+
+    from pipeline.settings import FILE_NAME
+
+    path = Path(FILE_NAME)
+    if not force and (path.exists() or path.is_symlink()):
+        raise UsageError(f"{path} is already here; --force overwrites it")
+    write_file(path, resources.files("pipeline").joinpath("init.toml").read_text("utf-8"))
+    say(f"Written: {path}. Fill in the sources, then try them: {NAME} doctor")
+
+
+@commands.command()
+@click.option(
+    "--timeout", type=Duration(), default=5.0, show_default="5s", help="How long a source may take to answer."
+)
+@from_options
+@debug_option
+def doctor(*, timeout: float, where: From) -> int:
+    """Try each source, the store and the configuration.
+
+    Says what is wrong and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
+
+    \b
+    problem-snapshot doctor --profile prod
+    """
+    from pipeline.doctor import Health, examine, examine_store, exit_code
+    from pipeline.settings import config_places, plain_secrets, read_config, sources_of
+    from pipeline.sources import open_source
+
+    config = read_config(where.config, os.environ)
+    settings = where.settings(sources=False)
+    secrets = plain_secrets(config)
+    lines: tuple[str, ...]
+    if config.path:
+        lines = (f"{config.path}, profile {settings.profile}",)
+    else:
+        lines = (
+            "no configuration file; built-in settings. Looked for:",
+            *(f"  {place}" for place in config_places(os.environ)),
+        )
+    plain = tuple(f"{key} holds a secret in plain text" for key in secrets)
+    advice = "write ${NAME} and set that variable, or ${file:PATH}" if secrets else ""
+    others = [
+        Health("config", "file", "warning" if secrets else "ok", (*lines, *plain), advice),
+        examine_store(settings.store),
+    ]
+    opened: dict[str, Any] = {}
+    for name, options in sources_of(config, where.profile, os.environ).items():
+        try:
+            opened[name] = options if isinstance(options, UsageError) else open_source(name, options)
+        except SnapshotError as error:
+            opened[name] = error
+    healths = examine(opened, timeout)
+    emit("\n".join(line for health in [*others, *healths] for line in _health_lines(health)))
+    if not healths:
+        say(
+            f"No source is configured: `{NAME} init` writes a configuration; a bundle needs none (take ID --bundle DIR)."
+        )
+    return exit_code(healths, others)
+
+
+def _health_lines(health: Health) -> Iterator[str]:
+    kind = f" ({health.kind})" if health.kind not in {"", health.name, "file"} else ""
+    first, *rest = health.lines or ("",)
+    yield f"{health.state:<12}{health.name}{kind}: {first}"
+    yield from (f"{'':<12}{line}" for line in rest)
+    if health.advice:
+        yield f"{'':<12}-> {health.advice}"
+
+
+# ---- demo, bundle, completion
+
+
+def examples_folder() -> Path:
+    """The folder of example incidents: package data of an installation, or the checkout's own."""
+    here = Path(__file__).resolve().parent
+    for place in (here / "pipeline" / "examples", here / "examples"):
+        if place.is_dir() and any(place.glob("*/ticket.json")):
+            return place
+    raise UsageError(f"the example incidents are missing from this installation ({here}); install it again")
+
+
+@commands.command()
+@click.option(
+    "--out", type=_PATH, default=Path("demo-out"), show_default=True, metavar="DIR", help="Where the pages are written."
+)
+@click.option(
+    "--language",
+    "-l",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+    help="Language.",
+)
+@click.option("--full", is_flag=True, help="Everything, not only the first screen.")
+@debug_option
+def demo(*, out: Path, language: str, full: bool) -> None:
+    """Take the snapshots of the example incidents.
+
+    Nothing has to be configured or running.
+
+    \b
+    problem-snapshot demo
+    """
+    from pipeline.run import take_snapshot
+    from pipeline.settings import Settings
+    from pipeline.tickets.file import find_ticket
+
+    settings = Settings(language=language)  # type: ignore[arg-type]
+    out = _writable(out)
+    for number, folder in enumerate(sorted(p.parent for p in examples_folder().glob("*/ticket.json"))):
+        ticket, bundle = find_ticket(str(folder))
+        with open_sources(settings, bundle) as sources:
+            snapshot = take_snapshot(ticket, sources, settings).snapshot
+        zone = ticket.created_at.tzinfo
+        page = out / f"{file_name(snapshot)}.html"
+        write_file(page, rendered(snapshot, "html", settings, zone))
+        if number == 0:
+            show_snapshot(snapshot, View("table", None, None, None, full), settings, zone)
+            emit(f"\n{page.resolve()}\n\nThe other examples:")
+        else:
+            emit(f"{snapshot.ticket.id}  {_verdict(snapshot, settings)}\n  {page.resolve()}")
+
+
+def _verdict(snapshot: ProblemSnapshot, settings: Settings) -> str:
+    language = snapshot.ticket.language if settings.language == "auto" else settings.language
+    summary = snapshot.diagnosis.summary
+    return summary.zh if language == "zh" else summary.en
+
+
+def _writable(folder: Path) -> Path:
+    """`folder`, made if need be, or one in the temporary folder where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    import tempfile
+
+    return Path(tempfile.mkdtemp(prefix=f"{NAME}-"))
+
+
+@commands.command("bundle")
+@click.argument("ticket")
+@click.option(
+    "--out", type=_PATH, required=True, metavar="PATH", help="The bundle to write: a folder, or a file ending in .zip."
+)
+@bundle_option
+@asked_options
+@click.option(
+    "--budget", type=Duration(), envvar="PROBLEM_SNAPSHOT_BUDGET", help="How long the sources may take together."
+)
+@from_options
+@debug_option
+def write_bundle(
+    *,
+    ticket: str,
+    out: Path,
+    bundle: Path | None,
+    budget: float | None,
+    asked: Asked,
+    where: From,
+) -> int:
+    """Write what the sources hold for TICKET to a bundle.
+
+    It can be sent and read elsewhere: cards, phones, mail addresses, tokens and keys are masked.
+
+    \b
+    problem-snapshot bundle ticket.json --profile prod --out TK-1042.zip
+    """
+    from pipeline.export import export_bundle
+    from pipeline.tickets.file import find_ticket
+
+    found, bundle = find_ticket(ticket, bundle, _stdin(), say)
+    if bundle is not None and _says_profile_but_no_bundle():
+        bundle = None
+    settings = where.settings(sources=bundle is None, budget=budget)
+    span = asked.span(found, settings)
+    with open_sources(settings, bundle) as sources, Progress(where.verbose) as progress:
+        written = export_bundle(out, found, sources, settings, around=span, progress=progress)
+    rows = written.rows
+    say(
+        f"Written: {written.path} ({rows['logs']:,} log lines, {rows['spans']:,} spans, {rows['order_events']:,} order "
+        f"events, {written.redacted:,} values masked)"
+    )
+    for row in written.coverage:
+        if row.status in {"failed", "partial"}:
+            say(f"{row.source}, {row.what}: {row.status}: {row.error or '; '.join(row.notes)}")
+    return PARTIAL if is_partial(written.coverage) else 0
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    \b
+    bash:  eval "$(problem-snapshot completion bash)"           in ~/.bashrc
+    zsh:   eval "$(problem-snapshot completion zsh)"            in ~/.zshrc
+    fish:  problem-snapshot completion fish | source            in config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    script = get_completion_class(shell)
+    if script is None:  # pragma: no cover - click has all three
+        raise UsageError(f"there is no completion for {shell}")
+    emit(script(commands, {}, NAME, "_PROBLEM_SNAPSHOT_COMPLETE").source())
+
+
+if __name__ == "__main__":
+    main()
