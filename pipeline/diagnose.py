@@ -13,11 +13,13 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib import resources
 
 from pipeline.evidence.case import Case
 from pipeline.faults import fault_name, seed_class, taxonomy
+from pipeline.faults.tables import SeedClass
 from pipeline.values import Found, Seen
 from snapshots.model import Candidate, Culprit, Diagnosis, Location, Missing, Text, Window
 
@@ -77,6 +79,11 @@ def diagnose(case: Case, seen: Seen, ids: Sequence[str]) -> Diagnosis:
             candidates=candidates,
             missing=_missing(case, seen, candidates),
             location=_location(case, votes.get(top, []) if top else []),
+            owner="us (support)",
+            first_action=Text(
+                en="Get the evidence named as missing, then take the snapshot again",
+                zh="补齐上述缺失的证据，然后重新生成快照",
+            ),
         )
     mine = votes[top]
     best = max(mine, key=lambda vote: vote[0])[2]
@@ -140,8 +147,8 @@ def _candidate(name: str, votes: Mapping[str, list[_Vote]], probability: Mapping
     )
 
 
-def _seed(probability: Mapping[str, float], threshold: float) -> str | None:
-    sums: dict[str, float] = defaultdict(float)
+def _seed(probability: Mapping[str, float], threshold: float) -> SeedClass | None:
+    sums: dict[SeedClass, float] = defaultdict(float)
     for name, value in probability.items():
         seed = seed_class(name)
         if seed:
@@ -218,10 +225,7 @@ def _culprits(mine: Sequence[_Vote]) -> list[Culprit]:
 
 def _missing(case: Case, seen: Seen, candidates: Sequence[Candidate]) -> list[Missing]:
     window = Window(start=_z(case.scope.window.start), end=_z(case.scope.window.end))
-    missing: list[Missing] = []
-    for found in seen.found:
-        if found.kind.startswith("gap."):
-            missing.append(_from_gap(found, window))
+    missing = [_from_gap(found, window) for found in seen.found if found.kind.startswith("gap.")]
     for found in seen.found:
         if found.kind == "channel_code.unknown":
             question = Text(
@@ -274,5 +278,5 @@ def _what_would_decide(case: Case, candidates: Sequence[Candidate], window: Wind
     return Missing(source="logs", window=window, question=question)
 
 
-def _z(moment: object) -> str:
-    return moment.isoformat().replace("+00:00", "Z")  # type: ignore[attr-defined,no-any-return]
+def _z(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,7 +61,7 @@ def write_document(case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequen
     templates = _templates(case, listed)
     spans, omitted = _spans(case)
     cited = [c for found in seen.found for c in found.cites] + [c for t in templates for c in t.examples]
-    stamp = _Stamp(cited, sources)
+    stamp = _Stamp(cited, sources, case.settings.budget)
     checks = [*seen.checks, *stamp.checks(), *_caps(case, omitted)]
 
     def written(hide: _Hide) -> ProblemSnapshot:
@@ -160,9 +162,12 @@ class _Hide:
 
 
 class _Stamp:
-    """Gives each cited record its number and the sha256 of what its source holds."""
+    """Gives each cited record its number and the sha256 of what its source holds.
 
-    def __init__(self, cited: Iterable[Cited], sources: Sequence[Source]) -> None:
+    A source that fails now, or has not answered after `seconds`, leaves its records without a sha256.
+    """
+
+    def __init__(self, cited: Iterable[Cited], sources: Sequence[Source], seconds: float) -> None:
         self._number: dict[tuple[str, Pointer], str] = {}
         self._bytes: dict[tuple[str, Pointer], bytes | None] = {}
         self._trouble: list[str] = []
@@ -174,11 +179,9 @@ class _Stamp:
         by_name = {source.name: source for source in sources}
         for name in dict.fromkeys(source for source, _ in distinct):
             pointers = [pointer for source, pointer in distinct if source == name]
-            try:
-                found = by_name[name].resolve(pointers)
-            except (KeyError, SourceError) as error:
-                self._trouble.append(f"{name}: {error}")
-                found = {}
+            found, trouble = _open_again(by_name.get(name), pointers, seconds)
+            if trouble:
+                self._trouble.append(f"{name}: {trouble}")
             self._bytes.update({(name, pointer): found.get(pointer) for pointer in pointers})
 
     def evidence(self, one: Cited, hide: _Hide) -> Evidence:
@@ -212,6 +215,33 @@ class _Stamp:
             zh=f"{total} 条引用记录中有 {opened} 条已重新打开并加盖摘要{why}",
         )
         return [Check(id="evidence", outcome="healthy" if opened == total else "not_evaluated", statement=statement)]
+
+
+def _open_again(
+    source: Source | None, pointers: Sequence[Pointer], seconds: float
+) -> tuple[Mapping[Pointer, bytes | None], str]:
+    """What `source` holds of `pointers`, or why that cannot be told."""
+    if source is None:
+        return {}, "no source of this name was asked"
+    answers: queue.SimpleQueue[Mapping[Pointer, bytes | None] | BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(source.resolve(pointers))
+        except BaseException as error:  # noqa: BLE001 - a source must never take the document down
+            answers.put(error)
+
+    # A daemon thread: one that hangs in a socket must not keep the process from ending.
+    threading.Thread(target=work, name=f"{source.name}:resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        return {}, f"no answer within {seconds:g} s"
+    if isinstance(answer, SourceError):
+        return {}, str(answer)
+    if isinstance(answer, BaseException):
+        return {}, f"unexpected {type(answer).__name__}: {answer}"
+    return answer, ""
 
 
 def _finding(found: Found, name: str, stamp: _Stamp, hide: _Hide) -> Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -90,13 +90,13 @@ class _Clock:
         self.last = now
 
 
-def _run_record(snapshot: ProblemSnapshot, clock: _Clock, sources: object) -> RunRecord:
+def _run_record(snapshot: ProblemSnapshot, clock: _Clock, sources: Mapping[str, float]) -> RunRecord:
     return RunRecord(
         snapshot_id=snapshot.snapshot_id,
         started_at=clock.started_at.isoformat().replace("+00:00", "Z"),
         seconds=round(clock.last - clock.begun, 4),
         steps=clock.steps,
-        sources={name: round(seconds, 4) for name, seconds in dict(sources).items()},  # type: ignore[call-overload]
+        sources={name: round(seconds, 4) for name, seconds in sources.items()},
         host=socket.gethostname(),
         python=platform.python_version(),
         tool_version=__version__,

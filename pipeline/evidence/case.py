@@ -46,6 +46,7 @@ _BAD = ("WARN", "ERROR", "FATAL")
 # How many signals of each tier are read; more are counted in `unread`.
 _MOST = {"focus": 300, "near": 100, "ambient": 40}
 _QUOTE = 400
+_WORD = re2.compile(r"[\pL\pN_]+")
 # Span attributes whose name says that their value is an answer code of a channel or a gateway.
 _CODE_KEY = re2.compile(
     r"(?i)(^|[._])(err(or)?_?code|sub_?code|code|status_detail|reason"
@@ -107,6 +108,11 @@ class Case:
     def focus(self) -> tuple[Order, ...]:
         """The orders that the ticket is about."""
         return tuple(self.orders[order_id] for order_id in self.scope.focus_orders if order_id in self.orders)
+
+    @property
+    def silent(self) -> bool:
+        """Whether not one log line carries an identifier of the order: then nothing can be said to be healthy in them."""
+        return not bool(self.focus_rows.any())
 
     @property
     def channel(self) -> str | None:
@@ -217,11 +223,11 @@ def open_case(
     for tier, mask in picked.items():
         rows = np.flatnonzero(mask)
         if tier != "focus":
-            rows = np.array([r for r in rows if not recurrent[codes[r]] and not _names(logs, int(r), others)], int)
-        rows, counts = _one_per_template(rows, codes, tier, logs, scope)
-        unread += max(0, len(rows) - _MOST[tier])
-        for row, times in list(zip(rows, counts, strict=True))[: _MOST[tier]]:
-            signals.append(_signal(logs, int(row), tier, changes[codes[row]], times))
+            rows = _without(rows[~recurrent[codes[rows]]], logs, others)
+        chosen, counts = _one_per_template(rows, codes, tier, logs, scope)
+        unread += max(0, len(chosen) - _MOST[tier])
+        for row, times in list(zip(chosen, counts, strict=True))[: _MOST[tier]]:
+            signals.append(_signal(logs, row, tier, changes[codes[row]], times))
     signals.sort(key=lambda s: (s.at or now, s.row))
     return Case(ticket, scope, material, orders, clusters, contrast, settings, tuple(signals), tied, near, unread)
 
@@ -295,10 +301,13 @@ def _in_brackets(logs: pa.Table, moments: list[datetime], scope: Scope) -> Mask:
             brackets[-1] = (brackets[-1][0], at)
         else:
             brackets.append((at, at))
-    near = np.zeros(len(stamps), bool)
-    for start, end in brackets:
-        near |= (stamps >= _micros(start - _BEFORE)) & (stamps <= _micros(end + _AFTER))
-    return near
+    if not brackets:
+        return np.zeros(len(stamps), bool)
+    # They do not overlap, since the bridge is longer than both margins: a line can lie in the last that began before it.
+    starts = np.array([_micros(start - _BEFORE) for start, _ in brackets])
+    ends = np.array([_micros(end + _AFTER) for _, end in brackets])
+    last = np.searchsorted(starts, stamps, side="right") - 1
+    return np.asarray((last >= 0) & (stamps <= ends[last]), dtype=bool)
 
 
 def _recurrent(logs: pa.Table, codes: npt.NDArray[Any], size: int, scope: Scope, troubled: list[datetime]) -> Mask:
@@ -322,10 +331,11 @@ def _other_names(orders: Mapping[str, Order], scope: Scope) -> frozenset[str]:
     return frozenset(names - mine)
 
 
-def _names(logs: pa.Table, row: int, others: frozenset[str]) -> bool:
-    message = logs.column("message")[row].as_py() or ""
-    words = "".join(c if c.isalnum() or c == "_" else " " for c in message[:4000]).split()
-    return any(word in others for word in words)
+def _without(rows: npt.NDArray[Any], logs: pa.Table, others: frozenset[str]) -> npt.NDArray[Any]:
+    """`rows` without the lines that hold one of the names `others` as a whole word."""
+    messages = logs.column("message").take(pa.array(rows)).to_pylist()
+    kept = [others.isdisjoint(_WORD.findall((message or "")[:4000])) for message in messages]
+    return rows[np.array(kept, bool)]
 
 
 def _one_per_template(

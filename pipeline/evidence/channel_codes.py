@@ -14,6 +14,7 @@ import re2
 from parsers.bodies import read_replies
 from pipeline.evidence.case import Case, answer_codes, read_attributes
 from pipeline.faults import CodeFact, codes
+from pipeline.payments import Attempt, Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -67,12 +68,12 @@ def detect(case: Case) -> Seen:
                 en=f"answer codes of {names}: {len(found)} found", zh=f"{names} 应答码：发现 {len(found)} 个"
             ),
         )
+    elif case.silent and not case.focus_spans.num_rows:
+        statement = Text(en="answer codes: no line and no span names this order", zh="应答码：没有日志或链路提到该订单")
+        check = Check(id="channel_codes", outcome="not_evaluated", statement=statement)
     else:
-        check = Check(
-            id="channel_codes",
-            outcome="healthy" if case.signals or case.focus else "not_evaluated",
-            statement=Text(en=f"no failing answer code of {names} was seen", zh=f"未见 {names} 的失败应答码"),
-        )
+        statement = Text(en=f"no failing answer code of {names} was seen", zh=f"未见 {names} 的失败应答码")
+        check = Check(id="channel_codes", outcome="healthy", statement=statement)
     return Seen(tuple(f for f in found if f), (check,))
 
 
@@ -85,7 +86,7 @@ def _answers(case: Case) -> Iterator[_Answer]:
 def _on_events(case: Case) -> Iterator[_Answer]:
     table = codes()
     for order in case.focus:
-        parts = [*order.attempts, *order.refunds]
+        parts: list[Attempt | Refund] = [*order.attempts, *order.refunds]
         # The latest attempt is the one that the customer complains of; an earlier one counts less.
         for part in parts:
             event = part.latest

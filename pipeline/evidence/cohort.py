@@ -1,4 +1,4 @@
-"""Cohort: did the other orders of the same channel go through meanwhile?
+"""Cohort: whether the other orders of the same channel went through meanwhile.
 
 It tells a single case from an outage and names what was healthy. It speaks for no fault class by itself.
 """

@@ -80,7 +80,8 @@ def _gap(kind: str, en: str, zh: str, service: str | None = None) -> Found:
 def _hole(case: Case) -> tuple[datetime, datetime] | None:
     """The first stretch without lines that overlaps the focus events, where it is far longer than usual.
 
-    Logs that begin after the events, or end before them, have their hole at that edge of the window.
+    Logs that begin after the events, or end before them, have their hole at that edge of the window. Order books run
+    on after the logs that were kept, so there it is one only where not a single line names the order.
     """
     times = case.material.logs.column("@timestamp").combine_chunks().drop_null()
     events = [e.at for order in case.focus for e in order.events if e.at]
@@ -92,12 +93,13 @@ def _hole(case: Case) -> tuple[datetime, datetime] | None:
     usual = float(np.percentile(steps, 99))
     shortest = max(_HOLE_SHORTEST.total_seconds() * 1e6, _HOLE_TIMES_USUAL * usual)
     first, last = min(events).timestamp() * 1e6, max(events).timestamp() * 1e6
-    edges = [int(at.timestamp() * 1e6) for at in (case.scope.window.start, case.scope.window.end)]
-    stamps = np.concatenate([[min(edges[0], stamps[0])], stamps, [max(edges[1], stamps[-1])]])
+    if not case.focus_rows.any():
+        start, end = (int(at.timestamp() * 1e6) for at in (case.scope.window.start, case.scope.window.end))
+        stamps = np.concatenate([[min(start, stamps[0])], stamps, [max(end, stamps[-1])]])
     for i in np.flatnonzero(np.diff(stamps) >= shortest):
         if stamps[i] <= last and stamps[i + 1] >= first:
-            start, end = (pc.cast(pa.scalar(int(stamps[j])), times.type).as_py() for j in (i, i + 1))
-            return start, end
+            begun, ended = (pc.cast(pa.scalar(int(stamps[j])), times.type).as_py() for j in (i, i + 1))
+            return begun, ended
     return None
 
 

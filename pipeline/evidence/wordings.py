@@ -50,17 +50,25 @@ def detect(case: Case) -> Seen:
                 at=best.at,
             )
         )
+    return Seen(tuple(found), (_check(case, len(found)),))
+
+
+def _check(case: Case, count: int) -> Check:
     read = len(case.signals)
-    outcome = "found" if found else ("healthy" if case.material.logs.num_rows else "not_evaluated")
-    check = Check(
-        id="wordings",
-        outcome=outcome,  # type: ignore[arg-type]
-        statement=Text(
-            en=f"{read} unusual log lines read, {len(found)} kinds of fault wording in them",
-            zh=f"读取 {read} 条异常日志，其中有 {len(found)} 类故障措辞",
-        ),
+    if count:
+        statement = Text(
+            en=f"{read} unusual log lines read, {count} kinds of fault wording in them",
+            zh=f"读取 {read} 条异常日志，其中有 {count} 类故障措辞",
+        )
+        return Check(id="wordings", outcome="found", statement=statement)
+    if case.silent:
+        statement = Text(en="log wording: no line names this order", zh="日志措辞：没有日志提到该订单")
+        return Check(id="wordings", outcome="not_evaluated", statement=statement)
+    statement = Text(
+        en=f"no fault wording in the {read} unusual log lines around the order",
+        zh=f"订单前后 {read} 条异常日志中没有故障措辞",
     )
-    return Seen(tuple(found), (check,))
+    return Check(id="wordings", outcome="healthy", statement=statement)
 
 
 def _weight(signal: Signal) -> float:

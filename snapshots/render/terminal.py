@@ -64,7 +64,7 @@ def _page(v: View, *, full: bool, width: int) -> Group:
         _facts(v),
     ]
     if v.abstained:
-        parts += _block(v.say("leading"), _causes(v.causes[:4]))
+        parts += _block(v.say("leading"), _causes(v.causes[:4]) if v.causes else [_quiet(v.say("no_leading"))])
         parts += _block(v.say("missing"), _questions(v, v.missing))
     parts += _block(v.proof_title, _proofs(v))
     if not v.abstained or v.against:
