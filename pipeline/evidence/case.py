@@ -335,7 +335,8 @@ def _without(rows: npt.NDArray[Any], logs: pa.Table, others: frozenset[str]) -> 
     """`rows` without the lines that hold one of the names `others` as a whole word."""
     messages = logs.column("message").take(pa.array(rows)).to_pylist()
     kept = [others.isdisjoint(_WORD.findall((message or "")[:4000])) for message in messages]
-    return rows[np.array(kept, bool)]
+    chosen: npt.NDArray[Any] = rows[np.array(kept, bool)]
+    return chosen
 
 
 def _one_per_template(
