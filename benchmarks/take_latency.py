@@ -1,4 +1,4 @@
-"""How long does one `problem-snapshot take` of a bundle last, process start included, against the plain script?
+"""How long one `problem-snapshot take` of a bundle lasts, process start included, against the plain script.
 
 Both are run as processes on the same bundles, alternating. Goal: p50 at most 3 s and p95 at most 6 s on two cores. The ratio is
 the product's median over the plain script's; the product also stores, redacts, stamps and diagnoses.

@@ -35,7 +35,7 @@ KINDS: tuple[Kind, ...] = (
 # Same length after as before, so that a position in one is a position in the other.
 _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 
-_TOKEN = r"([0-9A-Za-z][0-9A-Za-z_-]{0,79})"
+_TOKEN = r"([0-9A-Za-z][0-9A-Za-z_-]{0,79})"  # noqa: S105 - a pattern
 _NO = r"(?:[\s_-]?(?:numbers?|nos?\b\.?|num|nr\b\.?|ids?|ref(?:erence)?|code)|\s?编号|号码?|\s?ID)"
 _IS = r"[\s\"']*(?:[:=#]|是|为|\bis\b|\bwas\b)?[\s\"'#\[(]*"
 _PHONE = r"(\+?[0-9](?:[ ()-]{0,2}[0-9]){6,14})"
@@ -337,7 +337,7 @@ _EDGE = "[^0-9A-Za-z]"
 
 
 def values_in(messages: Any, values: Sequence[str]) -> Any:
-    """One boolean a line: does it hold any of `values` as a whole token?
+    """Whether each line holds any of `values` as a whole token.
 
     Letters and digits end a token, so 123 is not in 91234 nor in A123, but is in "id=123," and "订单123已付". A null
     line gives false. `messages` is a string array or chunked array; so is the answer.

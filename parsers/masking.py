@@ -18,8 +18,9 @@ _LONGEST = 1024
 # On the distinct lines that are left, in this order: no rule makes anew what an earlier one folds.
 _ON_UNIQUES: tuple[tuple[str, str], ...] = (
     (r"[ \t]+", " "),
-    # A URL keeps its host and path, which name the call, and loses its query string.
-    (r"(https?://[^\s?\"'，。）)]+)\?[^\s\"'，。）)]*", r"\1?<*>"),
+    # A URL keeps its host and path, which name the call, and loses its query string. What is left in its place is no
+    # wildcard, or it would be one with the next.
+    (r"(https?://[^\s?\"'，。）)]+)\?[^\s\"'，。）)]*", r"\1?*"),
     # Long hexadecimal without a digit is still an id.
     (r"\b[a-fA-F]{16,}\b", "<*>"),
     # Signs and currency symbols beside a masked number belong to it.
@@ -43,7 +44,8 @@ def mask(messages: pa.Array) -> pa.DictionaryArray:
     uniques = _fold(folded.dictionary)
     if (pc.max(pc.utf8_length(uniques)).as_py() or 0) > _LONGEST:
         # A wildcard can be longer than what it stands for; and a word that is cut can become one.
-        uniques = pc.utf8_slice_codeunits(_fold(pc.utf8_slice_codeunits(uniques, 0, _LONGEST)), 0, _LONGEST)
+        uniques = _fold(pc.utf8_slice_codeunits(uniques, 0, _LONGEST))
+        uniques = pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(uniques, 0, _LONGEST))
     # Several folded lines can mask to the same: encode again, with a sorted dictionary so that row order has no say.
     again = _dictionary(uniques)
     order = pc.sort_indices(again.dictionary)

@@ -53,7 +53,7 @@ _DEFAULT = RedactionSettings()
 _SEP = r"\\?[\"']?\s{0,4}(?:[:=]|:|＝|=>)\s{0,4}"
 
 _SECRET_KEYS = (
-    r"(?:password|passwd|passphrase|pwd|client[_-]?secret|app[_-]?secret|api[_-]?secret|secret[_-]?key|secretkey|secret"
+    r"(?:password|passwd|passphrase|pwd|client[_-]?secret|app[_-]?secret|api[_-]?secret|secret[_-]?key|secretkey|secret"  # noqa: S105 - the names of keys
     r"|access[_-]?token|refresh[_-]?token|id[_-]?token|auth[_-]?token|session[_-]?token|csrf[_-]?token|token|api[_-]?key|apikey"
     r"|x-api-key|api[_-]?v[23][_-]?key|mch[_-]?key|pay[_-]?key|merchant[_-]?key|access[_-]?key(?:[_-]?(?:id|secret))?|signing[_-]?key|encrypt(?:ion)?[_-]?key"
     r"|private[_-]?key|aes[_-]?key|hmac[_-]?key|webhook[_-]?secret|session[_-]?key|credentials?|密码|口令|密钥|秘钥)"
@@ -259,7 +259,7 @@ def _is_iban(match: Any) -> bool:
 
 def _is_phone_abroad(match: Any) -> bool:
     # Its tables take 60 ms to load: only where a "+" number was seen.
-    import phonenumbers  # noqa: PLC0415
+    import phonenumbers
 
     try:
         return bool(phonenumbers.is_valid_number(phonenumbers.parse(match.group(2), None)))

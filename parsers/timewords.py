@@ -370,7 +370,7 @@ def _atoms(text: str) -> list[_Atom]:
     return sorted(taken, key=lambda a: a.start)
 
 
-def _plausible(text: str, atom: _Atom) -> bool:
+def _plausible(text: str, atom: _Atom) -> bool:  # noqa: PLR0911 - one case a kind of atom
     """Whether an atom that matched by shape is a time here, judged by the words around it."""
     before, after = text[max(0, atom.start - 16) : atom.start], text[atom.end : atom.end + 16]
     fields = atom.fields
@@ -468,7 +468,7 @@ def _zone_of(word: str | None) -> timezone | None:
     return timezone(timedelta(minutes=minutes if sign.group(1) == "+" else -minutes)) if minutes <= 14 * 60 else None
 
 
-def _clock_of(fields: dict[str, str], part: str | None, *, hedged: bool) -> _Clock | None:
+def _clock_of(fields: dict[str, str], part: str | None, *, hedged: bool) -> _Clock | None:  # noqa: C901, PLR0912 - one case a word of the grammar
     """The clock time of an atom, am or pm settled by its own letters, the part of the day, or the way it is written."""
     hour = _zh_int(fields["h"])
     if hour is None or hour > 24:
@@ -912,7 +912,7 @@ def _with_clock(group: _Group, fields: dict[str, str]) -> _Group:
     return _Group(group.start, group.end, group.date, group.part, clock)
 
 
-def _span_reading(atom: _Atom, now: datetime) -> _Reading | None:
+def _span_reading(atom: _Atom, now: datetime) -> _Reading | None:  # noqa: C901, PLR0912 - one case a word of the grammar
     """Words that count back from now: "two hours ago", "半小时前", "just now", "for two days"."""
     fields, span = atom.fields, (atom.start, atom.end)
     word = fields[""]

@@ -245,7 +245,7 @@ def _fail_if_nothing_answered(sources: Sequence[Source], ledger: _Ledger) -> Non
 def _union(table: pa.Table) -> pa.Table:
     """`table` without rows that came in an earlier round: each row is named by its document id or its place in a file."""
     names = ["_source", "_index", "_id", "log.file.path", "log.offset"]
-    if "span.id" in table.column_names:
+    if "kind" in table.column_names:
         # Both sides of a call may carry the same span id.
         names += ["kind", "@timestamp"]
     position = pa.array(range(table.num_rows), pa.int64())

@@ -495,10 +495,13 @@ def _scope(case: Case, hide: _Hide) -> ScopeRecord:
 def _diagnosis(diagnosis: Diagnosis, hide: _Hide) -> Diagnosis:
     from msgspec.structs import replace
 
+    operation = diagnosis.location.operation
     return replace(
         diagnosis,
         summary=hide.both(diagnosis.summary),
         missing=[replace(one, question=hide.both(one.question)) for one in diagnosis.missing],
+        # The name of a span, which can hold a path with anything in it.
+        location=replace(diagnosis.location, operation=hide.text(operation) if operation else None),
     )
 
 

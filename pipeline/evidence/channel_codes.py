@@ -103,7 +103,7 @@ def _on_events(case: Case) -> Iterator[_Answer]:
 
 
 def _in_lines(case: Case) -> Iterator[_Answer]:
-    table = codes()
+    table, flow = codes(), _flow(case)
     for signal in case.signals:
         tier = _TIER[signal.tier]
         seen: set[str] = set()
@@ -111,7 +111,7 @@ def _in_lines(case: Case) -> Iterator[_Answer]:
             channel = reply.channel or case.channel
             if channel is None:
                 continue
-            facts = [(code, table.find(channel, code, None)) for _, code in reply.codes]
+            facts = [(code, table.find(channel, code, flow)) for _, code in reply.codes]
             exact = [(code, fact) for code, fact in facts if fact and fact.fault_class not in _VAGUE]
             chosen = exact[:1] or facts[:1]
             for code, fact in chosen:
@@ -121,13 +121,13 @@ def _in_lines(case: Case) -> Iterator[_Answer]:
             for token in dict.fromkeys(_TOKEN.findall(signal.text)):
                 if token in seen or not _code_like(token, channel):
                     continue
-                fact = table.find(channel, token, None)
+                fact = table.find(channel, token, flow)
                 if fact:
                     yield _Answer(channel, token, fact, tier * 0.95, [signal.cited], "line")
 
 
 def _in_spans(case: Case) -> Iterator[_Answer]:
-    table = codes()
+    table, flow = codes(), _flow(case)
     spans = case.focus_spans
     for row in range(min(spans.num_rows, 2000)):
         attributes = read_attributes(spans.column("attributes")[row].as_py())
@@ -135,7 +135,12 @@ def _in_spans(case: Case) -> Iterator[_Answer]:
         if not isinstance(channel, str):
             continue
         for key, value in answer_codes(attributes).items():
-            yield _Answer(channel, value, table.find(channel, value, None), 0.95, [case.cite_span(spans, row)], key)
+            yield _Answer(channel, value, table.find(channel, value, flow), 0.95, [case.cite_span(spans, row)], key)
+
+
+def _flow(case: Case) -> str | None:
+    """What the order's lines and spans are about: a payment, unless a refund may be meant as well."""
+    return None if any(order.refunds for order in case.focus) else "pay"
 
 
 def _code_like(token: str, channel: str) -> bool:
