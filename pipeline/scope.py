@@ -195,6 +195,7 @@ def _orders_named(scope: Scope, orders: Mapping[str, Order]) -> list[str]:
     trade_numbers = set(scope.values("out_trade_no", "channel_txn_id", "refund_id", "order_id"))
     for order in orders.values():
         numbers = {number for attempt in order.attempts for number in attempt.numbers}
+        numbers |= {attempt.channel_txn_id for attempt in order.attempts if attempt.channel_txn_id}
         numbers |= {refund.entity_id for refund in order.refunds}
         if numbers & trade_numbers:
             named.append(order.order_id)

@@ -76,7 +76,15 @@ class Identifier(Model):
     """One identifier that ties records to the ticket, and where it was found."""
 
     kind: Literal[
-        "order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "phone", "phone_tail", "device", "refund_id"
+        "order_id",
+        "out_trade_no",
+        "channel_txn_id",
+        "trace_id",
+        "customer_id",
+        "phone",
+        "phone_tail",
+        "device",
+        "refund_id",
     ]
     value: str
     found_in: str

@@ -101,7 +101,9 @@ def event(minutes, entity, entity_id, state, *, order=ORDER, customer=CUSTOMER, 
     }
 
 
-def failed_order(order: str = ORDER, attempt: str = ATTEMPT, customer: str = CUSTOMER, minutes: float = 0) -> list[dict]:
+def failed_order(
+    order: str = ORDER, attempt: str = ATTEMPT, customer: str = CUSTOMER, minutes: float = 0
+) -> list[dict]:
     more = {"order": order, "customer": customer}
     return [
         event(minutes, "order", order, "pending", **more),
@@ -197,7 +199,14 @@ class TableSource:
         count = table.num_rows
         status = "ok" if count else "empty"
         coverage = Coverage(
-            source=self.name, kind=self.kind, what=what, status=status, asked="all", matched=count, fetched=count, used=count
+            source=self.name,
+            kind=self.kind,
+            what=what,
+            status=status,
+            asked="all",
+            matched=count,
+            fetched=count,
+            used=count,
         )
         return Fetched(table, coverage, self.complete)
 

@@ -12,6 +12,7 @@ Lines tied to other orders are never signals: another customer's trouble is not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,13 +41,16 @@ Mask = npt.NDArray[np.bool_]
 # How long before and after an order's own events its services still write about it.
 _BEFORE = timedelta(seconds=2)
 _AFTER = timedelta(seconds=6)
+# Traces of at most so many lines, and without spans, are nobody's request.
+_ODD_LINES = 2
 # Events further apart than this leave a gap in which lines are not near.
 _BRIDGE = timedelta(seconds=90)
 _BAD = ("WARN", "ERROR", "FATAL")
 # How many signals of each tier are read; more are counted in `unread`.
 _MOST = {"focus": 300, "near": 100, "ambient": 40}
 _QUOTE = 400
-_WORD = re2.compile(r"[\pL\pN_]+")
+# Linear in any engine; the standard library's is by far the quickest at finding all.
+_WORD = re.compile(r"\w+")
 # Span attributes whose name says that their value is an answer code of a channel or a gateway.
 _CODE_KEY = re2.compile(
     r"(?i)(^|[._])(err(or)?_?code|sub_?code|code|status_detail|reason"
@@ -198,7 +202,8 @@ def open_case(
     logs = material.logs
     now = ticket.created_at.astimezone(UTC)
     tied = _focus_rows(logs, scope)
-    named = _named_rows(logs) & ~tied
+    flows = _named_rows(logs, material.spans)
+    named = flows & ~tied
     focus = [orders[o] for o in scope.focus_orders if o in orders]
     moments = _moments(focus) + _moments_of_rows(logs, tied) + _moments_of_spans(material.spans, scope)
     near = _in_brackets(logs, moments, scope) & ~tied & ~named
@@ -217,7 +222,7 @@ def open_case(
     }
     unhappy = [o for o in orders.values() if o.order_id not in scope.focus_orders]
     unhappy = [o for o in unhappy if not is_healthy(o, now, settings.thresholds)]
-    recurrent = _recurrent(logs, codes, len(ids), scope, moments + _moments(unhappy))
+    recurrent = _recurrent(logs, codes, len(ids), scope, moments + _moments(unhappy), flows)
     signals: list[Signal] = []
     unread = 0
     for tier, mask in picked.items():
@@ -267,9 +272,16 @@ def _focus_rows(logs: pa.Table, scope: Scope) -> Mask:
     return _mask(pc.or_(pc.or_(_filled(hit), _filled(by_label)), _filled(by_trace)))
 
 
-def _named_rows(logs: pa.Table) -> Mask:
-    """Lines that name somebody by field: a trace or an order."""
-    by_trace = pc.is_valid(logs.column("trace.id").combine_chunks())
+def _named_rows(logs: pa.Table, spans: pa.Table) -> Mask:
+    """Lines that name somebody by field: an order, or a trace of more than the odd line.
+
+    An agent or a job gives each of its own lines a trace id; such a trace is nobody's request.
+    """
+    traces = logs.column("trace.id").combine_chunks()
+    counted = pc.value_counts(traces.drop_null())
+    flows = counted.field("values").filter(pc.greater(counted.field("counts"), _ODD_LINES))
+    with_spans = pc.unique(spans.column("trace.id")) if spans.num_rows else pa.array([], pa.string())
+    by_trace = pc.or_(pc.is_in(traces, value_set=flows), pc.is_in(traces, value_set=with_spans.drop_null()))
     by_label = pc.is_valid(logs.column("labels.order_id").combine_chunks())
     return _mask(pc.or_(by_trace, by_label))
 
@@ -310,9 +322,11 @@ def _in_brackets(logs: pa.Table, moments: list[datetime], scope: Scope) -> Mask:
     return np.asarray((last >= 0) & (stamps <= ends[last]), dtype=bool)
 
 
-def _recurrent(logs: pa.Table, codes: npt.NDArray[Any], size: int, scope: Scope, troubled: list[datetime]) -> Mask:
+def _recurrent(
+    logs: pa.Table, codes: npt.NDArray[Any], size: int, scope: Scope, troubled: list[datetime], flows: Mask
+) -> Mask:
     """Templates that also turn up, without naming anybody, where no order was in trouble: background noise."""
-    elsewhere = ~_in_brackets(logs, troubled, scope) & ~_named_rows(logs)
+    elsewhere = ~_in_brackets(logs, troubled, scope) & ~flows
     return np.asarray(np.bincount(codes[elsewhere], minlength=size) >= 2, dtype=bool)
 
 

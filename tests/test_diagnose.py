@@ -1,0 +1,189 @@
+"""Diagnosing: honest sums. More evidence never makes a class less likely, and a gap never makes anything surer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import diagnose as judge
+from pipeline.diagnose import diagnose, weights
+from pipeline.faults import taxonomy
+from pipeline.faults.rules import RULES
+from pipeline.values import Found, Seen
+from snapshots.model import Diagnosis, Text
+from tests.flow_samples import case_of, line, usual_lines
+
+CASE = case_of(usual_lines())
+CLASSES = sorted({fault_class for fault_class, _ in taxonomy()} - {"unknown"})
+KINDS = ["channel_code.exact", "channel_code.network", "wording.dns", "http.status", "span.tls", "order_rule.R04"]
+GAPS = sorted(weights().gaps)
+
+
+def found(supports: str | None = "interface_fault", kind: str = "wording.dns", strength: float = 1.0, **more) -> Found:
+    subclass = next((sub for cls, sub in taxonomy() if cls == supports), None)
+    return Found(
+        kind=kind,
+        statement=Text(en="it failed", zh="失败"),
+        supports=supports,
+        strength=strength,
+        subclass=subclass,
+        **more,
+    )
+
+
+def gap(kind: str) -> Found:
+    return found(None, kind, 0.0, service="pay-channel")
+
+
+def judged(*some: Found) -> Diagnosis:
+    return diagnose(CASE, Seen(tuple(some)), [f"F{i}" for i, _ in enumerate(some, start=1)])
+
+
+def probabilities(*some: Found) -> dict[str, float]:
+    return {c.fault_class: c.probability for c in judged(*some).candidates}
+
+
+FINDINGS = st.lists(
+    st.builds(found, st.sampled_from(CLASSES[:4]), st.sampled_from(KINDS), st.floats(0, 1)), min_size=1, max_size=8
+)
+
+
+@given(FINDINGS, st.lists(st.sampled_from(GAPS), max_size=3))
+@settings(max_examples=80, deadline=None)
+def test_probabilities_and_undecided_sum_to_one(some, gaps):
+    table = weights()
+    seen = Seen((*some, *map(gap, gaps)))
+    votes = judge._votes(seen, [str(i) for i, _ in enumerate(seen.found)], table)
+    scores = {name: judge._sum([w for w, _, _ in mine], table.same_class) for name, mine in votes.items()}
+    scores["undecided"] = table.undecided + sum(table.gaps[g] for g in gaps)
+    share = judge._softmax(scores)
+    assert sum(share.values()) == pytest.approx(1)
+    diagnosis = judged(*seen.found)
+    # At most four classes are in play, and five are listed.
+    listed = sum(c.probability for c in diagnosis.candidates)
+    assert listed + share["undecided"] == pytest.approx(1, abs=1e-3)
+    assert [c.probability for c in diagnosis.candidates] == sorted(
+        (c.probability for c in diagnosis.candidates), reverse=True
+    )
+
+
+@given(FINDINGS, st.sampled_from(CLASSES[:4]), st.sampled_from(KINDS), st.floats(0, 1))
+@settings(max_examples=80, deadline=None)
+def test_one_more_finding_for_a_class_never_lowers_it(some, fault_class, kind, strength):
+    before, after = probabilities(*some), probabilities(*some, found(fault_class, kind, strength))
+    assert after.get(fault_class, 0) >= before.get(fault_class, 0)
+
+
+@given(FINDINGS, st.sampled_from(GAPS))
+@settings(max_examples=80, deadline=None)
+def test_a_gap_never_makes_the_judge_surer(some, kind):
+    without, with_gap = judged(*some), judged(*some, gap(kind))
+    assert with_gap.confidence <= without.confidence
+    assert not (without.abstained and not with_gap.abstained)
+
+
+def test_the_same_thing_said_again_counts_less():
+    once, twice, thrice = (judged(*[found()] * n).confidence for n in (1, 2, 3))
+    assert once < twice < thrice
+    assert twice - once > thrice - twice
+
+
+def test_without_findings_nothing_is_claimed():
+    diagnosis = judged()
+    assert diagnosis.abstained
+    assert diagnosis.confidence == 0
+    assert diagnosis.candidates == []
+    assert (diagnosis.fault_class, diagnosis.seed_class) == (None, None)
+    assert [m.source for m in diagnosis.missing] == ["ticket"]
+
+
+def test_an_abstention_keeps_its_candidates_and_names_what_is_missing():
+    some = (found(kind="http.status", strength=0.6), found("param_config", "wording.missing_param", 0.5))
+    diagnosis = judged(*some, gap("gap.silent_service"))
+    assert diagnosis.abstained
+    assert [c.fault_class for c in diagnosis.candidates] == ["param_config", "interface_fault"]
+    assert [c.findings for c in diagnosis.candidates] == [["F2"], ["F1"]]
+    assert [c.against for c in diagnosis.candidates] == [["F1"], ["F2"]]
+    assert [(m.source, m.service) for m in diagnosis.missing] == [("logs", "pay-channel")]
+    assert "Not decided" in diagnosis.summary.en
+    assert "未定" in diagnosis.summary.zh
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_every_gap_has_a_question_in_both_languages(kind):
+    (missing,) = judged(gap(kind)).missing
+    assert missing.question.en.endswith((".", "?"))
+    assert re.search("[\u4e00-\u9fff]", missing.question.zh)
+
+
+def test_an_unknown_code_is_asked_for():
+    unknown = found(None, "channel_code.unknown", 0.0, channel="wechatpay", code="NEW_CODE")
+    (missing,) = judged(unknown).missing
+    assert "NEW_CODE" in missing.question.en
+    assert "NEW_CODE" in missing.question.zh
+
+
+@pytest.mark.parametrize("fault_class", [c for c in CLASSES if c not in ("success", "pending")])
+def test_what_is_located_has_an_owner_and_a_first_action(fault_class):
+    diagnosis = judged(found(fault_class, "channel_code.exact", service="pay-channel", operation="POST /pay"))
+    fault = taxonomy()[fault_class, diagnosis.fault_subclass or ""]
+    assert not diagnosis.abstained
+    assert (diagnosis.owner, diagnosis.first_action) == (fault.owner, fault.first_action)
+    assert diagnosis.class_name == fault.class_name
+    assert diagnosis.location.service == "pay-channel"
+    assert [(c.service, c.probability) for c in diagnosis.culprits] == [("pay-channel", 1.0)]
+
+
+@pytest.mark.parametrize("fault_class", ["success", "pending"])
+def test_a_good_or_waiting_order_has_no_culprit(fault_class):
+    diagnosis = judged(found(fault_class, "order_rule.R04", service="pay-channel"))
+    assert diagnosis.fault_class == fault_class
+    assert diagnosis.culprits == []
+    assert diagnosis.seed_class is None
+
+
+def test_the_order_of_the_findings_does_not_matter():
+    some = [found("param_config", "wording.missing_param", 0.9), found(), found("interface_fault", "http.status", 0.4)]
+    ids = ["F1", "F2", "F3"]
+    forward = diagnose(CASE, Seen(tuple(some)), ids)
+    backward = diagnose(CASE, Seen(tuple(reversed(some))), ids[::-1])
+    assert forward == backward
+
+
+def test_every_weight_belongs_to_a_kind_that_a_detector_emits():
+    """Neither a number without a finding, nor a finding that speaks for a class and has no number."""
+    folder = Path(judge.__file__).parent / "evidence"
+    text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    emitted = set(re.findall(r'"((?:channel_code|http|span|order_state|gap|cohort)\.[a-z_]+)"', text))
+    emitted |= {f"order_state.{name}" for name in re.findall(r'_state\(\s*judged,\s*"([a-z_]+)"', text)}
+    emitted |= {f"order_rule.{rule.id}" for rule in RULES}
+    emitted |= {"wording.dns", "span.dns"}
+    table = weights()
+    for prefix in table.weights:
+        assert any(kind == prefix or kind.startswith(prefix + ".") for kind in emitted), prefix
+    assert {kind for kind in emitted if kind.startswith("gap.")} == set(table.gaps)
+    speaking = {kind for kind in emitted if not kind.startswith(("gap.", "cohort."))}
+    for kind in speaking:
+        assert any(kind == prefix or kind.startswith(prefix + ".") for prefix in table.weights), kind
+    assert 0 < table.same_class < 1
+    assert 0.5 < table.locate < 1
+    assert all(value >= 0 for value in (*table.weights.values(), *table.gaps.values()))
+
+
+def test_the_narrowest_prefix_weighs():
+    table = weights()
+    assert table.of(found(kind="order_rule.R01")) == table.weights["order_rule.R01"]
+    assert table.of(found(kind="order_rule.R02")) == table.weights["order_rule"]
+    assert table.of(found(kind="order_rule.R010")) == table.weights["order_rule"]
+    assert table.of(found(kind="nothing.of_ours")) == 0
+
+
+def test_a_line_that_speaks_is_asked_about_the_channel():
+    case = case_of([*usual_lines(), line(1, "odd: SO20260304100001", "odd")])
+    diagnosis = diagnose(case, Seen(()), [])
+    assert [m.source for m in diagnosis.missing] == ["logs"]
+    assert "wechatpay" in diagnosis.missing[0].question.en
