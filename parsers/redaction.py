@@ -15,7 +15,7 @@ lengths of the SWIFT registry; phone numbers by `phonenumbers` (libphonenumber's
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -37,14 +37,21 @@ KINDS = (
 class RedactionSettings:
     """What is taken out beyond the built-in kinds.
 
-    `ip` masks IPv4 and IPv6 addresses as well. `patterns` (name -> RE2) masks the user's own, such as names and
-    addresses: the first group where there is one, else the whole match, becomes `[name]`. `off` names built-in kinds
+    `ip` masks IPv4 and IPv6 addresses as well. `patterns` (name -> one RE2 or several) masks the user's own, such
+    as names and addresses: the first group where there is one, else the whole match, becomes `[name]`. `off` names built-in kinds
     to leave alone.
     """
 
     ip: bool = False
-    patterns: Mapping[str, str] = field(default_factory=dict)
+    patterns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     off: frozenset[str] = frozenset()
+
+    @property
+    def own(self) -> tuple[tuple[str, str], ...]:
+        """The user's own patterns, each with the name that it is replaced by."""
+        return tuple(
+            (name, one) for name, many in self.patterns.items() for one in ((many,) if isinstance(many, str) else many)
+        )
 
 
 _DEFAULT = RedactionSettings()
@@ -384,7 +391,7 @@ def _put(whole: Any, rows: Any, values: Any) -> Any:
 def _round(text: Any, allow: Collection[str], settings: RedactionSettings) -> tuple[Any, Counter[str]]:
     """Every rule once over `text`."""
     counts: Counter[str] = Counter()
-    gates = [*_gates(), *(_IPS if settings.ip else ()), *settings.patterns.values()]
+    gates = [*_gates(), *(_IPS if settings.ip else ()), *(pattern for _, pattern in settings.own)]
     suspect = _fits(text, gates[0])
     for gate in gates[1:]:
         suspect = pc.or_(suspect, _fits(text, gate))
@@ -407,7 +414,7 @@ def _rules(text: Any, allow: Collection[str], settings: RedactionSettings, count
     if settings.ip and "ip" not in settings.off:
         for pattern in _IPS:
             text = _replaced(text, _Pass("ip", pattern, r"\1[ip]", "[ip]"), counts)
-    for name, pattern in settings.patterns.items():
+    for name, pattern in settings.own:
         text = _own(text, name, pattern, counts)
     if hidden:
         text = _show(text, hidden)
@@ -486,7 +493,7 @@ def _own(text: Any, name: str, pattern: str, counts: Counter[str]) -> Any:
 
 
 def _own_patterns(settings: RedactionSettings) -> None:
-    for name, pattern in settings.patterns.items():
+    for name, pattern in settings.own:
         try:
             _compiled(pattern)
         except re2.error as error:

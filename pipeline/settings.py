@@ -84,8 +84,7 @@ class Redacting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """A redactor as these settings want it, that leaves the identifiers in `allow` alone."""
         from parsers.redaction import RedactionSettings, Redactor  # loads pyarrow, which reading a file does not need
 
-        patterns = {name: "|".join(f"(?:{one})" for one in many) for name, many in self.patterns.items()}
-        return Redactor(RedactionSettings(ip=self.ip_addresses, patterns=patterns), allow=allow)
+        return Redactor(RedactionSettings(ip=self.ip_addresses, patterns=self.patterns), allow=allow)
 
 
 def default_store() -> str:

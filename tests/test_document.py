@@ -89,7 +89,6 @@ def test_identifiers_that_engineers_need_stay_whole():
         ("seat [0-9]+[A-F]",),
         pytest.param(
             (r"desk (\d+[A-F])", "seat [0-9]+[A-F]"),
-            marks=pytest.mark.xfail(reason="joined into one expression, only the first one's group is replaced"),
         ),
     ],
     ids=["group", "whole", "several"],

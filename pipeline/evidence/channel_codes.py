@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow.compute as pc
 import re2
 
 from parsers.bodies import read_replies
@@ -129,7 +131,8 @@ def _in_lines(case: Case) -> Iterator[_Answer]:
 def _in_spans(case: Case) -> Iterator[_Answer]:
     table, flow = codes(), _flow(case)
     spans = case.focus_spans
-    for row in range(min(spans.num_rows, 2000)):
+    named = pc.match_substring_regex(spans.column("attributes"), pattern=r'(?i)(code|reason|detail)":')
+    for row in np.flatnonzero(pc.fill_null(named, fill_value=False).to_numpy()).tolist():
         attributes = read_attributes(spans.column("attributes")[row].as_py())
         channel = attributes.get("payment.channel") or attributes.get("channel") or case.channel
         if not isinstance(channel, str):

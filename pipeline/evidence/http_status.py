@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
+import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import Case
@@ -35,11 +37,10 @@ def detect(case: Case) -> Seen:
         side = inbound if _CALLBACK.search(signal.message[:4000]) else outbound
         side[status].append((_TIER[signal.tier], signal.cited))
     spans = case.focus_spans
-    for row in range(min(spans.num_rows, 2000)):
+    failing = pc.fill_null(pc.greater_equal(spans.column("http.response.status_code"), 400), fill_value=False)
+    for row in np.flatnonzero(failing.to_numpy()).tolist():
         status = spans.column("http.response.status_code")[row].as_py()
         kind = spans.column("kind")[row].as_py()
-        if status is None or status < 400:
-            continue
         path = f"{spans.column('name')[row].as_py()} {spans.column('url.path')[row].as_py()}"
         if kind == "client":
             outbound[status].append((1.0, case.cite_span(spans, row)))

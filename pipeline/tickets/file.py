@@ -235,6 +235,10 @@ def _custom_fields(fields: dict[str, Any], customer: dict[str, Any]) -> dict[str
     return {**extra, **given} if isinstance(given, dict) else {**extra, "custom_fields": given}
 
 
+# A ticket outside these years is a broken date; windows around it would leave the calendar.
+_YEARS = (1970, 2200)
+
+
 def _created_at(value: Any, name: str, note: Callable[[str], None]) -> datetime:
     how = "write the time the ticket was opened as 2026-11-23T10:02:31+08:00"
     if value is None or value == "":
@@ -243,11 +247,12 @@ def _created_at(value: Any, name: str, note: Callable[[str], None]) -> datetime:
         raise UsageError(f"{name}: created_at: expected a string, got {_json_type(value)}; {how}")
     try:
         time = parse_time(value)
-        # Times at either end of the calendar have no UTC.
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
         aware.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{name}: created_at: {value[:60]!r} is not a time; {how}") from error
+    if not _YEARS[0] <= aware.year <= _YEARS[1]:
+        raise UsageError(f"{name}: created_at: {value[:60]!r} is not in the years {_YEARS[0]} to {_YEARS[1]}; {how}")
     if time.tzinfo is None:
         note(f"{name}: created_at has no UTC offset; taken as UTC")
     return aware
