@@ -102,8 +102,9 @@ def collect(
     _wait(until, ledger)
     _give_up(ledger, f"orders are waited for {_ORDERS * settings.budget:g} s of the budget of {settings.budget:g} s")
     words = scope
+    books = ", ".join(sorted(source.name for source in sources if "order_events" in source.holds))
     orders = read_orders(ledger.table("order_events"))
-    scope = expand_by_orders(words, ticket, orders, settings, "orders")
+    scope = expand_by_orders(words, ticket, orders, settings, books)
     if scope.focus_orders and _unfinished(sources, ledger, "order_events"):
         # Rows of an order that carry no customer id come only when the order is asked for by its own id.
         until = begun + _ORDERS_AGAIN * settings.budget
@@ -111,7 +112,7 @@ def collect(
         _wait(until, ledger)
         _give_up(ledger, "asked again by order, it did not answer in time")
         orders = read_orders(ledger.table("order_events"))
-        scope = expand_by_orders(words, ticket, orders, settings, "orders")
+        scope = expand_by_orders(words, ticket, orders, settings, books)
 
     reach = Span(min(scope.baseline.start, scope.window.start), scope.window.end)
     progress("asking for logs and traces")

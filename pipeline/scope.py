@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -154,9 +154,26 @@ def _texts(ticket: Ticket) -> Iterable[tuple[str, str]]:
     yield "title", ticket.title
     yield "description", ticket.description
     for name, value in {**ticket.questionnaire, **ticket.custom_fields}.items():
-        if isinstance(value, str):
-            # A form's field brings its own cue: "order_no: 123" reads as in a text.
-            yield name, f"{name.replace('_', ' ')}: {value}"
+        yield from _field_texts(name, value)
+
+
+def _field_texts(name: str, value: Any) -> Iterable[tuple[str, str]]:
+    """Every leaf of a form's field, with its name as the cue: "order_no: 123" reads as in a text.
+
+    Ticket systems also write fields as `{"id": "order_no", "value": "123"}`.
+    """
+    if isinstance(value, Mapping):
+        label = value.get("id") or value.get("name") or value.get("key")
+        if label and "value" in value:
+            yield from _field_texts(str(label), value["value"])
+            return
+        for key, one in value.items():
+            yield from _field_texts(str(key), one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _field_texts(name, one)
+    elif isinstance(value, (str, int)) and not isinstance(value, bool):
+        yield name, f"{name.replace('_', ' ')}: {value}"
 
 
 def _window(

@@ -344,7 +344,10 @@ def test_a_failing_answer_of_ours_to_a_callback_speaks_of_us():
     assert says("http_status", case)["http.callback_refused"].supports == "internal_fault"
 
 
-@pytest.mark.parametrize("said", ["answered 200", 'HTTP/1.1" 302', "paid 502.00 CNY", "handled 404 items"])
+@pytest.mark.parametrize(
+    "said",
+    ["answered 200", 'HTTP/1.1" 302', "paid 502.00 CNY", "handled 404 items", "返回 500 条记录", "answered 450 ms"],
+)
 def test_good_statuses_and_other_numbers_are_no_finding(said):
     case = case_of([*usual_lines(), line(1, f"{ORDER} {said}", "x")], FAILED)
     assert says("http_status", case) == {}
@@ -354,6 +357,40 @@ def test_good_statuses_and_other_numbers_are_no_finding(said):
 def test_a_failing_client_span_is_an_answer_to_our_call():
     span = span_row(TRACE, "s1", **{"http.response.status_code": 503})
     assert says("http_status", case_of([], FAILED, [span]))["http.status"].code == "503"
+
+
+@pytest.mark.parametrize(
+    "said", ["rpc error: code = ResourceExhausted desc = quota", "grpc_status: 8", "gRPC status=8"]
+)
+def test_a_grpc_status_in_a_line_is_looked_up_by_name(said):
+    found = says("http_status", case_of([*usual_lines(), line(1, f"{ORDER} {said}", "x")], FAILED))["http.rpc"]
+    assert (found.code, found.supports) == ("RESOURCE_EXHAUSTED", "rate_limit")
+
+
+@pytest.mark.parametrize(
+    ("code", "kinds"), [("14", {"http.rpc"}), ("UNAVAILABLE", {"http.rpc"}), ("0", set()), ("OK", set())]
+)
+def test_a_grpc_status_of_a_span_counts_whatever_the_spans_own_status(code, kinds):
+    span = span_row(TRACE, "s1", **{"rpc.status_code": code, "status": "unset"})
+    case = case_of([], FAILED, [span])
+    assert set(says("http_status", case)) == kinds
+    assert (outcome("spans", case) == "found") == bool(kinds)
+
+
+def test_a_line_that_names_anothers_order_with_dashes_is_no_signal():
+    others = "ORD-2026-0001"
+    rows = [
+        *FAILED,
+        order_row(0, "order", others, "pending", order=others, customer="u9"),
+        order_row(0.1, "attempt", "PAY-77", "PAYERROR", order=others, customer="u9"),
+    ]
+    lines = [line(6, f"{others} refused: connection refused", "x"), line(6, "PAY-77 timed out", "y")]
+    assert case_of([*usual_lines(), *lines], rows).signals == ()
+
+
+def test_notes_on_an_order_are_no_answer_codes():
+    rows = [*FAILED[:2], order_row(0.1, "attempt", ATTEMPT, "PAYERROR", shelf="S-77", clerk="王芳")]
+    assert says("channel_codes", case_of(usual_lines(), rows)) == {}
 
 
 # ---- spans

@@ -56,6 +56,20 @@ def test_identifiers_are_read_from_the_words(text, kind, value):
     assert value in read_scope(ticket(text=text), SETTINGS).values(kind)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"order_no": ORDER},
+        {"form": {"order_no": ORDER}},
+        {"fields": [{"id": "order_no", "value": ORDER}, {"id": "other", "value": None}]},
+        {"operation_steps": ["open the shop", f"order no {ORDER}"]},
+    ],
+    ids=["plain", "nested", "id and value", "list"],
+)
+def test_identifiers_are_read_from_forms_of_any_shape(fields):
+    assert ORDER in read_scope(ticket(questionnaire=fields), SETTINGS).values("order_id")
+
+
 def test_each_identifier_says_where_it_was_found_first():
     scope = read_scope(ticket(title=ORDER, text=ORDER, customer_id=CUSTOMER), SETTINGS)
     assert [(i.kind, i.found_in) for i in scope.identifiers if i.kind in ("order_id", "customer_id")] == [

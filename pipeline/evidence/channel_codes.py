@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import re2
 
 from parsers.bodies import read_replies
-from pipeline.evidence.case import Case, answer_codes, read_attributes
+from pipeline.evidence.case import Case, answer_codes, is_code_key, read_attributes
 from pipeline.faults import CodeFact, codes
 from pipeline.payments import Attempt, Refund
 from pipeline.values import Cited, Found, Seen
@@ -101,7 +101,9 @@ def _on_events(case: Case) -> Iterator[_Answer]:
                     continue
                 flow = "refund" if part in order.refunds else "pay"
                 fact = table.find(channel, str(value), flow)
-                yield _Answer(channel, str(value), fact, weight, [event.cited], f"{part.entity_id} {key}")
+                # Shops keep notes and names there as well: only what is named a code can be an unknown one.
+                if fact or is_code_key(key):
+                    yield _Answer(channel, str(value), fact, weight, [event.cited], f"{part.entity_id} {key}")
 
 
 def _in_lines(case: Case) -> Iterator[_Answer]:

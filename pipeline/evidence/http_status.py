@@ -19,7 +19,16 @@ from snapshots.model import Check, Text
 
 _STATUS = re2.compile(
     r'(?i)(?:HTTP/[0-9.]+"? |HTTP[ :=]+|status(?:[_ ]?code)?["\']?[ :=(]+|\(Status |response_code=|answered |应答 ?|返回 ?)([45]\d\d)\b'
+    # What follows tells a status from a count or a duration.
+    r"( ?(?:ms|us|s|KB|MB|bytes|rows|records|items|times|条|笔|个|次|元|行|毫秒|秒)(?:\b|[^A-Za-z0-9]|$))?"
 )
+_RPC = re2.compile(r"(?i)rpc error: code = ([A-Za-z]+)|\bgrpc[ _-]?(?:status|code)[=: ]+([A-Za-z_]+|\d{1,2})\b")
+# https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+_RPC_NAMES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
 _CALLBACK = re2.compile(r"(?i)notify|callback|webhook|\bipn\b|\bitn\b|listener=|/hooks?\b|回调|异步通知")
 _TIER = {"focus": 1.0, "near": 0.8, "ambient": 0.5}
 _CITES = 3
@@ -29,10 +38,13 @@ def detect(case: Case) -> Seen:
     """One finding for each status and direction."""
     inbound: dict[int, list[tuple[float, Cited]]] = defaultdict(list)
     outbound: dict[int, list[tuple[float, Cited]]] = defaultdict(list)
+    rpc: dict[str, list[tuple[float, Cited]]] = defaultdict(list)
     for signal in case.signals:
-        matched = _STATUS.search(signal.message[:4000])
-        status = signal.http_status or (int(matched.group(1)) if matched else None)
-        if status is None or status < 400:
+        rpc_said = _RPC.search(signal.message[:4000])
+        if rpc_said and (name := rpc_name(rpc_said.group(1) or rpc_said.group(2))):
+            rpc[name].append((_TIER[signal.tier], signal.cited))
+        status = signal.http_status or _status(signal.message[:4000])
+        if status is None or codes().find("http", str(status), None) is None:
             continue
         side = inbound if _CALLBACK.search(signal.message[:4000]) else outbound
         side[status].append((_TIER[signal.tier], signal.cited))
@@ -46,9 +58,51 @@ def detect(case: Case) -> Seen:
             outbound[status].append((1.0, case.cite_span(spans, row)))
         elif _CALLBACK.search(path):
             inbound[status].append((1.0, case.cite_span(spans, row)))
+    for row in np.flatnonzero(spans.column("rpc.status_code").is_valid().to_numpy()).tolist():
+        name = rpc_name(spans.column("rpc.status_code")[row].as_py())
+        if name:
+            rpc[name].append((1.0, case.cite_span(spans, row)))
     found = [_answered_by_us(status, hits, case) for status, hits in inbound.items()]
     found += [f for status, hits in outbound.items() if (f := _answered_to_us(status, hits, case))]
+    found += [f for name, hits in rpc.items() if (f := _rpc_answered(name, hits, case))]
     return Seen(tuple(found), (_check(case, len(found)),))
+
+
+def rpc_name(status: str) -> str | None:
+    """The gRPC status in capitals, from a name in any spelling or a number; None for OK and for what is none.
+
+    >>> rpc_name("14"), rpc_name("DeadlineExceeded"), rpc_name("0")
+    ('UNAVAILABLE', 'DEADLINE_EXCEEDED', None)
+    """
+    if status.isdigit():
+        name = _RPC_NAMES[int(status)] if int(status) < len(_RPC_NAMES) else "OK"
+    else:
+        squeezed = status.replace("_", "").upper()
+        name = next((one for one in _RPC_NAMES if one.replace("_", "") == squeezed), "OK")
+    return None if name == "OK" else name
+
+
+def _status(message: str) -> int | None:
+    matched = _STATUS.search(message)
+    return int(matched.group(1)) if matched and not matched.group(2) else None
+
+
+def _rpc_answered(name: str, hits: list[tuple[float, Cited]], case: Case) -> Found | None:
+    fact = codes().find("grpc", name, None)
+    if fact is None or fact.fault_class == "unknown":
+        return None
+    return Found(
+        kind="http.rpc",
+        statement=Text(en=f"gRPC {name} was answered: {fact.meaning}", zh=f"收到 gRPC {name}：{fact.meaning}"),
+        cites=tuple(c for _, c in hits[:_CITES]),
+        supports=fact.fault_class,
+        subclass=fact.fault_subclass,
+        strength=0.6 * max(w for w, _ in hits),
+        service=hits[0][1].service,
+        channel=case.channel,
+        code=name,
+        at=hits[0][1].at,
+    )
 
 
 def _answered_by_us(status: int, hits: list[tuple[float, Cited]], case: Case) -> Found:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.evidence.case import Case
+from pipeline.evidence.http_status import rpc_name
 from pipeline.faults.wording import read_wording
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
@@ -46,11 +47,12 @@ def _deepest_failures(spans: pa.Table) -> list[int]:
     status = spans.column("status").to_pylist()
     http = spans.column("http.response.status_code").to_pylist()
     types = spans.column("exception.type").to_pylist()
+    rpc = [bool(code) and rpc_name(code) is not None for code in spans.column("rpc.status_code").to_pylist()]
     times = spans.column("@timestamp").to_pylist()
     failed = {
         i
         for i in range(spans.num_rows)
-        if status[i] == "error" or types[i] or (http[i] is not None and http[i] >= _FAILED_HTTP)
+        if status[i] == "error" or types[i] or rpc[i] or (http[i] is not None and http[i] >= _FAILED_HTTP)
     }
     above = {parents[i] for i in failed}
     deepest = [i for i in failed if ids[i] not in above]
