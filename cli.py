@@ -15,7 +15,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.values import Source, Span, Ticket
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
     from snapshots.store import Entry, Store
-    from snapshots.verify import VerifyReport
+    from snapshots.verify import State, VerifyReport
 
 NAME = "problem-snapshot"
 PARTIAL, DRIFT, LOCATED, UNDETERMINED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 130, 141
@@ -365,7 +365,7 @@ view_options = _gathered(
         "--timezone",
         type=Zone(),
         envvar="PROBLEM_SNAPSHOT_TIMEZONE",
-        help="Zone of the times shown, such as Asia/Shanghai; otherwise the ticket's.",
+        help="Zone of the times shown, and of a bundle's times without one, such as Asia/Shanghai; otherwise the ticket's.",
     ),
     click.option("--full", is_flag=True, help="Everything, not only the first screen (table)."),
 )
@@ -464,7 +464,8 @@ def take(
         bundle = None
     settings = where.settings(sources=bundle is None, budget=budget, language=view.language, timezone=view.timezone)
     span = asked.span(found, settings)
-    with open_sources(settings, bundle) as sources, Progress(where.verbose) as progress:
+    zone = found.created_at.tzinfo
+    with open_sources(settings, bundle, zone) as sources, Progress(where.verbose) as progress:
         taken = take_snapshot(found, sources, settings, around=span, progress=progress)
     snapshot = taken.snapshot
     kept: str | SnapshotError = ""
@@ -475,7 +476,7 @@ def take(
         except SnapshotError as error:
             # What was found is shown all the same.
             kept = error
-    show_snapshot(snapshot, view, settings, found.created_at.tzinfo)
+    show_snapshot(snapshot, view, settings, zone)
     if isinstance(kept, SnapshotError):
         say(f"Not stored: {kept}")
         return PARTIAL
@@ -519,14 +520,17 @@ def _says_profile_but_no_bundle() -> bool:
 
 
 @contextlib.contextmanager
-def open_sources(settings: Settings, bundle: Path | None) -> Iterator[list[Source]]:
-    """The bundle alone, or all configured sources; closed at the end."""
+def open_sources(settings: Settings, bundle: Path | None, zone: tzinfo | None) -> Iterator[list[Source]]:
+    """The bundle alone, or all configured sources; closed at the end.
+
+    Times without offset in a bundle are in the settings' zone, or else in `zone`, the ticket's.
+    """
     from pipeline.sources import open_bundle, open_source
 
     sources: list[Source] = []
     try:
         if bundle is not None:
-            sources.append(open_bundle(bundle))
+            sources.append(open_bundle(bundle, zone=settings.zone or zone))
         elif settings.sources:
             sources.extend(open_source(name, options) for name, options in settings.sources.items())
         else:
@@ -695,25 +699,29 @@ def _listed(entry: Entry) -> tuple[str, ...]:
 @commands.command()
 @click.argument("snapshot", metavar="ID|TICKET|FILE")
 @bundle_option
+@click.option(
+    "--timezone",
+    type=Zone(),
+    envvar="PROBLEM_SNAPSHOT_TIMEZONE",
+    help="Zone of a bundle's times without one, where the snapshot was taken with it; otherwise the ticket's.",
+)
 @from_options
 @debug_option
-def verify(*, snapshot: str, bundle: Path | None, where: From) -> int:
+def verify(*, snapshot: str, bundle: Path | None, timezone: str | None, where: From) -> int:
     """Open every record that a snapshot cites, and compare it.
 
-    Exits 9 where one is gone or has changed.
+    Exits 9 where one is gone or has changed. A record that the document has no sha256 of is counted as unstamped.
 
     \b
     problem-snapshot verify TK-1042 --bundle ./incident
     """
     from snapshots.verify import verify as verify_snapshot
 
-    settings = where.settings(sources=bundle is None)
+    settings = where.settings(sources=bundle is None, timezone=timezone)
     document = find_snapshot(snapshot, settings)
     if bundle is not None:
-        from pipeline.sources.bundle import find_bundle
-
-        bundle = find_bundle(bundle, document.ticket.id)
-    with open_sources(settings, bundle) as sources:
+        bundle = _records_of(document, bundle)
+    with open_sources(settings, bundle, _zone_of(document)) as sources:
         resolvers = {source.name: _Resolver(source) for source in sources}
         report = verify_snapshot(document, resolvers.get)
     emit("\n".join(_report_lines(report, document)))
@@ -723,6 +731,19 @@ def verify(*, snapshot: str, bundle: Path | None, where: From) -> int:
     if lost and lost == len(report.evidence):
         return NoSourceReached.exit_code
     return PARTIAL if lost else 0
+
+
+def _records_of(document: ProblemSnapshot, bundle: Path) -> Path:
+    """The bundle of the document's ticket: a single bundle itself, since another ticket's records may be cited."""
+    from pipeline.sources.bundle import find_bundle, is_bundle
+
+    try:
+        return find_bundle(bundle, document.ticket.id)
+    except TicketNotFound:
+        if not is_bundle(bundle):
+            raise
+        say(f"{bundle} holds no ticket {document.ticket.id}; the records are looked for in it all the same.")
+        return bundle
 
 
 @dataclass(frozen=True)
@@ -742,18 +763,26 @@ class _Resolver:
 def _report_lines(report: VerifyReport, document: ProblemSnapshot) -> Iterator[str]:
     from snapshots.verify import all_evidence
 
-    counts = [f"{n} {state}" for state in ("changed", "gone", "unreachable") if (n := report.count(state))]
+    states: tuple[State, ...] = ("changed", "gone", "unreachable", "unstamped")
+    counts = [f"{n} {state}" for state in states if (n := report.count(state))]
     well = f"{report.count('ok')} of {len(report.evidence)} records are as they were"
-    yield f"{report.snapshot_id}: {', '.join([well, *counts])}"
-    yield from (f"The document contradicts itself: {problem}" for problem in report.problems)
+    yield _clean(f"{report.snapshot_id}: {', '.join([well, *counts])}")
+    yield from (_clean(f"The document contradicts itself: {problem}") for problem in report.problems)
     cited = {evidence.ref: evidence for evidence in all_evidence(document)}
     rows = [
-        (row.state, row.ref, row.source, _place(cited[row.ref]), row.reason)
+        tuple(map(_clean, (row.state, row.ref, row.source, _place(cited[row.ref]), row.reason)))
         for row in report.evidence
         if row.state != "ok"
     ]
     if rows:
         yield columns(("STATE", "REF", "SOURCE", "RECORD", "REASON"), rows)
+
+
+def _clean(text: str) -> str:
+    """Text of a document or a source on one line, without anything that a terminal would obey."""
+    from snapshots.render.clean import clean_text
+
+    return " ⏎ ".join(clean_text(text).splitlines())
 
 
 def _place(evidence: Evidence) -> str:
@@ -853,10 +882,11 @@ def doctor(*, timeout: float, where: From) -> int:
 def _health_lines(health: Health) -> Iterator[str]:
     kind = f" ({health.kind})" if health.kind not in {"", health.name, "file"} else ""
     first, *rest = health.lines or ("",)
-    yield f"{health.state:<12}{health.name}{kind}: {first}"
-    yield from (f"{'':<12}{line}" for line in rest)
+    # The lines are what sources, files and the network said.
+    yield f"{health.state:<12}{_clean(f'{health.name}{kind}: {first}')}"
+    yield from (f"{'':<12}{_clean(line)}" for line in rest)
     if health.advice:
-        yield f"{'':<12}-> {health.advice}"
+        yield f"{'':<12}-> {_clean(health.advice)}"
 
 
 # ---- demo, bundle, completion
@@ -899,11 +929,16 @@ def demo(*, out: Path, language: str, full: bool) -> None:
 
     settings = Settings(language=language)  # type: ignore[arg-type]
     out = _writable(out)
-    for number, folder in enumerate(sorted(p.parent for p in examples_folder().glob("*/ticket.json"))):
-        ticket, bundle = find_ticket(str(folder))
-        with open_sources(settings, bundle) as sources:
-            snapshot = take_snapshot(ticket, sources, settings).snapshot
+    found = [find_ticket(str(path.parent)) for path in sorted(examples_folder().glob("*/ticket.json"))]
+    if language == "auto":
+        # The one that is shown whole is in the reader's language; the others keep their order.
+        own = _language_of(os.environ)
+        first = next((one for one in found if one[0].language == own), found[0])
+        found.sort(key=lambda one: one is not first)
+    for number, (ticket, bundle) in enumerate(found):
         zone = ticket.created_at.tzinfo
+        with open_sources(settings, bundle, zone) as sources:
+            snapshot = take_snapshot(ticket, sources, settings).snapshot
         page = out / f"{file_name(snapshot)}.html"
         write_file(page, rendered(snapshot, "html", settings, zone))
         if number == 0:
@@ -911,6 +946,13 @@ def demo(*, out: Path, language: str, full: bool) -> None:
             emit(f"\n{page.resolve()}\n\nThe other examples:")
         else:
             emit(f"{snapshot.ticket.id}  {_verdict(snapshot, settings)}\n  {page.resolve()}")
+
+
+def _language_of(environ: Mapping[str, str]) -> str:
+    """The language that the machine speaks: `zh`, or else `en`."""
+    # As POSIX has it, the first of these that is set counts.
+    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 def _verdict(snapshot: ProblemSnapshot, settings: Settings) -> str:
@@ -968,7 +1010,8 @@ def write_bundle(
         bundle = None
     settings = where.settings(sources=bundle is None, budget=budget)
     span = asked.span(found, settings)
-    with open_sources(settings, bundle) as sources, Progress(where.verbose) as progress:
+    zone = found.created_at.tzinfo
+    with open_sources(settings, bundle, zone) as sources, Progress(where.verbose) as progress:
         written = export_bundle(out, found, sources, settings, around=span, progress=progress)
     rows = written.rows
     say(

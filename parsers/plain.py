@@ -6,6 +6,7 @@ headers each line is a record, but for indented lines and the inner lines of sta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -19,6 +20,8 @@ from parsers.tables import LOGS, conform, empty
 
 # A record longer than this is cut, so that a file without line breaks or headers cannot become one value.
 _LONGEST = 1 << 20
+# Lines in which a header is looked for where a file is cut in stretches.
+_TRIED = 5000
 _INNER = (
     r"^(?:\s|Caused by:|Suppressed:|\.\.\. \d+ |Traceback \(most|The above exception|During handling of|goroutine \d+|#\d+ "
     r"|Stack trace:|stack backtrace:|[}\])]|</|Next \S+(?:Exception|Error)|created by |exit status |---> )"
@@ -60,6 +63,25 @@ def parse_text(
         }
     )
     return Parsed(enrich(conform(table, LOGS), zone=zone, around=around), size, replaced, 0)
+
+
+def record_breaks(data: bytes, size: int) -> Iterator[int]:
+    """Where stretches of about `size` bytes end, so that each can be read by itself; the last one is the end of `data`.
+
+    A stretch ends before a line with a header where one of the next few thousand lines has one, else before any line.
+    UTF-16 is not cut.
+    """
+    end = 0
+    while end < len(data):
+        place = data.find(b"\n", end + size) + 1 if end + size < len(data) else 0
+        if not place or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            end = len(data)
+        else:
+            next_lines = data[place : place + _LONGEST].split(b"\n")[:_TRIED]
+            texts = pa.array([line.decode("utf-8", "replace") for line in next_lines], pa.string())
+            first = pc.index(pc.match_substring_regex(texts, RECORD_START), True).as_py()
+            end = place + sum(len(line) + 1 for line in next_lines[: max(first, 0)])
+        yield end
 
 
 def _lines(data: bytes, wide: str | None) -> tuple[Any, Any]:

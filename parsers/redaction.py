@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -530,21 +531,34 @@ def _show(text: Any, values: list[str]) -> Any:
 
 
 _SECRET_NAME = rf"(?i)^(?:.*[_.-])?{_SECRET_KEYS}$|(?i)^[a-z]+(?:Password|Secret|Token|ApiKey|PrivateKey)$"
-_HEADER_NAME = r"(?i)^(?:proxy-)?authorization$"
-_COOKIE_NAME = r"(?i)^(?:set-)?cookies?$"
-_CVV_NAME = r"(?i)^(?:cvv2?|cvc2?|cvn2?|card_?security_?code|security_?code)$"
-_CARD_NAME = r"(?i)^(?:card_?(?:no|num|number)|pan|credit_?card|bank_?card(?:_?no)?|卡号|银行卡号?)$"
-_PHONE_NAME = rf"(?i)^(?:[a-z]+_)?{_PHONE_CUE}$"
+_HEADER_NAME = r"(?i)^(?:.*[ ._-])?authorization$"
+_COOKIE_NAME = r"(?i)^(?:.*[ ._-])?cookies?$"
+_CVV_NAME = r"(?i)^(?:.*[ ._-])?(?:cvv2?|cvc2?|cvn2?|card_?security_?code|security_?code)$"
+_CARD_NAME = (
+    r"(?i)^(?:.*[ _.-])?(?:card[ _-]?(?:no|num|number)|pan|(?:credit|debit)[ _-]?card(?:[ _-]?(?:no|num|number))?"
+    r"|bank[ _-]?card(?:[ _-]?(?:no|num|number))?|卡号|银行卡号?)$"
+)
+_PHONE_NAME = rf"(?i)^(?:.*[ _.-])?{_PHONE_CUE}$|(?-i)[a-z](?:Phone|Mobile|Telephone|Tel)(?:No|Num|Number)?$"
 
 
 class Redactor:
     """Redacts with one set of settings and keeps count over everything that it was given (`counts`)."""
 
-    def __init__(self, settings: RedactionSettings = _DEFAULT, *, allow: Collection[str] = ()) -> None:
-        """`allow`: see `redact`. Raises `ValueError` for an own pattern that RE2 cannot take."""
+    def __init__(
+        self,
+        settings: RedactionSettings = _DEFAULT,
+        *,
+        allow: Collection[str] = (),
+        masked: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`allow` is as in `redact`. Raises `ValueError` for an own pattern that RE2 cannot take.
+
+        `masked` has values that are personal data whatever stands around them, as whole tokens, each with its marker.
+        """
         _own_patterns(settings)
         self.settings = settings
         self.allow = tuple(allow)
+        self.masked = {value: marker for value, marker in masked.items() if value}
         self.counts: Counter[str] = Counter()
 
     @property
@@ -557,10 +571,38 @@ class Redactor:
         return str(self.redact_array(pa.array([text], pa.string()))[0].as_py())
 
     def redact_array(self, array: Any) -> Any:
-        """A string array redacted."""
+        """A string array (or chunked array) redacted, nulls kept."""
+        if self.masked:
+            array = self._known(array)
         done, counts = redact_array(array, allow=self.allow, settings=self.settings)
         self.counts.update(counts)
         return done
+
+    def _known(self, text: Any) -> Any:
+        """`text` with every value of `masked` as its marker."""
+        if isinstance(text, pa.ChunkedArray):
+            return pa.chunked_array([self._known(chunk) for chunk in text.chunks], type=text.type)
+        rows = pc.indices_nonzero(values_in(text, list(self.masked)))
+        if len(rows) == 0:
+            return text
+        longest = sorted(self.masked, key=len, reverse=True)
+        pattern = re2.compile("(^|[^0-9A-Za-z])(" + "|".join(re2.escape(value) for value in longest) + ")")
+        made = []
+        for line in text.take(rows).to_pylist():
+            pieces, at = [], 0
+            while match := pattern.search(line, at):
+                start, end = match.span(2)
+                follower = line[end : end + 1]
+                if follower.isascii() and follower.isalnum():
+                    # A part of something longer.
+                    pieces.append(line[at:end])
+                else:
+                    marker = self.masked[match.group(2)]
+                    pieces += [line[at:start], marker]
+                    self.counts[_kind_of(marker)] += 1
+                at = end
+            made.append("".join([*pieces, line[at:]]))
+        return _put(text, rows, pa.array(made, text.type))
 
     def redact_value(self, value: Any) -> Any:
         """Nested JSON (dicts, lists, strings, numbers) redacted: strings by their text, fields also by their key.
@@ -577,7 +619,7 @@ class Redactor:
         if isinstance(value, Mapping):
             for name, inner in value.items():
                 give(str(name))
-                self._walk(inner, str(name), give)
+                self._walk(inner, _key_of(value, str(name), key), give)
         elif isinstance(value, (list, tuple)):
             for inner in value:
                 self._walk(inner, key, give)
@@ -593,18 +635,18 @@ class Redactor:
                 while shown in made:
                     again += 1
                     shown = f"{base}#{again}"
-                made[shown] = self._rebuild(inner, str(name), done)
+                made[shown] = self._rebuild(inner, _key_of(value, str(name), key), done)
             return made
         if isinstance(value, (list, tuple)):
             return [self._rebuild(inner, key, done) for inner in value]
-        text = _as_text(value)
-        if text is None:
-            return value
         marker = self._by_key(value, key)
         if marker is not None:
             if marker != value:
-                self.counts[marker.strip("[]").replace("-", "_")] += 1
+                self.counts[_kind_of(marker)] += 1
             return marker
+        text = _as_text(value)
+        if text is None:
+            return value
         cued = _with_cue(key, text)
         shown = next(done)
         if shown == cued:
@@ -613,31 +655,61 @@ class Redactor:
 
     def _by_key(self, value: Any, key: str) -> str | None:
         """The marker for a field whose name alone says that it is secret, or None."""
-        text = _as_text(value)
-        if not key or not text:
+        if not key or value is None or value == "" or isinstance(value, bool):
             return None
-        for kind, pattern in (
-            ("secret", _SECRET_NAME),
-            ("auth", _HEADER_NAME),
-            ("cookie", _COOKIE_NAME),
-            ("cvv", _CVV_NAME),
-        ):
-            if kind not in self.settings.off and _compiled(pattern).search(key):
-                return _mark(kind)
-        return None
+        kind = _secret_kind(key)
+        return _mark(kind) if kind and kind not in self.settings.off else None
+
+
+# Keys repeat from row to row.
+@lru_cache(maxsize=4096)
+def _secret_kind(key: str) -> str | None:
+    for kind, pattern in (
+        ("secret", _SECRET_NAME),
+        ("auth", _HEADER_NAME),
+        ("cookie", _COOKIE_NAME),
+        ("cvv", _CVV_NAME),
+    ):
+        if _compiled(pattern).search(key):
+            return kind
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _cue(key: str) -> str:
+    if _compiled(_PHONE_NAME).search(key):
+        return "phone: "
+    return "card_no: " if _compiled(_CARD_NAME).search(key) else ""
+
+
+def _key_of(mapping: Mapping[Any, Any], name: str, above: str) -> str:
+    """The key that says what the value under `name` is, which is not always `name`.
+
+    Ticket systems write fields as `{"id": "phone", "value": "..."}`, and all that lies below a secret's name is secret.
+    """
+    if name == "value":
+        label = next((mapping[key] for key in ("id", "name", "key") if isinstance(mapping.get(key), str)), None)
+        return label or above or name
+    return above if _secret_kind(above) else name
+
+
+def _kind_of(marker: str) -> str:
+    """The kind that a marker names: "id_number" of "[id-number]"."""
+    return marker.partition("[")[2].partition("]")[0].partition(":")[0].replace("-", "_")
 
 
 def _with_cue(key: str, text: str) -> str:
     """`text` behind the word for its field where the field is a phone or a card: a number needs the word to be seen."""
-    if _compiled(_PHONE_NAME).search(key):
-        return "phone: " + text
-    return "card_no: " + text if _compiled(_CARD_NAME).search(key) else text
+    return _cue(key) + text
 
 
 def _as_text(value: Any) -> str | None:
     """Strings as they are, long whole numbers as digits; None for what cannot hold anything."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer():
+        # A spreadsheet's phone number.
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 100:
         return str(value)
     return None

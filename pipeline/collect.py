@@ -34,6 +34,8 @@ _ORDERS = 0.4
 _ORDERS_AGAIN = 0.6
 # The share after which those that have answered for logs and spans are asked again, without waiting for the others.
 _PATIENCE = 0.75
+# The share of unreadable lines from which an answer counts as partial.
+_MANY_UNREAD = 0.01
 # Order events are few and old ones matter (a refund is days after its payment).
 _ORDER_REACH = timedelta(days=30)
 
@@ -260,8 +262,18 @@ def _add_up(ledger: _Ledger) -> list[Coverage]:
     for row in ledger.rows:
         by_question.setdefault((row.what, row.source), []).append(row)
     return [
-        _one_row(rows, ledger.of_source(what, source).num_rows) for (what, source), rows in sorted(by_question.items())
+        _with_unread(_one_row(rows, ledger.of_source(what, source).num_rows))
+        for (what, source), rows in sorted(by_question.items())
     ]
+
+
+def _with_unread(row: Coverage) -> Coverage:
+    """The odd bad line is a number; a file that is mostly rubbish, or any lost span or order event, is a partial answer."""
+    many = row.unparsed > 0 and (row.what != "logs" or row.unparsed >= _MANY_UNREAD * row.fetched)
+    if row.status != "ok" or not many:
+        return row
+    error = f"{row.unparsed:,} of {row.fetched:,} rows could not be read in whole; they are kept as they are"
+    return msgspec.structs.replace(row, status="partial", error=error)
 
 
 def _one_row(rows: Sequence[Coverage], used: int) -> Coverage:

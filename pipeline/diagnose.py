@@ -135,7 +135,8 @@ def _candidate(name: str, votes: Mapping[str, list[_Vote]], probability: Mapping
     by_subclass: dict[str, float] = defaultdict(float)
     for weight, _, found in votes[name]:
         if found.subclass:
-            by_subclass[found.subclass] += weight
+            # An outer code names a group: whatever says more exactly what it was decides the subclass.
+            by_subclass[found.subclass] += weight * (0.5 if found.kind == "channel_code.outer" else 1.0)
     subclass = min(by_subclass, key=lambda s: (-by_subclass[s], s), default=None)
     against = [vote[1] for other, mine in votes.items() if other != name for vote in mine[:1]]
     return Candidate(
@@ -253,7 +254,7 @@ def _from_gap(found: Found, window: Window) -> Missing:
         )
         return Missing(source="orders", window=window, question=question)
     question = Text(
-        en=f"Can the logs of this window be had? {_sentence(found.statement.en)}",
+        en=f"Can you get the logs of this window? {_sentence(found.statement.en)}",
         zh=f"能否取得该时间窗口的日志？{found.statement.zh}。",
     )
     return Missing(source="logs", window=window, question=question)

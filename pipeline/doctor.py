@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import unquote
 
 from pipeline.errors import SnapshotError, SourceBroken, SourceRefused, SourceUnavailable, UsageError
 from pipeline.values import Source
@@ -87,6 +88,9 @@ def examine_store(url: str) -> Health:
     """Whether a snapshot could be kept at `url`: a small file is written there and taken away again."""
     import fsspec  # only doctor needs it here
 
+    from pipeline.settings import secrets_in, without_login
+
+    shown = without_login(url)
     name = f".doctor-{time.time_ns()}"
     try:
         system, root = fsspec.core.url_to_fs(url)
@@ -97,14 +101,17 @@ def examine_store(url: str) -> Health:
     # Each of fsspec's backends raises what its client raises.
     except Exception as error:  # noqa: BLE001
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        # A client may repeat what it was given, as it was written or decoded.
+        for secret in (url, *secrets_in(url), *map(unquote, secrets_in(url))):
+            reason = reason.replace(secret, shown if secret == url else "[secret]")
         return Health(
             "store",
             "store",
             "failed",
-            (f"{url}: cannot be written: {reason}",),
+            (f"{shown}: cannot be written: {reason}",),
             "set store to a folder or URL that can be",
         )
-    return Health("store", "store", "ok", (url,))
+    return Health("store", "store", "ok", (shown,))
 
 
 def exit_code(sources: Sequence[Health], others: Sequence[Health] = ()) -> int:

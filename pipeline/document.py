@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import queue
-import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from pipeline.contrast import Change
 from pipeline.diagnose import weights
@@ -20,8 +21,9 @@ from pipeline.errors import SourceError
 from pipeline.evidence.case import Case, cite_log
 from pipeline.faults import tables_sha256
 from pipeline.payments import Order
+from pipeline.redact import redact_words, redactor_for
 from pipeline.settings import settings_digest
-from pipeline.values import Cited, Coverage, Found, Pointer, Seen, Source, Span
+from pipeline.values import Cited, Found, Pointer, Scope, Seen, Source, Span
 from pipeline.version import __version__
 from snapshots.model import (
     SCHEMA_VERSION,
@@ -29,7 +31,9 @@ from snapshots.model import (
     Diagnosis,
     Evidence,
     Finding,
+    Model,
     OrderState,
+    Outcome,
     PaymentAttempt,
     ProblemSnapshot,
     Provenance,
@@ -45,12 +49,13 @@ from snapshots.model import (
     with_id,
 )
 
+if TYPE_CHECKING:
+    from parsers.redaction import Redactor
+
 # How many templates and spans a document lists; the rest is counted in the totals and in a check.
 _TEMPLATES = 40
 _SPANS = 40
 _EXAMPLES = 2
-# A mainland China mobile number, whatever it is used as.
-_MOBILE = re.compile(r"(?:\+?86)?1[3-9]\d{9}$")
 
 
 def number(seen: Seen) -> list[str]:
@@ -59,51 +64,32 @@ def number(seen: Seen) -> list[str]:
 
 
 def write_document(case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequence[Source]) -> ProblemSnapshot:
-    """The whole document, redacted, with an id that its content gives."""
+    """The whole document, redacted, with an id that its content gives.
+
+    The records that it cites are opened again within one more `settings.budget`, all sources at once.
+    """
     listed, totals = _choose_templates(case)
     templates = _templates(case, listed)
     spans, omitted = _spans(case)
     cited = [c for found in seen.found for c in found.cites] + [c for t in templates for c in t.examples]
     stamp = _Stamp(cited, sources, case.settings.budget)
-    checks = [*seen.checks, *stamp.checks(), *_caps(case, omitted)]
-
-    def written(hide: _Hide) -> ProblemSnapshot:
-        return _written(case, seen, diagnosis, checks, totals, templates, spans, stamp, hide)
-
-    # Written twice: the first pass tells which texts there are, so that all are redacted in one go.
-    first = _Hide()
-    written(first)
-    hide = first.hiding(case)
-    return with_id(written(hide))
-
-
-def _written(
-    case: Case,
-    seen: Seen,
-    diagnosis: Diagnosis,
-    checks: Sequence[Check],
-    totals: TemplateTotals,
-    templates: Sequence[_TemplateFacts],
-    spans: Sequence[Mapping[str, Any]],
-    stamp: _Stamp,
-    hide: _Hide,
-) -> ProblemSnapshot:
+    checks = [*seen.checks, *stamp.checks(_redactor(case)), *_caps(case, omitted)]
     ids = number(seen)
-    return ProblemSnapshot(
+    document = ProblemSnapshot(
         schema_version=SCHEMA_VERSION,
         snapshot_id="",
-        ticket=_ticket(case, hide),
-        scope=_scope(case, hide),
-        diagnosis=_diagnosis(diagnosis, hide),
-        findings=[_finding(found, name, stamp, hide) for found, name in zip(seen.found, ids, strict=True)],
-        checks=[_check(check, hide) for check in checks],
-        coverage=[_coverage(row, hide) for row in case.material.coverage],
+        ticket=_ticket(case),
+        scope=_scope(case.scope),
+        diagnosis=diagnosis,
+        findings=[_finding(found, name, stamp) for found, name in zip(seen.found, ids, strict=True)],
+        checks=checks,
+        coverage=list(case.material.coverage),
         template_totals=totals,
-        templates=[_template(facts, stamp, hide) for facts in templates],
+        templates=[_template(facts, stamp) for facts in templates],
         orders=[_order(order, focus=True) for order in case.focus],
         payment_attempts=_attempts(case.focus),
-        spans=[_span(span, hide) for span in spans],
-        redaction=Redaction(total=sum(hide.counts.values()), counts=dict(sorted(hide.counts.items()))),
+        spans=[_span(span) for span in spans],
+        redaction=Redaction(),
         provenance=Provenance(
             tool="problem-snapshot",
             tool_version=__version__,
@@ -112,54 +98,54 @@ def _written(
             sources=sorted({row.source for row in case.material.coverage}),
         ),
     )
+    return with_id(_redacted(document, _redactor(case)))
 
 
 # ---- redaction
 
+# Fields that hold our own words, numbers and digests, or the name by which a record is found. All others are redacted, also
+# those that somebody adds.
+_OURS = frozenset({
+    "schema_version", "snapshot_id", "id", "system", "created_at", "language", "status", "outcome", "what", "kind", "change",
+    "source", "sources", "ref", "sha256", "at", "window", "baseline", "anchor", "first_seen", "last_seen", "entity", "state",
+    "service", "services", "supports", "subclass", "fault_class", "fault_subclass", "seed_class", "class_name", "owner",
+    "first_action", "culprits", "candidates", "template_totals", "levels", "redaction", "provenance", "questionnaire",
+})  # fmt: skip
 
-class _Hide:
-    """Looks up each text's redacted form. Without forms it gives texts back as they are and remembers them."""
 
-    def __init__(self, forms: Mapping[str, str] | None = None, counts: Mapping[str, int] | None = None) -> None:
-        self._forms = forms
-        self._seen: dict[str, None] = {}
-        self.counts: Mapping[str, int] = counts or {}
+def _redactor(case: Case) -> Redactor:
+    return redactor_for(case.settings, case.scope, case.ticket)
 
-    def hiding(self, case: Case) -> _Hide:
-        """The same over every text seen, with the case's settings."""
-        redactor = case.settings.redaction.redactor(_known_names(case))
-        texts = list(self._seen)
-        redacted = redactor.redact_array(pa.array(texts, pa.string())).to_pylist()
-        return _Hide(dict(zip(texts, redacted, strict=True)), redactor.counts)
 
-    def text(self, text: str) -> str:
-        """`text` redacted."""
-        if self._forms is None:
-            self._seen[text] = None
-            return text
-        return self._forms[text]
+def _redacted(document: ProblemSnapshot, redactor: Redactor) -> ProblemSnapshot:
+    """`document` with every text in it redacted, and the count of what went."""
+    questionnaire = redactor.redact_value(document.ticket.questionnaire)
+    texts: list[str] = []
 
-    def both(self, text: Text) -> Text:
-        """Both languages redacted."""
-        return Text(en=self.text(text.en), zh=self.text(text.zh))
+    def noted(text: str) -> str:
+        texts.append(text)
+        return text
 
-    def value(self, value: Any) -> Any:
-        """Every string inside `value` redacted."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, Mapping):
-            return {str(key): self.value(one) for key, one in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self.value(one) for one in value]
-        return value
+    # Gone through twice: the first pass tells which texts there are, so that all are redacted in one go.
+    _each_text(document, noted)
+    document = _each_text(document, redact_words(redactor, texts).__getitem__)
+    return structs.replace(
+        document,
+        ticket=structs.replace(document.ticket, questionnaire=questionnaire),
+        redaction=Redaction(total=redactor.total, counts=dict(sorted(redactor.counts.items()))),
+    )
 
-    def identifier(self, kind: str, value: str) -> str:
-        """A phone keeps its last four digits, by which support finds orders; every other identifier is needed whole."""
-        # Some shops use the phone number as the customer's id.
-        if kind != "phone" and not _MOBILE.match(value):
-            return value
-        self.text(f"phone {value}")
-        return f"[phone:…{value[-4:]}]"
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """`value` with every text in it, that is not in a field of our own, changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_text(one, change) for one in value]
+    if isinstance(value, Model):
+        fields = [name for name in value.__struct_fields__ if name not in _OURS]
+        return structs.replace(value, **{name: _each_text(getattr(value, name), change) for name in fields})
+    return value
 
 
 # ---- evidence
@@ -168,27 +154,27 @@ class _Hide:
 class _Stamp:
     """Gives each cited record its number and the sha256 of what its source holds.
 
-    A source that fails now, or has not answered after `seconds`, leaves its records without a sha256.
+    All sources are asked at once. One that fails, or has not answered after `seconds`, leaves its records without a
+    sha256.
     """
 
     def __init__(self, cited: Iterable[Cited], sources: Sequence[Source], seconds: float) -> None:
-        self._number: dict[tuple[str, Pointer], str] = {}
+        distinct: dict[tuple[str, Pointer], None] = dict.fromkeys((one.source, one.pointer) for one in cited)
+        self._number = {key: f"E{i}" for i, key in enumerate(distinct, start=1)}
+        asked: dict[str, list[Pointer]] = {}
+        for name, pointer in distinct:
+            asked.setdefault(name, []).append(pointer)
+        answers = _open_again(asked, {source.name: source for source in sources}, seconds)
         self._bytes: dict[tuple[str, Pointer], bytes | None] = {}
         self._trouble: list[str] = []
-        distinct: dict[tuple[str, Pointer], Cited] = {}
-        for one in cited:
-            distinct.setdefault((one.source, one.pointer), one)
-        for i, key in enumerate(distinct, start=1):
-            self._number[key] = f"E{i}"
-        by_name = {source.name: source for source in sources}
-        for name in dict.fromkeys(source for source, _ in distinct):
-            pointers = [pointer for source, pointer in distinct if source == name]
-            found, trouble = _open_again(by_name.get(name), pointers, seconds)
-            if trouble:
-                self._trouble.append(f"{name}: {trouble}")
-            self._bytes.update({(name, pointer): found.get(pointer) for pointer in pointers})
+        for name, pointers in asked.items():
+            answer = answers[name]
+            if isinstance(answer, str):
+                self._trouble.append(f"{name}: {answer}")
+            else:
+                self._bytes |= {(name, pointer): answer.get(pointer) for pointer in pointers}
 
-    def evidence(self, one: Cited, hide: _Hide) -> Evidence:
+    def evidence(self, one: Cited) -> Evidence:
         """The document's pointer to `one`."""
         key = (one.source, one.pointer)
         data = self._bytes.get(key)
@@ -204,56 +190,70 @@ class _Stamp:
             end=one.end,
             at=_z(one.at),
             service=one.service,
-            quote=hide.text(one.quote),
+            quote=one.quote,
         )
 
-    def checks(self) -> list[Check]:
-        """Whether every cited record could be opened again."""
+    def checks(self, redactor: Redactor) -> list[Check]:
+        """Whether every cited record could be opened again, and can be by who holds the redacted document."""
         total = len(self._number)
         if not total:
             return []
         opened = sum(data is not None for data in self._bytes.values())
         why = f" ({'; '.join(self._trouble)})" if self._trouble else ""
-        statement = Text(
-            en=f"{opened} of {total} cited records were opened again and stamped{why}",
-            zh=f"{total} 条引用记录中有 {opened} 条已重新打开并加盖摘要{why}",
-        )
-        return [Check(id="evidence", outcome="healthy" if opened == total else "not_evaluated", statement=statement)]
+        en = f"{opened} of {total} cited records were opened again and stamped{why}"
+        zh = f"{total} 条引用记录中有 {opened} 条已重新打开并加盖摘要{why}"
+        places = [[p.index or "", p.doc_id or "", p.file or ""] for _, p in self._number]
+        forms = redact_words(redactor, (name for place in places for name in place))
+        masked = sum(any(forms[name] != name for name in place) for place in places)
+        if masked:
+            en += f"; {masked} of them have personal data in their name, which is masked: they cannot be found by it"
+            zh += f"；其中 {masked} 条的名称含个人数据，已脱敏，无法再按名称查找"
+        outcome: Outcome = "healthy" if opened == total and not masked else "not_evaluated"
+        return [Check(id="evidence", outcome=outcome, statement=Text(en=en, zh=zh))]
 
 
 def _open_again(
-    source: Source | None, pointers: Sequence[Pointer], seconds: float
-) -> tuple[Mapping[Pointer, bytes | None], str]:
-    """What `source` holds of `pointers`, or why that cannot be told."""
-    if source is None:
-        return {}, "no source of this name was asked"
-    answers: queue.SimpleQueue[Mapping[Pointer, bytes | None] | BaseException] = queue.SimpleQueue()
+    asked: Mapping[str, list[Pointer]], sources: Mapping[str, Source], seconds: float
+) -> dict[str, Mapping[Pointer, bytes | None] | str]:
+    """What each source holds of its pointers, or why that cannot be told. All are waited for until one same moment."""
+    found: dict[str, Mapping[Pointer, bytes | None] | str] = {}
+    answers: queue.SimpleQueue[tuple[str, Mapping[Pointer, bytes | None] | BaseException]] = queue.SimpleQueue()
 
-    def work() -> None:
+    def work(name: str, source: Source, pointers: list[Pointer]) -> None:
         try:
-            answers.put(source.resolve(pointers))
+            answers.put((name, source.resolve(pointers)))
         except BaseException as error:  # noqa: BLE001 - a source must never take the document down
-            answers.put(error)
+            answers.put((name, error))
 
-    # A daemon thread: one that hangs in a socket must not keep the process from ending.
-    threading.Thread(target=work, name=f"{source.name}:resolve", daemon=True).start()
-    try:
-        answer = answers.get(timeout=seconds)
-    except queue.Empty:
-        return {}, f"no answer within {seconds:g} s"
-    if isinstance(answer, SourceError):
-        return {}, str(answer)
-    if isinstance(answer, BaseException):
-        return {}, f"unexpected {type(answer).__name__}: {answer}"
-    return answer, ""
+    until = time.monotonic() + seconds
+    for name, pointers in asked.items():
+        if name not in sources:
+            found[name] = "no source of this name was asked"
+            continue
+        # Daemon threads: one that hangs in a socket must not keep the process from ending.
+        args = (name, sources[name], pointers)
+        threading.Thread(target=work, args=args, name=f"{name}:resolve", daemon=True).start()
+    while len(found) < len(asked):
+        try:
+            name, answer = answers.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            late = f"no answer within {seconds:g} s"
+            return {name: found.get(name, late) for name in asked}
+        if isinstance(answer, SourceError):
+            found[name] = str(answer)
+        elif isinstance(answer, BaseException):
+            found[name] = f"unexpected {type(answer).__name__}: {answer}"
+        else:
+            found[name] = answer
+    return found
 
 
-def _finding(found: Found, name: str, stamp: _Stamp, hide: _Hide) -> Finding:
+def _finding(found: Found, name: str, stamp: _Stamp) -> Finding:
     return Finding(
         id=name,
         kind=found.kind,
-        statement=hide.both(found.statement),
-        evidence=[stamp.evidence(one, hide) for one in found.cites],
+        statement=found.statement,
+        evidence=[stamp.evidence(one) for one in found.cites],
         weight=round(weights().of(found), 4),
         supports=found.supports,
         subclass=found.subclass,
@@ -353,10 +353,10 @@ def _examples(case: Case, mine: Any) -> list[int]:
     return []
 
 
-def _template(facts: _TemplateFacts, stamp: _Stamp, hide: _Hide) -> Template:
+def _template(facts: _TemplateFacts, stamp: _Stamp) -> Template:
     return Template(
         id=facts.template_id,
-        text=hide.text(facts.text),
+        text=facts.text,
         incident_count=facts.change.incident,
         baseline_count=facts.change.baseline,
         outside_count=facts.change.outside,
@@ -367,7 +367,7 @@ def _template(facts: _TemplateFacts, stamp: _Stamp, hide: _Hide) -> Template:
         services=facts.services,
         first_seen=facts.first_seen,
         last_seen=facts.last_seen,
-        examples=[stamp.evidence(one, hide) for one in facts.examples],
+        examples=[stamp.evidence(one) for one in facts.examples],
     )
 
 
@@ -424,19 +424,19 @@ def _spans(case: Case) -> tuple[list[dict[str, Any]], int]:
     return rows, spans.num_rows - len(rows)
 
 
-def _span(row: Mapping[str, Any], hide: _Hide) -> SpanRecord:
+def _span(row: Mapping[str, Any]) -> SpanRecord:
     error = row["exception.message"] or row["status_message"] or row["error.type"] or row["exception.type"]
     return SpanRecord(
         trace_id=row["trace.id"] or "",
         span_id=row["span.id"] or "",
         service=row["service.name"],
-        name=hide.text(row["name"] or ""),
+        name=row["name"] or "",
         kind=row["kind"],
         at=_z(row["@timestamp"]),
         duration_us=row["duration_us"],
         status=row["status"] or "unset",
         http_status=row["http.response.status_code"],
-        error=hide.text(error) if error else None,
+        error=error or None,
         parent_id=row["parent.id"],
     )
 
@@ -452,75 +452,34 @@ def _caps(case: Case, omitted_spans: int) -> list[Check]:
     return checks
 
 
-# ---- the rest, redacted
+# ---- the rest
 
 
-def _known_names(case: Case) -> frozenset[str]:
-    """Identifiers that engineers need whole; phones are never among them."""
-    kinds = ("order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "refund_id")
-    return frozenset(name for name in case.scope.values(*kinds) if not _MOBILE.match(name))
-
-
-def _ticket(case: Case, hide: _Hide) -> TicketRecord:
+def _ticket(case: Case) -> TicketRecord:
     ticket = case.ticket
     return TicketRecord(
         id=ticket.id,
         system=ticket.system,
-        title=hide.text(ticket.title),
-        description=hide.text(ticket.description),
+        title=ticket.title,
+        description=ticket.description,
         created_at=ticket.created_at.isoformat(),
         language=ticket.language,
-        customer_id=hide.identifier("customer_id", ticket.customer_id) if ticket.customer_id else None,
-        questionnaire=hide.value(dict(ticket.questionnaire)),
+        customer_id=ticket.customer_id or None,
+        questionnaire=dict(ticket.questionnaire),
     )
 
 
-def _scope(case: Case, hide: _Hide) -> ScopeRecord:
-    scope = case.scope
+def _scope(scope: Scope) -> ScopeRecord:
     return ScopeRecord(
         window=_window(scope.window),
         baseline=_window(scope.baseline),
         anchor=_z(scope.anchor) or "",
         reason=scope.reason,
-        identifiers=[
-            type(one)(kind=one.kind, value=hide.identifier(one.kind, one.value), found_in=one.found_in)
-            for one in scope.identifiers
-        ],
-        hops=[
-            type(hop)(via=hop.via, source=hop.source, start=hide.text(hop.start), found=hop.found, omitted=hop.omitted)
-            for hop in scope.hops
-        ],
+        identifiers=list(scope.identifiers),
+        hops=list(scope.hops),
         focus_orders=list(scope.focus_orders),
         services=list(scope.services),
         channels=list(scope.channels),
-    )
-
-
-def _diagnosis(diagnosis: Diagnosis, hide: _Hide) -> Diagnosis:
-    from msgspec.structs import replace
-
-    operation = diagnosis.location.operation
-    return replace(
-        diagnosis,
-        summary=hide.both(diagnosis.summary),
-        missing=[replace(one, question=hide.both(one.question)) for one in diagnosis.missing],
-        # The name of a span, which can hold a path with anything in it.
-        location=replace(diagnosis.location, operation=hide.text(operation) if operation else None),
-    )
-
-
-def _check(check: Check, hide: _Hide) -> Check:
-    return Check(id=check.id, outcome=check.outcome, statement=hide.both(check.statement))
-
-
-def _coverage(row: Coverage, hide: _Hide) -> Coverage:
-    from msgspec.structs import replace
-
-    return replace(
-        row,
-        asked=hide.text(row.asked),
-        error=hide.text(row.error) if row.error else None,
-        notes=[hide.text(note) for note in row.notes],
     )
 
 

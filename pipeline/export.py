@@ -10,24 +10,29 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
 from parsers.redaction import Redactor
 from pipeline.collect import collect
+from pipeline.redact import redactor_for
 from pipeline.scope import read_scope
 from pipeline.settings import Settings
 from pipeline.sources.bundle import write_bundle
 from pipeline.values import Coverage, Material, Source, Span, Ticket, replace
 from pipeline.version import __version__
 
-# Columns in which somebody wrote something; the others hold names, numbers and times.
+# Columns in which somebody may have written something, or a name that may be a person's; the others hold numbers and times.
 _WORDS = {
-    "logs": ("message", "body", "error.message", "error.stack_trace"),
-    "spans": ("status_message", "url.path", "exception.message", "exception.stacktrace"),
-    "order_events": (),
-}
+    "logs": (
+        "message", "body", "error.message", "error.stack_trace", "user.id", "labels.order_id", "host.name", "_id",
+        "log.file.path",
+    ),
+    "spans": (
+        "name", "status_message", "url.path", "server.address", "host.name", "exception.message", "exception.stacktrace",
+    ),
+    "order_events": ("order_id", "entity_id", "state", "channel"),
+}  # fmt: skip
 _JSON = {"logs": (), "spans": ("attributes",), "order_events": ("attributes",)}
-# Identifiers without which a bundle is of no use; phones are not among them.
-_KEPT = ("order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "refund_id")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def export_bundle(
     """
     collected = collect(read_scope(ticket, settings, around), ticket, sources, settings, progress)
     progress("masking secrets")
-    redactor = settings.redaction.redactor(collected.scope.values(*_KEPT))
+    redactor = redactor_for(settings, collected.scope, ticket)
     material = _redacted(collected.material, redactor)
     fields = _ticket_fields(ticket, redactor)
     counts = dict(sorted(redactor.counts.items()))
@@ -79,7 +84,7 @@ def _ticket_fields(ticket: Ticket, redactor: Redactor) -> dict[str, Any]:
         "system": ticket.system,
         "created_at": ticket.created_at.isoformat(),
         "language": ticket.language,
-        "customer": {"id": ticket.customer_id} if ticket.customer_id else {},
+        "customer": {"id": redactor.redact(ticket.customer_id)} if ticket.customer_id else {},
         **hidden,
     }
 
@@ -87,32 +92,52 @@ def _ticket_fields(ticket: Ticket, redactor: Redactor) -> dict[str, Any]:
 def _redacted(material: Material, redactor: Redactor) -> Material:
     tables = {"logs": material.logs, "spans": material.spans, "order_events": material.order_events}
     done = {name: _redacted_table(table, _WORDS[name], _JSON[name], redactor) for name, table in tables.items()}
-    return replace(material, **done)
+    return replace(material, **done, coverage=tuple(_redacted_row(row, redactor) for row in material.coverage))
+
+
+def _redacted_row(row: Coverage, redactor: Redactor) -> Coverage:
+    return structs.replace(
+        row,
+        asked=redactor.redact(row.asked),
+        error=redactor.redact(row.error) if row.error else row.error,
+        notes=[redactor.redact(note) for note in row.notes],
+    )
 
 
 def _redacted_table(table: Any, words: Sequence[str], json: Sequence[str], redactor: Redactor) -> Any:
     for name in words:
-        table = _with(table, name, redactor.redact_array(table.column(name)))
-    for name in json:
         before = table.column(name)
         after = redactor.redact_array(before)
-        changed = pc.fill_null(pc.not_equal(before, after), fill_value=False)
-        if pc.any(changed).as_py():
-            # A number that became a marker is no JSON any more: those few rows are redacted value by value.
-            rows = zip(before.to_pylist(), after.to_pylist(), changed.to_pylist(), strict=True)
-            texts = [_redacted_json(old, new, redactor) if differs else old for old, new, differs in rows]
-            after = pa.chunked_array([pa.array(texts, before.type)])
+        if name == "_id":
+            # Two ids may have the same form; a record without an id is named by its place.
+            same = pc.fill_null(pc.equal(before, after), fill_value=True)
+            after = pc.if_else(same, after, pa.scalar(None, before.type))
         table = _with(table, name, after)
+    for name in json:
+        table = _with(table, name, _redacted_json(table.column(name), redactor))
     return table
 
 
-def _redacted_json(old: str, new: str, redactor: Redactor) -> str:
-    try:
-        msgspec.json.decode(new)
-    except msgspec.DecodeError:
-        value = redactor.redact_value(msgspec.json.decode(old))
-        return msgspec.json.encode(value, order="deterministic").decode()
-    return new
+def _redacted_json(column: Any, redactor: Redactor) -> Any:
+    """A column of JSON objects, each redacted value by value: a number that became a marker would be no JSON any more."""
+    old = column.to_pylist()
+    values, broken = [], set()
+    for row, text in enumerate(old):
+        try:
+            values.append(msgspec.json.decode(text) if text is not None else None)
+        except msgspec.DecodeError:
+            values.append(text)
+            broken.add(row)
+    new = redactor.redact_value(values)
+    texts = [
+        text
+        if after == before and row not in broken
+        else after
+        if row in broken
+        else msgspec.json.encode(after, order="deterministic").decode()
+        for row, (text, before, after) in enumerate(zip(old, values, new, strict=True))
+    ]
+    return pa.chunked_array([pa.array(texts, column.type)])
 
 
 def _with(table: Any, name: str, column: Any) -> Any:

@@ -30,6 +30,8 @@ _EXACT = frozenset({"minute", "hour"})
 _SURE = 0.5
 # Events of one order that lie further apart are different episodes, such as a payment and its refund next day.
 _EPISODE_GAP = timedelta(hours=2)
+# An episode that ended so long before a ticket without a time is not what its window is about.
+_STALE = timedelta(hours=24)
 _EPISODE_LONGEST = timedelta(hours=6)
 # How much of the window lies before the episode's first event: others may have been hit earlier.
 _LEAD = timedelta(minutes=15)
@@ -131,7 +133,14 @@ def expand_by_traces(scope: Scope, logs: pa.Table, spans: pa.Table) -> Scope:
         for table in (logs, spans):
             rows = table.filter(pc.is_in(table.column("trace.id"), value_set=wanted))
             services.update(dict.fromkeys(s for s in pc.unique(rows.column("service.name")).to_pylist() if s))
-        hops.append(_hop("traces -> services", "logs and spans", f"{len(traces)} traces", list(services)))
+        hops.append(
+            _hop(
+                "traces -> services",
+                "logs and spans",
+                f"{len(traces)} trace" + ("s" if len(traces) != 1 else ""),
+                list(services),
+            )
+        )
     added = [Identifier(kind="trace_id", value=value, found_in="logs and spans") for value in traces]
     return replace(
         scope,
@@ -270,6 +279,9 @@ def _window_of_orders(scope: Scope, focus: list[Order], ticket: Ticket, settings
         episode = min(episodes, key=lambda e: min(abs((at - scope.anchor).total_seconds()) for at in e))
     else:
         episode = episodes[-1]
+        if created - episode[-1] > _STALE:
+            # The order is old and the ticket is of now: what matters is logged now, by a job or a check.
+            return scope
     start, end = episode[0], min(episode[-1], episode[0] + _EPISODE_LONGEST)
     window = Span(start, end).widened(_LEAD, _TAIL)
     names = ", ".join(order.order_id for order in focus[:3])

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -80,11 +80,12 @@ class Redacting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     # Kind -> RE2 expressions, such as `name = ["收货人[:：]\\s*(\\S+)"]`; the first group, or the whole match, is replaced.
     patterns: dict[str, tuple[str, ...]] = {}
 
-    def redactor(self, allow: Collection[str]) -> Redactor:
-        """A redactor as these settings want it, that leaves the identifiers in `allow` alone."""
+    def redactor(self, allow: Collection[str] = (), masked: Mapping[str, str] | None = None) -> Redactor:
+        """A redactor as these settings want it: the identifiers in `allow` stay, each of `masked` becomes its form."""
         from parsers.redaction import RedactionSettings, Redactor  # loads pyarrow, which reading a file does not need
 
-        return Redactor(RedactionSettings(ip=self.ip_addresses, patterns=self.patterns), allow=allow)
+        settings = RedactionSettings(ip=self.ip_addresses, patterns=self.patterns)
+        return Redactor(settings, allow=allow, masked=masked or {})
 
 
 def default_store() -> str:
@@ -97,7 +98,8 @@ def default_store() -> str:
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that a run is told beside the ticket. `budget` is in seconds.
 
-    `language` and `timezone` are how a snapshot is shown; without a zone it is the ticket's own offset.
+    `language` is how a snapshot is shown. `timezone` is that, too, and the zone of plain log files' times without offset;
+    without one it is the ticket's own offset.
     """
 
     profile: str = "defaults"
@@ -580,7 +582,11 @@ _SECRET = re.compile(
     r"passw|passphrase|secret|token|bearer|credential|private|authorization|cookie|(^|_)(pwd|auth|api_?key)($|_)",
     re.IGNORECASE,
 )
-_SECRET_IN_URL = re.compile(r"(?P<before>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@?#]*):(?P<secret>[^\s/@]+)@")
+# fsspec chains addresses: `simplecache::ftp://host/folder`.
+_URL = re.compile(r"(?P<scheme>(?:[A-Za-z][\w+.-]*::)*[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>.*)", re.DOTALL)
+# A password may hold an unquoted "/", "?" or "#", which SQLAlchemy takes: it goes on to the last "@" of the address.
+_LOGIN = re.compile(r"[^/?#@:]*(?::(?P<secret>[^@]*))?@(?:[^?#]*@)?")
+_PARAMETER = re.compile(r"[?&;](?P<name>[^=&;#?]+)=(?P<value>[^&;#]+)")
 
 
 def is_secret(key: str) -> bool:
@@ -603,13 +609,37 @@ def plain_secrets(config: Config) -> list[str]:
         elif isinstance(value, list):
             for inner in value:
                 look(inner, path, secret=secret)
-        elif isinstance(value, str) and value:
-            in_url = _SECRET_IN_URL.search(value)
-            if (secret and "${" not in value) or (in_url and "${" not in in_url["secret"]):
-                found.append(path)
+        elif (
+            isinstance(value, str)
+            and value
+            and ((secret and "${" not in value) or any("${" not in one for one in secrets_in(value)))
+        ):
+            found.append(path)
 
     look(config.tree, "", secret=False)
     return list(dict.fromkeys(found))
+
+
+def secrets_in(text: str) -> list[str]:
+    """The password and the secret parameters of an address; nothing where `text` is none."""
+    url = _URL.match(text)
+    if url is None:
+        return []
+    login = _LOGIN.match(url["rest"])
+    # `host:9200/a@b` has a port there.
+    password = login["secret"] if login and not re.match("[0-9]+/", login["secret"] or "") else None
+    parameters = [one["value"] for one in _PARAMETER.finditer(url["rest"]) if is_secret(unquote(one["name"]))]
+    return [password, *parameters] if password else parameters
+
+
+def without_login(text: str) -> str:
+    """An address without user, password, query and fragment, as it may be shown; any other text as it is.
+
+    >>> without_login("postgresql://me:p/w@db:5432/shop?password=one"), without_login("a@b")
+    ('postgresql://db:5432/shop', 'a@b')
+    """
+    url = _URL.match(text)
+    return url["scheme"] + re.split("[?#]", _LOGIN.sub("", url["rest"], count=1))[0] if url else text
 
 
 def settings_digest(settings: Settings) -> str:
@@ -620,7 +650,7 @@ def settings_digest(settings: Settings) -> str:
     from snapshots.model import canonical_json, sha256_hex
 
     plain = msgspec.to_builtins(settings)
-    for key in ("profile", "store", "budget", "language", "timezone"):
+    for key in ("profile", "store", "budget", "language"):
         plain.pop(key)
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
@@ -635,4 +665,4 @@ def _without_secrets(value: Any) -> Any:
         return {key: _without_secrets(inner) for key, inner in value.items() if not is_secret(key) and key not in _HOW}
     if isinstance(value, list | tuple):
         return [_without_secrets(inner) for inner in value]
-    return _SECRET_IN_URL.sub(r"\g<before>@", value) if isinstance(value, str) else value
+    return without_login(value) if isinstance(value, str) else value

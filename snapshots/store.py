@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _NAME_LIMIT = 120
 _STALE_SECONDS = 3600.0
+# `list` reads so many documents at once, and keeps so many entries beyond its limit.
+_BATCH = 64
+_SPARE = 1024
 _TEMPORARY = ".tmp"
 
 
@@ -171,12 +174,32 @@ class Store:
         return self._files.where(self._find(key))
 
     def list(self, *, ticket: str | None = None, limit: int | None = None) -> Listing:
-        """What is stored, newest ticket first; a file that cannot be read is told, not raised."""
+        """What is stored, newest ticket first; a file that cannot be read is told, not raised.
+
+        Documents are read a few at a time, so that memory holds the entries and never all of the store. Only a document
+        tells its ticket's time, so each is looked into whatever the `limit`.
+        """
         with self._told("read"):
             names = self._documents(ticket_folder(ticket) if ticket is not None else None)
-            runs = [name.removesuffix(".json") + ".run.json" for name in names]
+        entries: list[Entry] = []
+        damaged: list[Damaged] = []
+        for start in range(0, len(names), _BATCH):
+            for one in self._looked_into(names[start : start + _BATCH], ticket):
+                if isinstance(one, Entry):
+                    entries.append(one)
+                else:
+                    damaged.append(one)
+            if limit is not None and len(entries) > limit + _SPARE:
+                entries.sort(key=_newest, reverse=True)
+                del entries[limit:]
+        entries.sort(key=_newest, reverse=True)
+        return Listing(tuple(entries[:limit]), tuple(damaged))
+
+    def _looked_into(self, names: Sequence[str], ticket: str | None) -> Iterator[Entry | Damaged]:
+        """What the documents of `names` are, but for those of other tickets."""
+        runs = [name.removesuffix(".json") + ".run.json" for name in names]
+        with self._told("read"):
             found = self._files.read_many([*names, *runs])
-        entries, damaged = [], []
         for name, run_name in zip(names, runs, strict=True):
             if (data := found.get(name)) is None:
                 continue
@@ -184,18 +207,14 @@ class Store:
                 head = msgspec.json.decode(data, type=_Head)
                 wanted = name.rpartition("/")[2].removesuffix(".json")
                 if head.snapshot_id != wanted:
-                    damaged.append(Damaged(self._files.where(name), f"it holds snapshot {head.snapshot_id!r}"))
+                    yield Damaged(self._files.where(name), f"it holds snapshot {head.snapshot_id!r}")
                     continue
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                damaged.append(Damaged(self._files.where(name), str(error)))
+                yield Damaged(self._files.where(name), str(error))
                 continue
             if ticket is None or head.ticket.id == ticket:
                 run = _readable_run(found.get(run_name))
-                entries.append(_entry(head, self._files.where(name), run.started_at if run else None))
-        entries.sort(
-            key=lambda entry: (_instant(entry.created_at), entry.taken_at or "", entry.snapshot_id), reverse=True
-        )
-        return Listing(tuple(entries[:limit]), tuple(damaged))
+                yield _entry(head, self._files.where(name), run.started_at if run else None)
 
     def rebuild(self) -> int:
         """Writes the Parquet dataset again from the documents; gives the number of documents that are in it."""
@@ -328,6 +347,10 @@ def _entry(head: _Head, path: str, taken_at: str | None) -> Entry:
         taken_at=taken_at,
         path=path,
     )
+
+
+def _newest(entry: Entry) -> tuple[datetime, str, str]:
+    return _instant(entry.created_at), entry.taken_at or "", entry.snapshot_id
 
 
 def _readable_run(data: bytes | None) -> RunRecord | None:
@@ -494,6 +517,7 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.place = str(self.root)
+        self._swept: set[Path] = set()
 
     def where(self, name: str) -> str:
         return str(self.root / name)
@@ -547,7 +571,10 @@ class _Folder:
 
     def _temporary(self, target: Path, data: bytes) -> Path:
         _make_folders(target.parent)
-        _sweep(target.parent)
+        # Once is enough: looking through a folder for each file that is put there would take ever longer.
+        if target.parent not in self._swept:
+            self._swept.add(target.parent)
+            _sweep(target.parent)
         # The leading dot keeps it out of dataset readers, the random part apart from other processes.
         temporary = target.parent / f".{target.name[:80]}.{uuid.uuid4().hex}{_TEMPORARY}"
         try:

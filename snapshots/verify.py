@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from snapshots.model import Evidence, Model, ProblemSnapshot, sha256_hex, with_id
 
-State = Literal["ok", "gone", "changed", "unreachable"]
+State = Literal["ok", "gone", "changed", "unstamped", "unreachable"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class Resolver(Protocol):
 
 
 class CheckedEvidence(Model, frozen=True):
-    """One cited record: `ok`, `gone`, `changed` since, or in a source that is `unreachable`, with the reason."""
+    """One cited record: `ok`, `gone`, `changed` since, or in a source that is `unreachable`, with the reason.
+
+    `unstamped` is a record that is there, but whose sha256 the document never had: nothing can be said of it.
+    """
 
     ref: str
     source: str
@@ -61,7 +64,7 @@ class VerifyReport(Model, frozen=True):
 
     @property
     def drifted(self) -> bool:
-        """Whether the document contradicts itself, or a record is gone or changed."""
+        """Whether the document contradicts itself, or a record is gone or changed; an unstamped one is no drift."""
         return bool(self.problems) or self.count("gone") + self.count("changed") > 0
 
     @property
@@ -128,6 +131,11 @@ def _compare(row: Evidence, answers: Mapping[Pointer, bytes | None]) -> CheckedE
         state, reason = "unreachable", "the source did not answer for this record"
     elif (record := answers[pointer]) is None:
         state, reason = "gone", "the record is no longer there"
+    elif not row.sha256:
+        state, reason = (
+            "unstamped",
+            "the document has no sha256 of it: its source did not answer in time when it was taken",
+        )
     elif (now := sha256_hex(record)) == row.sha256:
         state, reason = "ok", ""
     else:

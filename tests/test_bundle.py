@@ -218,6 +218,173 @@ def test_parquet_logs_are_read_and_resolve(tmp_path):
 # Damage
 
 
+PLAIN = b"".join(
+    b"2026-09-04 23:%02d:%02d INFO order %d paid\n  by alipay\n" % (n // 60, n % 60, n) for n in range(1800)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (
+            "logs/a.ndjson",
+            ndjson({"message": "no id"}, *(document(n) for n in range(300)), document(3), {"message": "x"}),
+        ),
+        ("logs/a.log", PLAIN),
+        ("logs/a.log", "开始\n".encode("utf-16") * 40),
+        ("logs/a.log", b"no header\n" * 3000),
+        ("logs/a.log", PLAIN.replace(b"\n", b"\r\n").rstrip()),
+    ],
+)
+def test_a_file_that_is_read_in_stretches_gives_the_rows_of_one_that_is_not(tmp_path, monkeypatch, name, data):
+    path = make(tmp_path / "b", {name: data})
+    whole = fetch(path)
+    monkeypatch.setattr("pipeline.sources.bundle._STRETCH", 1000)
+    parts = fetch(path)
+    assert parts.table.equals(whole.table)
+    assert parts.coverage == whole.coverage
+    answer = open_bundle(path).resolve(pointers(path))
+    assert None not in answer.values()
+
+
+def test_parquet_rows_that_are_read_in_stretches_are_the_same(tmp_path, monkeypatch):
+    rows = [{"@timestamp": f"2026-09-04T15:00:{n:02d}Z", "message": f"row {n}"} for n in range(50)]
+    path = tmp_path / "b"
+    (path / "logs").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), path / "logs/a.parquet")
+    whole = fetch(path)
+    monkeypatch.setattr("pipeline.sources.bundle._STRETCH_ROWS", 7)
+    assert fetch(path).table.equals(whole.table)
+    answer = open_bundle(path).resolve(pointers(path))
+    assert [json.loads(record)["message"] for record in answer.values()] == [f"row {n}" for n in range(50)]
+
+
+def test_lines_without_an_offset_are_in_the_zone_that_is_told_and_near_the_ticket(tmp_path):
+    lines = b"2026-09-04 23:05:00,123 ERROR refused\nSep  4 23:06:00 web-1 app: refused\n"
+    path = make(tmp_path / "b", {"ticket.json": FILES["ticket.json"], "logs/app.log": lines})
+    zone = datetime.fromisoformat(TICKET["created_at"]).tzinfo
+    times = open_bundle(path, zone=zone).fetch(ask("logs")).table["@timestamp"].to_pylist()
+    assert [time.isoformat() for time in times] == ["2026-09-04T15:05:00.123000+00:00", "2026-09-04T15:06:00+00:00"]
+    assert fetch(path).table["@timestamp"][0].as_py().hour == 23
+
+
+class Opened:
+    """How often each file of a folder is opened."""
+
+    def __init__(self, monkeypatch):
+        self.names = []
+        path_open = Path.open
+
+        def opening(path, *args, **more):
+            self.names.append(path.name)
+            return path_open(path, *args, **more)
+
+        monkeypatch.setattr(Path, "open", opening)
+
+
+def test_a_file_beyond_the_cache_is_opened_once_for_all_of_its_records(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.sources.bundle._CACHED_BYTES", 0)
+    path = make(
+        tmp_path / "b",
+        {
+            "logs/a.log.gz": gzip.compress(PLAIN),
+            "logs/b.ndjson": ndjson({"message": "no id"}, *(document(n) for n in range(20))),
+        },
+    )
+    asked = pointers(path)
+    opened = Opened(monkeypatch)
+    answer = open_bundle(path).resolve(asked)
+    assert None not in answer.values()
+    assert len(answer) == 1821
+    assert sorted(opened.names) == ["a.log.gz", "b.ndjson"]
+    opened.names.clear()
+    open_bundle(path).resolve([p for p in asked if p.file == "logs/a.log.gz"])
+    assert opened.names == ["a.log.gz"]
+
+
+class Clock:
+    """A clock that goes on by a second whenever somebody looks at it."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("pipeline.sources.bundle.time.monotonic", self)
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+def test_a_deadline_ends_the_reading_between_files_and_names_what_was_not_read(tmp_path, monkeypatch):
+    files = {f"logs/{n}.ndjson": ndjson(document(n)) for n in range(9)}
+    path = make(tmp_path / "b", files)
+    Clock(monkeypatch)
+    answer = open_bundle(path).fetch(Ask("logs", ask("logs").window, deadline=30))
+    row = answer.coverage
+    assert row.status == "partial"
+    assert 0 < answer.table.num_rows < 9
+    assert (row.fetched, row.used, row.matched) == (answer.table.num_rows, answer.table.num_rows, None)
+    assert "the time was up" in row.error
+    assert not answer.complete
+    (note,) = row.notes
+    unread = 9 - answer.table.num_rows
+    assert note.startswith(f"{unread} file")
+    assert f"logs/{answer.table.num_rows}.ndjson" in note
+
+
+@pytest.mark.parametrize("name", ["logs/a.ndjson", "logs/a.ndjson.gz", "logs/a.log", "logs/a.parquet"])
+def test_a_deadline_ends_the_reading_within_a_file_and_says_where(tmp_path, monkeypatch, name):
+    data = ndjson(*(document(n) for n in range(200))) if "json" in name else PLAIN
+    if name.endswith("parquet"):
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([{"message": f"row {n}"} for n in range(200)]), sink)
+        data = sink.getvalue()
+    path = make(tmp_path / "b", {name: gzip.compress(data) if name.endswith(".gz") else data})
+    monkeypatch.setattr("pipeline.sources.bundle._STRETCH", 2000 if "gz" not in name else 1 << 20)
+    monkeypatch.setattr("pipeline.sources.bundle._STRETCH_ROWS", 10)
+    whole = fetch(path).table.num_rows
+    Clock(monkeypatch)
+    answer = open_bundle(path).fetch(Ask("logs", ask("logs").window, deadline=40))
+    if name.endswith(".gz"):
+        # It fits into one stretch: there was time for all of it.
+        assert (answer.table.num_rows, answer.coverage.status) == (whole, "ok")
+        return
+    assert 0 < answer.table.num_rows < whole
+    (note,) = answer.coverage.notes
+    assert note.startswith(f"{name}: only its first ")
+    assert (answer.coverage.status, answer.complete) == ("partial", False)
+
+
+def test_no_time_at_all_is_a_partial_answer_without_rows(bundle):
+    for what, name in (
+        ("logs", "logs/part-0.ndjson.gz"),
+        ("spans", "traces/spans.json"),
+        ("order_events", "orders.csv"),
+    ):
+        answer = open_bundle(bundle).fetch(Ask(what, ask(what).window, deadline=0.0))
+        assert (answer.table.num_rows, answer.coverage.status, answer.complete) == (0, "partial", False)
+        assert name in " ".join(answer.coverage.notes)
+
+
+def test_what_was_not_read_in_time_is_read_when_it_is_asked_for_again(bundle):
+    source = open_bundle(bundle)
+    source.fetch(Ask("logs", ask("logs").window, deadline=0.0))
+    assert source.fetch(ask("logs")).table.num_rows == 41
+
+
+def test_all_rows_are_kept_whatever_the_limit_up_to_a_cap_of_memory_that_is_said(tmp_path):
+    path = make(tmp_path / "b", {f"logs/{n}.ndjson": ndjson(document(n)) for n in range(9)})
+    assert open_bundle(path).fetch(Ask("logs", ask("logs").window, limit=1)).table.num_rows == 9
+    one = fetch(make(tmp_path / "one", {"logs/a.ndjson": ndjson(document(0))})).table.nbytes
+    answer = fetch(path, max_table_bytes=3 * one)
+    assert 3 <= answer.table.num_rows <= 5
+    row = answer.coverage
+    assert (row.status, row.matched, row.fetched) == ("partial", None, answer.table.num_rows)
+    assert f"{3 * one:,} bytes of memory" in row.error
+    assert "logs/8.ndjson" in row.notes[0]
+    # More time would bring nothing more.
+    assert answer.complete
+
+
 def test_half_a_gzip_keeps_what_could_be_read(tmp_path):
     whole = ndjson(*(document(n, message=os.urandom(40).hex()) for n in range(2000)))
     packed = gzip.compress(whole)
@@ -343,6 +510,11 @@ def test_a_ticket_is_found_in_a_folder_of_bundles(folder):
     assert find_bundle(folder / "TK-2", "TK-2") == folder / "TK-2"
     assert find_bundle(folder / "TK-2") == folder / "TK-2"
     assert read_ticket(folder / "other.zip") == TICKET | {"id": "ZD/7"}
+
+
+def test_a_file_that_is_no_bundle_holds_no_ticket(folder):
+    with pytest.raises(TicketNotFound, match=r"no ticket\.json|there is no ticket"):
+        find_bundle(folder / "notes.txt", "TK-1")
 
 
 def test_an_unknown_ticket_names_near_ones(folder):

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import commands, is_partial
+from cli import _health_lines, _language_of, commands, examples_folder, is_partial
+from pipeline.doctor import Health
 from pipeline.settings import load_settings
-from snapshots.model import Coverage
+from snapshots.model import Coverage, ProblemSnapshot, canonical_bytes, with_id
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, "-c", "from cli import main; main()"]
@@ -698,6 +701,60 @@ def test_verify_opens_every_record_again_and_fails_on_drift(bundle: Path) -> Non
     assert "P2" in changed.stdout
 
 
+def test_verify_counts_a_record_without_a_sha256_apart_and_that_is_no_drift(bundle: Path) -> None:
+    """As in a document whose source did not answer in time when the records were to be stamped."""
+    taken = json.loads(run("take", "TK-1", "--bundle", bundle, "-o", "json").stdout)
+    for finding in taken["findings"]:
+        for evidence in finding["evidence"]:
+            evidence["sha256"] = ""
+    for template in taken["templates"]:
+        for evidence in template["examples"]:
+            evidence["sha256"] = ""
+    document = with_id(msgspec.convert(taken, ProblemSnapshot))
+    Path("bare.json").write_bytes(canonical_bytes(document))
+    result = run("verify", "bare.json", "--bundle", bundle)
+    assert result.exit_code == 0, result.stdout + result.stderr
+    count = len(
+        {e["ref"] for f in taken["findings"] for e in f["evidence"]}
+        | {e["ref"] for t in taken["templates"] for e in t["examples"]}
+    )
+    assert f"0 of {count} records are as they were, {count} unstamped" in result.stdout
+    assert "changed" not in result.stdout
+
+
+def test_verify_looks_into_a_single_bundle_whatever_its_ticket(bundle: Path) -> None:
+    """The records of one place may be cited for the ticket of another; in a folder of bundles the ticket has to be."""
+    Path("other.json").write_text(json.dumps({**TICKET, "id": "OTHER-1"}), encoding="utf-8")
+    taken = run("take", "other.json", "--bundle", bundle)
+    assert taken.exit_code == 0, taken.stderr
+    result = run("verify", "OTHER-1", "--bundle", bundle)
+    assert result.exit_code == 0, result.stdout + result.stderr
+    assert "holds no ticket OTHER-1" in result.stderr
+    assert run("verify", "OTHER-1", "--bundle", bundle.parent).exit_code == 3
+
+
+def test_what_a_source_says_cannot_repaint_the_terminal(bundle: Path) -> None:
+    """Neither in what verify nor in what doctor prints."""
+    evil = "d\x1b[2J\x9b31m\u202e1"
+    log = bundle / "logs" / "part-0.ndjson.gz"
+    log.write_bytes(gzip.compress("\n".join(LINES).replace("app-1", json.dumps(evil)[1:-1]).encode(), mtime=0))
+    assert run("take", "TK-1", "--bundle", bundle).exit_code == 0
+    log.unlink()
+    result = run("verify", "TK-1", "--bundle", bundle)
+    assert result.exit_code == 9, result.stdout
+    assert "⟨U+202E⟩1" in result.stdout
+    health = Health("logs", "jaeger", "failed", ("one\x1b]0;owned\x07", "  two\x1b[31m\r\n\u202etwo"), "say\x1b[2J it")
+    printed = "\n".join(_health_lines(health))
+    for text in (result.stdout, printed):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+        assert "[2J" not in text
+    assert printed.splitlines() == [
+        "failed      logs (jaeger): one",
+        " " * 14 + "two ⏎ ⟨U+202E⟩two",
+        " " * 12 + "-> say it",
+    ]
+
+
 def test_the_schema_is_json() -> None:
     """Of draft 2020-12, and it names the document's parts."""
     schema = json.loads(run("schema").stdout)
@@ -801,6 +858,35 @@ def test_doctor_tells_of_a_store_that_cannot_be_written() -> None:
 # ---- demo, bundle
 
 
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [
+        ({"LANG": "C.UTF-8"}, "en"),
+        ({}, "en"),
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "en_GB.UTF-8"}, "en"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": ""}, "zh"),
+        ({"LANG": "en_GB.UTF-8", "LC_ALL": "zh_TW"}, "zh"),
+    ],
+)
+def test_the_language_of_the_machine_is_the_one_of_its_locale(environ: dict[str, str], language: str) -> None:
+    """LC_ALL comes before LANG."""
+    assert _language_of(environ) == language
+
+
+@pytest.mark.parametrize(("locale", "language"), [("C.UTF-8", "en"), ("zh_CN.UTF-8", "zh")])
+def test_demo_begins_with_an_incident_in_the_language_of_the_machine(
+    locale: str, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And shows the others in their order."""
+    monkeypatch.setenv("LC_ALL", locale)
+    shown = [Path(p).stem for p in re.findall(r"^\s*(/\S+\.html)$", run("demo").stdout, re.MULTILINE)]
+    tickets = sorted(examples_folder().glob("*/ticket.json"))
+    spoken = {path.parent.name: json.loads(path.read_text("utf-8"))["language"] for path in tickets}
+    assert spoken[shown[0]] == language
+    assert shown[1:] == [name for name in spoken if name != shown[0]]
+
+
 def test_demo_shows_one_incident_whole_and_names_the_others() -> None:
     """And every page it names is there."""
     result = run("demo")
@@ -809,6 +895,93 @@ def test_demo_shows_one_incident_whole_and_names_the_others() -> None:
     assert len(pages) >= 3
     assert all(page.is_file() for page in pages)
     assert {page.parent.name for page in pages} == {"demo-out"}
+
+
+PLAIN_TICKET = {**TICKET, "created_at": "2026-11-23T19:00:00+08:00", "description": "Charged twice at about 18:05."}
+
+
+def test_lines_in_the_local_time_of_the_ticket_fall_inside_its_window_in_every_command(bundle: Path) -> None:
+    """take, verify and bundle read a plain file alike; --timezone wins over the ticket's offset."""
+    shutil.rmtree(bundle / "logs")
+    (bundle / "logs").mkdir()
+    times = [f"18:{n // 60:02}:{n % 60:02}" for n in range(0, 600, 5)]
+    lines = [f"2026-11-23 {time} ERROR payment charge of order M1001 failed: refused" for time in times]
+    (bundle / "logs" / "app.log").write_text("\n".join(lines), encoding="utf-8")
+    (bundle / "ticket.json").write_text(json.dumps(PLAIN_TICKET), encoding="utf-8")
+    taken = run("take", "TK-1", "--bundle", bundle, "-o", "json")
+    document = json.loads(taken.stdout)
+    totals = document["template_totals"]
+    assert (totals["lines"], totals["outside"]) == (len(lines), 0)
+    row = next(row for row in document["coverage"] if row["what"] == "logs")
+    assert row["window"]["start"] == "2026-11-23T10:00:00.000000Z"
+    assert run("verify", "TK-1", "--bundle", bundle).exit_code == 0
+    assert run("bundle", "TK-1", "--bundle", bundle, "--out", "copy").exit_code == 0
+    copied = json.loads(run("take", "TK-1", "--bundle", "copy", "-o", "json", "--no-store").stdout)
+    assert copied["template_totals"] == totals
+    elsewhere = run("take", "TK-1", "--bundle", bundle, "-o", "json", "--no-store", "--timezone", "UTC")
+    row = next(row for row in json.loads(elsewhere.stdout)["coverage"] if row["what"] == "logs")
+    assert row["window"]["start"] == "2026-11-23T18:00:00.000000Z"
+
+
+def test_orders_in_local_time_are_found_again_with_the_zone_they_were_taken_with(bundle: Path) -> None:
+    """The zone is part of what a record means."""
+    orders = bundle / "orders.csv"
+    orders.write_text(ORDERS.replace("T10:", "T18:").replace("Z,", ","), encoding="utf-8")
+    zone = ("--timezone", "Asia/Shanghai")
+    taken = run("take", "TK-1", "--bundle", bundle, "-o", "json", *zone)
+    assert "2026-11-23T10:05:05" in taken.stdout
+    assert run("verify", "TK-1", "--bundle", bundle, *zone).exit_code == 0
+    assert run("verify", "TK-1", "--bundle", bundle).exit_code == 9
+
+
+def test_of_a_folder_of_bundles_the_one_of_the_ticket_is_read(bundle: Path) -> None:
+    """Whether the ticket comes from standard input or from a file; a ticket that has none there is told what is."""
+    folder = Path("incidents")
+    for name in ("TK-1", "TK-7"):
+        shutil.copytree(bundle, folder / name)
+        (folder / name / "ticket.json").write_text(json.dumps({**TICKET, "id": name}), encoding="utf-8")
+    shutil.rmtree(folder / "TK-7" / "logs")
+    data = (bundle / "ticket.json").read_bytes()
+    Path("mine.json").write_bytes(data)
+    ways = [
+        run("take", "TK-1", "--bundle", bundle, "-o", "json"),
+        run("take", "-", "--bundle", folder, "-o", "json", stdin=data),
+        run("take", "mine.json", "--bundle", folder, "-o", "json"),
+    ]
+    assert [way.exit_code for way in ways] == [0, 0, 0], [way.stderr for way in ways]
+    assert len({way.stdout_bytes for way in ways}) == 1
+    Path("mine.json").write_text(json.dumps({**TICKET, "id": "TK-9"}), encoding="utf-8")
+    Path("empty").mkdir()
+    wrong = [
+        run("take", "-", "--bundle", folder, stdin=Path("mine.json").read_bytes()),
+        run("take", "mine.json", "--bundle", folder),
+        run("take", "mine.json", "--bundle", "empty"),
+        run("take", "-", "--bundle", "gone", stdin=data),
+    ]
+    assert [(way.exit_code, way.stdout) for way in wrong] == [(2, "")] * 4, [way.stderr for way in wrong]
+    assert all("'TK-9'" in way.stderr and "TK-1, TK-7" in way.stderr for way in wrong[:2])
+    assert "there is no bundle in it" in wrong[2].stderr
+
+
+def test_the_batch_line_of_the_readme_works_as_it_is_written(bundle: Path) -> None:
+    """On two bundles, in an empty folder."""
+    for name in ("TK-1", "TK-7"):
+        shutil.copytree(bundle, Path("incidents") / name)
+        (Path("incidents") / name / "ticket.json").write_text(json.dumps({**TICKET, "id": name}), encoding="utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    block = next(b for b in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "xargs" in b)
+    lines = [text for text in block.splitlines() if "pandas" not in text]
+    Path("bin").mkdir()
+    script = Path("bin/problem-snapshot")
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from cli import main; main()" "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{Path('bin').resolve()}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-ec", "\n".join(lines)], env=environ, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert {p.name: json.loads(p.read_bytes())["ticket"]["id"] for p in Path("out").iterdir()} == {
+        "TK-1.json": "TK-1",
+        "TK-7.json": "TK-7",
+    }
 
 
 def test_a_profile_that_is_asked_for_wins_over_the_bundle_around_a_ticket(bundle: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_source_that_hangs_costs_only_its_own_row_and_the_budget():
     hanging = TableSource("hanging", logs=lambda _: never.wait(30), spans=lambda _: never.wait(30))
     begun = time.monotonic()
     collected = gather(hanging, good(), settings=settings)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     never.set()
     failed = {("hanging", "logs"): ("failed", 0), ("hanging", "spans"): ("failed", 0)}
     assert ledger(collected) == {**GOOD, **failed}
@@ -90,7 +90,7 @@ def test_a_source_that_hangs_costs_only_its_own_row_and_the_budget():
 
 
 def test_a_source_that_hangs_keeps_no_other_from_being_asked_again():
-    settings = msgspec.structs.replace(SETTINGS, budget=0.8)
+    settings = msgspec.structs.replace(SETTINGS, budget=1.6)
     never = threading.Event()
     hanging = TableSource("hanging", logs=lambda _: never.wait(30))
     slow = good(complete=False)
@@ -102,17 +102,17 @@ def test_a_source_that_hangs_keeps_no_other_from_being_asked_again():
 
 def test_a_source_that_is_slow_but_in_time_is_heard():
     def later(_: Ask):
-        time.sleep(0.9)
+        time.sleep(1.7)
         return LOGS
 
-    collected = gather(TableSource("slow", logs=later), good(), settings=msgspec.structs.replace(SETTINGS, budget=1.1))
+    collected = gather(TableSource("slow", logs=later), good(), settings=msgspec.structs.replace(SETTINGS, budget=2.2))
     assert ledger(collected) == {**GOOD, ("slow", "logs"): ("ok", 2)}
 
 
 def test_orders_that_hang_leave_time_for_the_logs():
     never = threading.Event()
     hanging = TableSource("orders", order_events=lambda _: never.wait(30))
-    collected = gather(hanging, TableSource("es", logs=LOGS), settings=msgspec.structs.replace(SETTINGS, budget=0.5))
+    collected = gather(hanging, TableSource("es", logs=LOGS), settings=msgspec.structs.replace(SETTINGS, budget=1.0))
     never.set()
     assert ledger(collected) == {("es", "logs"): ("ok", 2), ("orders", "order_events"): ("failed", 0)}
 

@@ -699,7 +699,8 @@ def test_the_deadline_ends_the_reading_and_the_rest_counts_as_cut(
     assert (row.status, row.matched) == ("partial", 400)
     assert 0 < row.fetched < 400
     assert "did not answer in time" in str(row.error)
-    assert took < 1.5 + 0.3
+    # All 40 pages would take six seconds.
+    assert took < 4
 
 
 def test_a_node_that_hangs_is_given_up_in_time(source: Any) -> None:
@@ -708,7 +709,7 @@ def test_a_node_that_hangs_is_given_up_in_time(source: Any) -> None:
         began = time.monotonic()
         with pytest.raises(SourceUnavailable, match="did not answer in time"):
             logs(one, seconds=1)
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 5
 
 
 # ---- no node at all: these need no service

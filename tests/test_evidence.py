@@ -489,7 +489,8 @@ def test_a_hole_around_the_orders_events_is_a_gap(start, end):
 
 @pytest.mark.parametrize(("start", "end"), [(-3000, -2400), (-60, 60), (300, 900)], ids=["before", "short", "after"])
 def test_a_hole_elsewhere_or_a_short_one_is_none(start, end):
-    case = case_of(within(usual_lines(600), start, end), FAILED)
+    mine = line(1, f"order {ORDER} taken", "mine", level="INFO")
+    case = case_of([*within(usual_lines(600), start, end), mine], FAILED)
     assert says("gaps", case) == {}
     assert outcome("gaps", case) == "healthy"
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import select
 import ssl
 import threading
 import time
@@ -229,14 +230,15 @@ def test_a_failure_after_an_answer_keeps_what_there_was(jaeger, source):
 
 
 def hang(handler):
-    time.sleep(1.0)
+    # Until the client goes away.
+    select.select([handler.connection], [], [], 10)
     handler.close_connection = True
 
 
 def trickle(handler):
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(20):
+    for _ in range(200):
         handler.wfile.write(b" ")
         handler.wfile.flush()
         time.sleep(0.05)
@@ -256,7 +258,8 @@ def test_a_server_that_hangs_costs_no_more_than_the_deadline(jaeger, source, slo
     began = time.monotonic()
     with pytest.raises(SourceUnavailable, match="in time"):
         source().fetch(ask(deadline=began + 0.3))
-    assert time.monotonic() - began < 0.9
+    # Far more than the deadline, since the machine may be busy, and far less than the server would take.
+    assert time.monotonic() - began < 5
 
 
 def test_no_time_left_asks_nothing(jaeger, source):

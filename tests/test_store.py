@@ -113,6 +113,29 @@ def test_what_is_not_there_is_said_and_an_ambiguous_prefix_names_its_candidates(
             store.get(key)
 
 
+def test_a_list_reads_a_few_documents_at_a_time_and_a_limit_keeps_the_newest(store, monkeypatch):
+    monkeypatch.setattr("snapshots.store._BATCH", 4)
+    monkeypatch.setattr("snapshots.store._SPARE", 2)
+    # In no order of time, so that the newest are in several batches.
+    days = [1 + number * 7 % 20 for number in range(20)]
+    for number, day in enumerate(days):
+        store.put(of_ticket(f"TK-{number}", f"2026-11-{day:02}T00:00:00Z"))
+    at_once = []
+    read_many = store._files.read_many
+
+    def counting(names):
+        at_once.append(len(names))
+        return read_many(names)
+
+    monkeypatch.setattr(store._files, "read_many", counting)
+    everything = [entry.snapshot_id for entry in store.list()]
+    assert [entry.created_at[8:10] for entry in store.list()] == [f"{day:02}" for day in range(20, 0, -1)]
+    for limit in (1, 3, 19, 50):
+        assert [entry.snapshot_id for entry in store.list(limit=limit)] == everything[:limit]
+    # Each document with its run record.
+    assert max(at_once) == 8
+
+
 def test_a_document_under_a_wrong_id_is_refused(store):
     with pytest.raises(ValueError, match="with_id"):
         store.put(msgspec.structs.replace(SAMPLES["dns_failure"], snapshot_id="ps-00000000000000000000"))
@@ -328,7 +351,10 @@ def test_a_file_that_a_killed_process_left_is_swept_after_an_hour(tmp_path):
     os.utime(old, (time.time() - 7200,) * 2)
     assert len(store.list()) == 1
     assert store.list().damaged == ()
+    # One store looks through a folder once: doing so for each file would take ever longer.
     store.put(of_ticket("TK-33097", orders=[]))
+    assert old.exists()
+    Store(tmp_path).put(of_ticket("TK-33097", templates=[]))
     assert not old.exists()
     assert young.exists()
 

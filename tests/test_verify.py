@@ -63,6 +63,26 @@ def test_a_changed_record_and_a_vanished_one_are_drift_and_named_by_ref():
     assert not report.ok
 
 
+def test_a_record_without_a_sha256_is_unstamped_and_no_drift():
+    s = SAMPLES["dns_failure"]
+    first, *rest = s.findings
+    bare = [msgspec.structs.replace(evidence, sha256="") for evidence in first.evidence]
+    again = {evidence.ref: evidence for evidence in bare}
+    templates = [
+        msgspec.structs.replace(t, examples=[again.get(one.ref, one) for one in t.examples]) for t in s.templates
+    ]
+    others = [msgspec.structs.replace(f, evidence=[again.get(e.ref, e) for e in f.evidence]) for f in rest]
+    document = edited(s, findings=[msgspec.structs.replace(first, evidence=bare), *others], templates=templates)
+    report = verify(document, Records)
+    assert {row.ref for row in report.evidence if row.state == "unstamped"} == set(again)
+    assert report.count("ok") + len(again) == len(report.evidence)
+    assert (report.count("changed"), report.problems, report.drifted, report.ok) == (0, [], False, False)
+    assert all("no sha256" in row.reason for row in report.evidence if row.state == "unstamped")
+    # One that is no longer there is gone, stamped or not.
+    altered = dict.fromkeys((evidence.doc_id for evidence in bare), None)
+    assert verify(document, lambda name: Records(name, altered)).drifted
+
+
 def test_a_source_that_fails_is_unreachable_and_does_not_stop_the_others():
     class Down:
         def resolve(self, pointers, /):

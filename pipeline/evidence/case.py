@@ -113,8 +113,8 @@ class Case:
 
     @property
     def silent(self) -> bool:
-        """Whether not one log line carries an identifier of the order: then nothing can be said to be healthy in them."""
-        return not bool(self.focus_rows.any())
+        """Whether no line of the window carries an identifier of the order: then nothing in them can be called healthy."""
+        return not bool((self.focus_rows & self.contrast.in_incident).any())
 
     @property
     def channel(self) -> str | None:

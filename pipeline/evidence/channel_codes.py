@@ -34,7 +34,6 @@ _OUTER = frozenset(
     {"40001", "40002", "40003", "40004", "40006", "20000", "20001", "FAIL", "UNPROCESSABLE_ENTITY", "INVALID_REQUEST", "BAD_REQUEST_ERROR",
      "INVALID_REQUEST_ERROR", "CARD_ERROR", "API_ERROR", "PARAM_ERROR", "VALIDATION_ERROR", "INTERNAL_SERVER_ERROR"}
 )  # fmt: skip
-_OUTER_SHARE = 0.6
 _TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.45}
 _CITES = 5
 
@@ -70,8 +69,10 @@ def detect(case: Case) -> Seen:
                 en=f"answer codes of {names}: {len(found)} found", zh=f"{names} 应答码：发现 {len(found)} 个"
             ),
         )
-    elif case.silent and not case.focus_spans.num_rows:
-        statement = Text(en="answer codes: no line and no span names this order", zh="应答码：没有日志或链路提到该订单")
+    elif case.silent:
+        statement = Text(
+            en="answer codes: no log line of the window names this order", zh="应答码：窗口内没有日志提到该订单"
+        )
         check = Check(id="channel_codes", outcome="not_evaluated", statement=statement)
     else:
         statement = Text(en=f"no failing answer code of {names} was seen", zh=f"未见 {names} 的失败应答码")
@@ -162,14 +163,19 @@ def _finding(answer: _Answer) -> Found | None:
     said = f' ("{answer.message}")' if answer.message else ""
     if fact is None:
         # Words such as success or a status name are not codes that anybody must explain.
-        if answer.where in ("reply", "line") or answer.code.upper() in (
-            "SUCCESS",
-            "OK",
-            "FAIL",
-            "FAILED",
-            "ERROR",
-            "NONE",
-            "NULL",
+        if (
+            not _code_like(answer.code, answer.channel)
+            or answer.where in ("reply", "line")
+            or answer.code.upper()
+            in (
+                "SUCCESS",
+                "OK",
+                "FAIL",
+                "FAILED",
+                "ERROR",
+                "NONE",
+                "NULL",
+            )
         ):
             return None
         return Found(
@@ -187,7 +193,7 @@ def _finding(answer: _Answer) -> Found | None:
         return None
     name = "network" if answer.channel == "network" else answer.channel
     return Found(
-        kind="channel_code.exact" if answer.channel != "network" else "channel_code.network",
+        kind=_kind(answer),
         statement=Text(
             en=f"{name} code {answer.code}{said}: {fact.meaning}",
             zh=f"{name} 返回码 {answer.code}{said}：{fact.meaning}",
@@ -195,12 +201,16 @@ def _finding(answer: _Answer) -> Found | None:
         cites=cites,
         supports=fact.fault_class,
         subclass=fact.fault_subclass,
-        strength=answer.weight
-        * _CONFIDENCE.get(fact.confidence, 0.5)
-        * (_OUTER_SHARE if answer.code.upper() in _OUTER else 1.0),
+        strength=answer.weight * _CONFIDENCE.get(fact.confidence, 0.5),
         service=cites[0].service if cites else None,
         channel=answer.channel,
         code=answer.code,
         about_focus=answer.weight >= 0.8,
         at=cites[0].at if cites else None,
     )
+
+
+def _kind(answer: _Answer) -> str:
+    if answer.channel == "network":
+        return "channel_code.network"
+    return "channel_code.outer" if answer.code.upper() in _OUTER else "channel_code.exact"

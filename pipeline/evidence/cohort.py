@@ -21,7 +21,7 @@ def detect(case: Case) -> Seen:
     zh_channel = case.channel or "各渠道"
     if len(cohort) < _ENOUGH:
         statement = Text(
-            en=f"healthy cohort: only {len(cohort)} other orders of {channel} around that time",
+            en=f"healthy cohort: fewer than {_ENOUGH} other orders of {channel} around that time",
             zh=f"健康对照：同期 {zh_channel} 只有 {len(cohort)} 个其他订单",
         )
         return Seen(checks=(Check(id="cohort", outcome="not_evaluated", statement=statement),))

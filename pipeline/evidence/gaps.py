@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from parsers.identifiers import values_in
 from pipeline.evidence.case import Case
-from pipeline.payments import Order, is_healthy
+from pipeline.payments import Attempt, Order, Refund, is_healthy
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 
@@ -36,6 +36,9 @@ def detect(case: Case) -> Seen:
     if found:
         statement = Text(en=f"{len(found)} gaps in the evidence", zh=f"证据存在 {len(found)} 处缺口")
         return Seen(found, (Check(id="gaps", outcome="found", statement=statement),))
+    if case.silent:
+        statement = Text(en="gaps: no log line of the window names this order", zh="缺口：窗口内没有日志提到该订单")
+        return Seen(checks=(Check(id="gaps", outcome="not_evaluated", statement=statement),))
     statement = Text(en="no gap in the logs around the order", zh="订单前后的日志没有缺口")
     return Seen(checks=(Check(id="gaps", outcome="healthy", statement=statement),))
 
@@ -53,15 +56,25 @@ def _gaps(case: Case) -> Iterator[Found]:
         yield _gap("gap.no_logs", "there are no log lines at all", "没有任何日志")
         return
     if not case.focus:
-        yield _gap("gap.no_order", "no order of this customer was found", "未找到该客户的订单")
+        named = ", ".join(case.scope.values("order_id", "out_trade_no")[:3])
+        if named:
+            yield _gap("gap.no_order", f"{named} is not in the order events", f"订单数据中没有 {named}")
+        else:
+            yield _gap("gap.no_order", "no order of this customer was found", "未找到该客户的订单")
+    if not case.contrast.in_incident.any():
+        first, last = _clock(case, case.scope.window.start), _clock(case, case.scope.window.end)
+        yield _gap(
+            "gap.empty_window", f"no log line lies between {first} and {last}", f"{first} 至 {last} 之间没有任何日志"
+        )
+        return
     hole = _hole(case)
     if hole:
         start, end = hole
         minutes = round((end - start).total_seconds() / 60)
         yield _gap(
             "gap.log_hole",
-            f"no log line at all for {minutes} minutes from {start:%H:%M:%S} UTC, around the order's events",
-            f"自 {start:%H:%M:%S} UTC 起 {minutes} 分钟内没有任何日志，正在订单事件前后",
+            f"no log line at all for {minutes} minutes from {_clock(case, start)}, around the order's events",
+            f"自 {_clock(case, start)} 起 {minutes} 分钟内没有任何日志，正在订单事件前后",
         )
         return
     for service, count in _silent_services(case):
@@ -71,6 +84,11 @@ def _gaps(case: Case) -> Iterator[Found]:
             f"{service} 对 {count} 个正常订单都有日志，对该订单却没有",
             service,
         )
+
+
+def _clock(case: Case, moment: datetime) -> str:
+    """`moment` on the ticket's clock, as the rest of the page shows times."""
+    return moment.astimezone(case.ticket.created_at.tzinfo).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def _gap(kind: str, en: str, zh: str, service: str | None = None) -> Found:
@@ -105,7 +123,15 @@ def _hole(case: Case) -> tuple[datetime, datetime] | None:
 
 def _silent_services(case: Case) -> Iterator[tuple[str, int]]:
     """Services that write about healthy orders until they are paid, and wrote nothing about the focus orders."""
-    if not case.focus or not any(order.attempts for order in case.focus):
+    seen_times = pc.min_max(case.material.logs.column("@timestamp"))
+    first, last = seen_times["min"].as_py(), seen_times["max"].as_py()
+    tried: list[Attempt | Refund] = []
+    for order in case.focus:
+        tried += order.attempts
+        tried += order.refunds
+    tries = [part.events[0].at for part in tried]
+    if first is None or not any(at and first <= at <= last for at in tries):
+        # Nothing was tried while these logs were written: silence about it says nothing.
         return
     healthy = [o for o in case.cohort if is_healthy(o, case.now, case.settings.thresholds)][:_FOLLOWED]
     if len(healthy) < 3:

@@ -7,6 +7,7 @@ Two directions are told apart. A failing answer to *our* call speaks of the chan
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow.compute as pc
@@ -39,6 +40,8 @@ def detect(case: Case) -> Seen:
     inbound: dict[int, list[tuple[float, Cited]]] = defaultdict(list)
     outbound: dict[int, list[tuple[float, Cited]]] = defaultdict(list)
     rpc: dict[str, list[tuple[float, Cited]]] = defaultdict(list)
+    # What our own services answered to each other or to the customer: the failure as it was passed on, not where it began.
+    passed_on: dict[int, str] = {}
     for signal in case.signals:
         rpc_said = _RPC.search(signal.message[:4000])
         if rpc_said and (name := rpc_name(rpc_said.group(1) or rpc_said.group(2))):
@@ -58,6 +61,10 @@ def detect(case: Case) -> Seen:
             outbound[status].append((1.0, case.cite_span(spans, row)))
         elif _CALLBACK.search(path):
             inbound[status].append((1.0, case.cite_span(spans, row)))
+        else:
+            passed_on[status] = (
+                f"{spans.column('service.name')[row].as_py() or '-'} {spans.column('name')[row].as_py()}"
+            )
     for row in np.flatnonzero(spans.column("rpc.status_code").is_valid().to_numpy()).tolist():
         name = rpc_name(spans.column("rpc.status_code")[row].as_py())
         if name:
@@ -65,7 +72,7 @@ def detect(case: Case) -> Seen:
     found = [_answered_by_us(status, hits, case) for status, hits in inbound.items()]
     found += [f for status, hits in outbound.items() if (f := _answered_to_us(status, hits, case))]
     found += [f for name, hits in rpc.items() if (f := _rpc_answered(name, hits, case))]
-    return Seen(tuple(found), (_check(case, len(found)),))
+    return Seen(tuple(found), (_check(case, len(found), passed_on),))
 
 
 def rpc_name(status: str) -> str | None:
@@ -143,11 +150,16 @@ def _answered_to_us(status: int, hits: list[tuple[float, Cited]], case: Case) ->
     )
 
 
-def _check(case: Case, count: int) -> Check:
-    if count:
-        statement = Text(en=f"HTTP statuses: {count} kinds of failure", zh=f"HTTP 状态：{count} 类失败")
+def _check(case: Case, count: int, passed_on: Mapping[int, str]) -> Check:
+    if count or passed_on:
+        ours = "; ".join(f"HTTP {status} by {where}" for status, where in sorted(passed_on.items()))
+        zh_ours = "；".join(f"{where} 应答 HTTP {status}" for status, where in sorted(passed_on.items()))
+        statement = Text(
+            en=f"failing HTTP or RPC statuses of calls: {count}" + (f"; passed on: {ours}" if ours else ""),
+            zh=f"失败的 HTTP 或 RPC 调用状态：{count} 类" + (f"；向上传递：{zh_ours}" if zh_ours else ""),
+        )
         return Check(id="http_status", outcome="found", statement=statement)
-    if case.focus_spans.num_rows or case.signals:
+    if case.focus_spans.num_rows or not case.silent:
         statement = Text(en="no failing HTTP status around the order", zh="订单前后没有失败的 HTTP 状态")
         return Check(id="http_status", outcome="healthy", statement=statement)
     statement = Text(en="HTTP statuses: no spans and no lines of the order", zh="HTTP 状态：没有该订单的链路和日志")

@@ -62,7 +62,9 @@ def _check(case: Case, count: int) -> Check:
         )
         return Check(id="wordings", outcome="found", statement=statement)
     if case.silent:
-        statement = Text(en="log wording: no line names this order", zh="日志措辞：没有日志提到该订单")
+        statement = Text(
+            en="log wording: no line of the window names this order", zh="日志措辞：窗口内没有日志提到该订单"
+        )
         return Check(id="wordings", outcome="not_evaluated", statement=statement)
     statement = Text(
         en=f"no fault wording in the {read} unusual log lines around the order",

@@ -18,6 +18,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.documents import parse_documents, parse_parquet_table
+from parsers.documents import Parsed, parse_documents, parse_parquet_table
 from parsers.order_events import canonical_order_event, parse_orders_csv, write_orders_csv
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
 from parsers.traces import drop_repeats, find_spans, parse_trace_file, write_otlp
@@ -45,9 +46,14 @@ MANIFEST = "manifest.json"
 ORDERS = ("orders.csv", "orders.csv.gz")
 # Uncompressed bytes that one question reads: beyond the largest honest bundle, far below what a zip bomb unpacks to.
 MAX_BYTES = 2 << 30
+# Bytes of rows in memory that one answer holds; a bundle was cut to its incident, so all of its rows are kept below it.
+MAX_TABLE_BYTES = 4 << 30
 _TICKET_BYTES = 16 << 20
 _CACHED_BYTES = 64 << 20
 _PIECE = 1 << 20
+# Between two stretches of a file of this many bytes, or rows of Parquet, it is seen whether there is time for more.
+_STRETCH = 2 << 20
+_STRETCH_ROWS = 50_000
 _LISTED = 5
 _SEARCHED_TICKETS = 10_000
 
@@ -68,18 +74,60 @@ class _File:
 
     data: bytes
     problem: str | None = None
+    # The time was up before its end.
+    late: bool = False
+
+
+class _Clock:
+    """Whether there is time for one more step before nobody waits for the answer any longer."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._begun = self._since = time.monotonic()
+        self._longest = 0.0
+
+    def lap(self) -> None:
+        """A step is done; the next one is taken to last as long as the longest so far."""
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._since)
+        self._since = now
+
+    def out(self) -> bool:
+        """Whether to stop. Something is kept back for making one table of it all."""
+        now = time.monotonic()
+        return now + 1.5 * self._longest + 0.1 * (now - self._begun) >= self._deadline
 
 
 @dataclass
 class _Tally:
     """What the files of one question came to."""
 
+    clock: _Clock
+    most_bytes: int = MAX_TABLE_BYTES
     tables: list[Any] = field(default_factory=list)
+    bytes: int = 0
+    # Whether something was left for want of time or of memory, and of which files.
+    late: bool = False
+    full: bool = False
+    unread: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
     fetched: int = 0
     unparsed: int = 0
     duplicates: int = 0
     left_out: int = 0
     problems: list[str] = field(default_factory=list)
+
+    def add(self, table: Any) -> None:
+        """The rows of one more stretch."""
+        self.tables.append(table)
+        self.bytes += table.nbytes
+        self.clock.lap()
+
+    def must_stop(self) -> bool:
+        """Whether there is no time or no memory for more."""
+        self.full = self.full or self.bytes > self.most_bytes
+        self.late = self.late or self.clock.out()
+        return self.full or self.late
 
 
 class BundleSource:
@@ -93,28 +141,45 @@ class BundleSource:
     holds: frozenset[What] = frozenset(("logs", "spans", "order_events"))
 
     def __init__(
-        self, name: str, path: str | os.PathLike[str], *, zone: tzinfo | None = None, max_bytes: int = MAX_BYTES
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        zone: tzinfo | None = None,
+        max_bytes: int = MAX_BYTES,
+        max_table_bytes: int = MAX_TABLE_BYTES,
     ) -> None:
         self.name = name
         self.path = Path(path)
         self._zone = zone
         self._max_bytes = max_bytes
+        self._max_table_bytes = max_table_bytes
         self._cache: dict[str, _File] = {}
         self._cached = 0
 
     def fetch(self, ask: Ask) -> Fetched:
-        """Every row that the bundle has of what is asked, whatever the window: `complete` is always true.
+        """Every row that the bundle has of what is asked, whatever the window and `ask.limit`.
 
-        The ledger's window is that of the rows. Raises `SourceUnavailable` where the bundle is gone and `SourceBroken`
-        where it cannot be opened at all; a damaged file in it makes the answer `partial`.
+        The ledger's window is that of the rows. What cannot be read before `ask.deadline`, or goes beyond the bytes of
+        rows that are kept in memory, is left; the answer is `partial` then and names it, and `complete` is false where
+        more time would bring more. Raises `SourceUnavailable` where the bundle is gone and `SourceBroken` where it
+        cannot be opened at all; a damaged file in it makes the answer `partial`.
         """
-        tally = _Tally()
+        tally = _Tally(_Clock(ask.deadline), self._max_table_bytes)
         with _open(self.path) as archive:
             files, others = self._files(archive, ask.what)
             budget = self._max_bytes
-            for name in files:
-                file = self._read(archive, name, budget)
+            for place, name in enumerate(files):
+                if tally.must_stop():
+                    tally.unread.extend(files[place:])
+                    break
+                file = self._read(archive, name, budget, tally.clock.out)
                 budget -= len(file.data)
+                if file.late:
+                    tally.late = True
+                    tally.unread.extend(files[place:])
+                    break
+                tally.clock.lap()
                 if file.problem:
                     tally.problems.append(file.problem)
                 self._parse(ask.what, name, file.data, archive, tally)
@@ -164,13 +229,17 @@ class BundleSource:
         files = [name for name in inside if _suffix(name) in endings]
         return files, [name for name in inside if name not in files]
 
-    def _read(self, archive: _Archive, name: str, limit: int | None = None) -> _File:
+    def _read(
+        self, archive: _Archive, name: str, limit: int | None = None, out: Callable[[], bool] | None = None
+    ) -> _File:
         """A file's bytes, from memory where they are small and were read before."""
         known = self._cache.get(name)
         if known is not None:
             return known
-        file = archive.read(name, self._max_bytes if limit is None else max(limit, 0))
-        if self._cached + len(file.data) <= _CACHED_BYTES:
+        most = self._max_bytes if limit is None else max(limit, 0)
+        file = archive.read(name, most, out)
+        whole = not file.late and len(file.data) < most
+        if whole and self._cached + len(file.data) <= _CACHED_BYTES:
             self._cached += len(file.data)
             self._cache[name] = file
         return file
@@ -179,7 +248,7 @@ class BundleSource:
         """One file's rows into `tally`."""
         if what == "spans":
             spans = parse_trace_file(data, name, self.name)
-            tally.tables.append(spans.table)
+            tally.add(spans.table)
             tally.fetched += spans.spans
             tally.unparsed += spans.unparsed
             tally.left_out += spans.unparsed
@@ -187,28 +256,62 @@ class BundleSource:
             return
         if what == "order_events":
             orders = parse_orders_csv(data, source=self.name, file=ORDERS[0], zone=self._zone)
-            tally.tables.append(orders.table)
+            tally.add(orders.table)
             tally.fetched += orders.rows
             tally.unparsed += orders.unparsed
             tally.left_out += orders.rows - orders.duplicates - orders.table.num_rows
             tally.duplicates += orders.duplicates
             return
-        around = self._around(archive)
-        if _suffix(name) == ".parquet":
+        for start, whole, logs in self._stretches(name, data, self._around(archive), tally):
+            if logs is None:
+                if start:
+                    unit = "rows" if _suffix(name) == ".parquet" else "bytes"
+                    tally.begun.append(f"{name}: only its first {start:,} of {whole:,} {unit} were read")
+                else:
+                    tally.unread.append(name)
+                return
+            tally.add(_moved(logs.table, start))
+            tally.fetched += logs.lines
+            tally.unparsed += logs.unparsed
+            tally.duplicates += logs.duplicates
+
+    def _stretches(
+        self, name: str, data: bytes, around: datetime | None, tally: _Tally
+    ) -> Iterator[tuple[int, int, Parsed | None]]:
+        """A file of logs in stretches: where each begins, where the file ends, and its rows.
+
+        None instead of rows says that this stretch and what is behind it were left.
+        """
+        suffix = _suffix(name)
+        if suffix == ".parquet":
             table, problem = _parquet(data, name)
             if problem:
                 tally.problems.append(problem)
-            logs = parse_parquet_table(table, source=self.name, file=name, zone=self._zone, around=around)
-        elif _suffix(name) in _DOCUMENTS:
-            logs = parse_documents(data, source=self.name, file=name, zone=self._zone, around=around)
+            for start in range(0, table.num_rows, _STRETCH_ROWS):
+                if tally.must_stop():
+                    yield start, table.num_rows, None
+                    return
+                rows = table.slice(start, _STRETCH_ROWS)
+                logs = parse_parquet_table(rows, source=self.name, file=name, zone=self._zone, around=around)
+                yield start, table.num_rows, logs
+            return
+        parse: Callable[..., Parsed]
+        zone = self._zone
+        if suffix in _DOCUMENTS:
+            # Documents are Elasticsearch's, which reads a time without offset as UTC.
+            parse, ends, zone = parse_documents, _line_breaks(data), None
         else:
-            from parsers.plain import parse_text  # only bundles that hold such a file need it
+            from parsers.plain import parse_text, record_breaks  # only bundles that hold such a file need it
 
-            logs = parse_text(data, source=self.name, file=name, zone=self._zone)
-        tally.tables.append(logs.table)
-        tally.fetched += logs.lines
-        tally.unparsed += logs.unparsed
-        tally.duplicates += logs.duplicates
+            parse, ends = parse_text, record_breaks(data, _STRETCH)
+        start = 0
+        for end in ends:
+            if tally.must_stop():
+                yield start, len(data), None
+                return
+            part = data if end - start == len(data) else data[start:end]
+            yield start, len(data), parse(part, source=self.name, file=name, zone=zone, around=around)
+            start = end
 
     def _around(self, archive: _Archive) -> datetime | None:
         """The ticket's own time, near which lines without a date lie."""
@@ -229,12 +332,24 @@ class BundleSource:
             table, again = drop_repeats(table)
             # By time, since a payload groups its spans by resource and not by order.
             table = table.sort_by([(name, "ascending") for name in ("@timestamp", "trace.id", "span.id", "kind")])
-        elif what == "logs" and len(files) > 1:
+        elif what == "logs" and len(tally.tables) > 1:
             table, again = _drop_repeated_documents(table)
         else:
             again = 0
+        if tally.late:
+            tally.problems.append("the time was up before everything was read; a larger --budget reads more")
+        if tally.full:
+            tally.problems.append(
+                f"the rows take more than {tally.most_bytes:,} bytes of memory, which is the most that is kept: the rest "
+                "was not read"
+            )
         status: Status = "partial" if tally.problems else "ok" if table.num_rows else "empty" if files else "skipped"
         notes = [] if files else [f"the bundle has no {place}"]
+        notes.extend(tally.begun)
+        if tally.unread:
+            notes.append(
+                f"{_count(len(tally.unread), 'file')} of {_count(len(files), 'file')} not read: {_list(tally.unread)}"
+            )
         if others:
             notes.append(f"{_count(len(others), 'file')} of {place} of no known kind, not read: {_list(others)}")
         if skipped:
@@ -248,7 +363,7 @@ class BundleSource:
             status=status,
             asked=f"everything in {place}" + (f" ({_count(len(files), 'file')})" if what != "order_events" else ""),
             window=_seen(table.column(_TIMES[what])),
-            matched=tally.fetched,
+            matched=None if tally.late or tally.full else tally.fetched,
             fetched=tally.fetched,
             used=table.num_rows,
             duplicates=tally.duplicates + again,
@@ -256,32 +371,32 @@ class BundleSource:
             error="; ".join(tally.problems) or None,
             notes=notes,
         )
-        return Fetched(table, coverage, complete=True)
+        return Fetched(table, coverage, complete=not tally.late)
 
     def _resolve_logs(
         self, archive: _Archive, pointers: Sequence[Pointer], answer: dict[Pointer, bytes | None]
     ) -> None:
+        """Reads each file at most once, however many pointers lead into it."""
         files, _ = self._files(archive, "logs") if pointers else ([], [])
         open_ids = [p for p in pointers if p.doc_id is not None]
+        by_place: dict[str | None, list[Pointer]] = {}
         for pointer in pointers:
-            if pointer.doc_id is None and pointer.file in files and pointer.start is not None:
-                answer[pointer] = self._piece(archive, pointer)
+            if pointer.doc_id is None and pointer.start is not None:
+                by_place.setdefault(pointer.file, []).append(pointer)
         for name in files:
-            if not open_ids:
-                return
+            placed = by_place.get(name, [])
+            if not placed and not open_ids:
+                continue
             data = self._read(archive, name).data
-            found = _find_rows(data, name, open_ids) if _suffix(name) == ".parquet" else _find_documents(data, open_ids)
+            if _suffix(name) == ".parquet":
+                table, _ = _parquet(data, name)
+                answer.update({p: _row_at(table, p.start) for p in placed})
+                found = _find_rows(table, open_ids)
+            else:
+                answer.update({p: _piece(data, p) for p in placed})
+                found = _find_documents(data, open_ids)
             answer.update(found)
             open_ids = [p for p in open_ids if p not in found]
-
-    def _piece(self, archive: _Archive, pointer: Pointer) -> bytes | None:
-        """The bytes that a pointer names, or a Parquet row by its number."""
-        data, start = self._read(archive, str(pointer.file)).data, pointer.start or 0
-        if _suffix(str(pointer.file)) == ".parquet":
-            table, _ = _parquet(data, str(pointer.file))
-            return _row_bytes(table, start) if start < table.num_rows else None
-        end = pointer.end if pointer.end is not None else len(data)
-        return data[start:end] if 0 <= start < end <= len(data) else None
 
     def _resolve_spans(
         self, archive: _Archive, pointers: Sequence[Pointer], answer: dict[Pointer, bytes | None]
@@ -361,16 +476,45 @@ def _parquet(data: bytes, name: str) -> tuple[Any, str | None]:
         return pa.table({}), f"{name} is not a readable Parquet file ({str(error).splitlines()[0][:100]})"
 
 
+def _line_breaks(data: bytes) -> Iterator[int]:
+    """Where stretches of about `_STRETCH` bytes end, each behind a line break or at the end of `data`."""
+    end = 0
+    while end < len(data):
+        place = data.find(b"\n", end + _STRETCH) + 1 if end + _STRETCH < len(data) else 0
+        end = place or len(data)
+        yield end
+
+
+def _moved(table: Any, by: int) -> Any:
+    """LOGS of a stretch, its offsets counted from the start of the file."""
+    if not by:
+        return table
+    place = table.schema.get_field_index("log.offset")
+    moved = pc.add(table.column("log.offset"), pa.scalar(by, pa.int64()))
+    return table.set_column(place, table.schema.field(place), moved)
+
+
+def _piece(data: bytes, pointer: Pointer) -> bytes | None:
+    """The bytes that a pointer names."""
+    start = pointer.start or 0
+    end = pointer.end if pointer.end is not None else len(data)
+    return data[start:end] if 0 <= start < end <= len(data) else None
+
+
+def _row_at(table: Any, place: int | None) -> bytes | None:
+    """A Parquet row by its number."""
+    return _row_bytes(table, place) if place is not None and 0 <= place < table.num_rows else None
+
+
 def _row_bytes(table: Any, place: int) -> bytes:
     """The canonical JSON of a Parquet row: what it has, without `_id` and `_index`."""
     row = table.slice(place, 1).to_pylist()[0]
     return canonical_json({k: v for k, v in row.items() if v is not None and k not in ("_id", "_index")})
 
 
-def _find_rows(data: bytes, name: str, pointers: Sequence[Pointer]) -> dict[Pointer, bytes | None]:
+def _find_rows(table: Any, pointers: Sequence[Pointer]) -> dict[Pointer, bytes | None]:
     """The records of those pointers whose document a Parquet file holds."""
-    table, _ = _parquet(data, name)
-    if "_id" not in table.column_names:
+    if not pointers or "_id" not in table.column_names:
         return {}
     places: dict[Any, int] = {}
     indices = table.column("_index").to_pylist() if "_index" in table.column_names else [None] * table.num_rows
@@ -496,9 +640,12 @@ class _Archive:
         """A file for reading."""
         raise NotImplementedError
 
-    def read(self, name: str, limit: int) -> _File:
-        """At most `limit` uncompressed bytes of a file, and what is wrong where they are not all of it."""
-        return _read(lambda: self.open(name), name, limit)
+    def read(self, name: str, limit: int, out: Callable[[], bool] | None = None) -> _File:
+        """At most `limit` uncompressed bytes of a file, and what is wrong where they are not all of it.
+
+        Reading stops early, and the file is `late`, once `out` says so.
+        """
+        return _read(lambda: self.open(name), name, limit, out)
 
 
 class _Folder(_Archive):
@@ -586,13 +733,18 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
-def _read(opened: Callable[[], BinaryIO], name: str, limit: int) -> _File:
+def _read(opened: Callable[[], BinaryIO], name: str, limit: int, out: Callable[[], bool] | None = None) -> _File:
     """A file's bytes whatever goes wrong: a damaged one never costs the others. Encrypted ones cannot be read."""
     try:
         with opened() as stream:
-            return _gunzip(stream, name, limit) if name.lower().endswith(".gz") else _slurp(stream, name, limit)
+            unpack = _gunzip if name.lower().endswith(".gz") else _slurp
+            return unpack(stream, name, limit, out or _never)
     except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         return _File(b"", f"{name} cannot be read ({_reason(error)})")
+
+
+def _never() -> bool:
+    return False
 
 
 def read_file(path: Path, name: str, limit: int) -> tuple[bytes, str | None]:
@@ -601,11 +753,13 @@ def read_file(path: Path, name: str, limit: int) -> tuple[bytes, str | None]:
     return file.data, file.problem
 
 
-def _slurp(stream: BinaryIO, name: str, limit: int) -> _File:
+def _slurp(stream: BinaryIO, name: str, limit: int, out: Callable[[], bool]) -> _File:
     """A stream's bytes. A zip tells only at the end that a file in it was damaged; what came before is kept."""
     pieces, size = [], 0
     try:
         while size <= limit and (piece := stream.read(_PIECE)):
+            if out():
+                return _File(b"", late=True)
             pieces.append(piece)
             size += len(piece)
     except (OSError, zlib.error, zipfile.BadZipFile) as error:
@@ -617,9 +771,9 @@ def _over(name: str, limit: int) -> str:
     return f"{name} goes beyond what is read of a bundle: its first {limit:,} bytes were read, the rest was not"
 
 
-def _gunzip(stream: BinaryIO, name: str, limit: int) -> _File:
+def _gunzip(stream: BinaryIO, name: str, limit: int, out: Callable[[], bool]) -> _File:
     """What a gzip file holds, however many members it has and as far as it goes."""
-    out: list[bytes] = []
+    pieces: list[bytes] = []
     size = 0
     member = zlib.decompressobj(wbits=31)
     started = False
@@ -627,6 +781,8 @@ def _gunzip(stream: BinaryIO, name: str, limit: int) -> _File:
     try:
         while problem is None and (pending := stream.read(_PIECE)):
             while pending:
+                if out():
+                    return _File(b"", late=True)
                 if member.eof:
                     # Padding with zeros is allowed behind the last member.
                     pending = pending.lstrip(b"\0")
@@ -634,8 +790,9 @@ def _gunzip(stream: BinaryIO, name: str, limit: int) -> _File:
                         break
                     member, started = zlib.decompressobj(wbits=31), False
                 started = True
-                piece = member.decompress(pending, limit - size + 1)
-                out.append(piece)
+                # No more than a stretch at once: a megabyte may hold a thousand.
+                piece = member.decompress(pending, min(limit - size + 1, _STRETCH))
+                pieces.append(piece)
                 size += len(piece)
                 if size > limit:
                     problem = _over(name, limit)
@@ -645,7 +802,7 @@ def _gunzip(stream: BinaryIO, name: str, limit: int) -> _File:
             problem = f"{name} is cut short: it ends in the middle of the compressed data, {size:,} bytes were read"
     except (OSError, zlib.error, zipfile.BadZipFile) as error:
         problem = f"{name} is damaged after {size:,} bytes ({_reason(error)})"
-    return _File(b"".join(out)[:limit], problem)
+    return _File(b"".join(pieces)[:limit], problem)
 
 
 # Tickets
@@ -726,6 +883,8 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 
 def _bundles(path: Path) -> dict[str, Path]:
     """Ticket ids and where their bundles are; of bundles that repeat an id the first in order of names."""
+    if path.is_file() and not is_bundle(path):
+        return {}
     some = [path] if is_bundle(path) else sorted(islice((p for p in path.iterdir() if is_bundle(p)), _SEARCHED_TICKETS))
     known: dict[str, Path] = {}
     for bundle in some:

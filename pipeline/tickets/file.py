@@ -23,6 +23,8 @@ from pipeline.values import Ticket
 
 # A ticket with its whole history is some kilobytes; what is larger is another file.
 MAX_BYTES = 16 * 1024 * 1024
+# So many tickets are named in a message.
+_LISTED = 10
 
 # Shorter stretches than this say nothing about a text's language.
 _CJK = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -75,12 +77,14 @@ def find_ticket(
     """The ticket that `arg` names, and the bundle whose records belong to it, if any.
 
     `arg` is `-` for standard input, the id of a ticket in `bundle`, the path of a ticket.json (the bundle is then the
-    folder around it, where that folder holds one), or the path of a bundle. Raises `TicketNotFound` and `UsageError`.
+    folder around it, where that folder holds one), or the path of a bundle. Where `bundle` is a folder of bundles, the
+    one with the ticket's id is taken. Raises `TicketNotFound` and `UsageError`.
     """
     if arg == "-":
         if stdin is None:
             raise UsageError("TICKET is -, but there is no standard input to read")
-        return read_ticket(_bounded(stdin, "standard input"), "standard input", note), bundle
+        ticket = read_ticket(_bounded(stdin, "standard input"), "standard input", note)
+        return ticket, None if bundle is None else _records_of(ticket, bundle)
     if bundle is not None:
         return _out_of_bundle(arg, bundle, note)
     path = Path(arg)
@@ -109,7 +113,8 @@ def _out_of_bundle(arg: str, bundle: Path, note: Callable[[str], None]) -> tuple
         raise UsageError(f"--bundle {bundle}: no such folder or file")
     if Path(arg).suffix == ".json" and _exists(Path(arg)):
         # The ticket of one place with the records of another.
-        return read_ticket(_file_bytes(Path(arg)), arg, note), bundle
+        ticket = read_ticket(_file_bytes(Path(arg)), arg, note)
+        return ticket, _records_of(ticket, bundle)
     try:
         found = find_bundle(bundle, arg)
     except TicketNotFound:
@@ -118,6 +123,25 @@ def _out_of_bundle(arg: str, bundle: Path, note: Callable[[str], None]) -> tuple
             read_ticket(_bundle_ticket(bundle), str(bundle / "ticket.json"))
         raise
     return read_ticket(_bundle_ticket(found), str(found / "ticket.json"), note), found
+
+
+def _records_of(ticket: Ticket, bundle: Path) -> Path:
+    """The bundle with the records of a ticket that came from elsewhere: `bundle`, or the one of its id in that folder."""
+    from pipeline.sources.bundle import find_bundle, is_bundle, ticket_ids
+
+    if not _exists(bundle):
+        raise UsageError(f"--bundle {bundle}: no such folder or file")
+    if is_bundle(bundle) or bundle.is_file():
+        return bundle
+    try:
+        return find_bundle(bundle, ticket.id)
+    except TicketNotFound as error:
+        ids = ticket_ids(bundle)
+        there = f"it holds the bundles of {', '.join(ids[:_LISTED])}" if ids else "there is no bundle in it"
+        more = f" and {len(ids) - _LISTED:,} more" if len(ids) > _LISTED else ""
+        raise UsageError(
+            f"--bundle {bundle}: has no bundle of ticket {ticket.id!r}; {there}{more}. Name the bundle itself to use it"
+        ) from error
 
 
 def _out_of_path(path: Path, note: Callable[[str], None]) -> tuple[Ticket, Path | None]:
