@@ -17,7 +17,7 @@ from datetime import datetime
 from functools import cache
 from importlib import resources
 
-from pipeline.evidence.case import Case
+from pipeline.evidence.case import Case, clip
 from pipeline.faults import fault_name, seed_class, taxonomy
 from pipeline.faults.tables import SeedClass
 from pipeline.values import Found, Seen
@@ -165,7 +165,7 @@ def _summary(best: Found, seen: Seen) -> Text:
     """The strongest finding in its own words, with the line it comes from, and how the other orders fared."""
     en, zh = best.statement.en, best.statement.zh
     if best.cites and best.cites[0].kind == "log":
-        quote = best.cites[0].quote[:_QUOTED]
+        quote = clip(best.cites[0].quote, _QUOTED)
         if quote not in en:
             en, zh = f'{en}: "{quote}"', f"{zh}：“{quote}”"
     en, zh = _sentence(en), zh.rstrip("。") + "。"

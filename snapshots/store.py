@@ -123,9 +123,9 @@ class Store:
         return f"Store({self._files.place!r})"
 
     def put(self, snapshot: ProblemSnapshot, run: RunRecord | None = None) -> Stored:
-        """Keeps `snapshot`. Putting it again changes nothing, and completes what an interrupted put left out.
+        """Keeps `snapshot`. Putting it again leaves the document as it is, and completes what an interrupted put left out.
 
-        The first run's record stays. Raises `ValueError` for a document whose id is not that of its content, and
+        The run record beside it is the last run's: what was taken last is what its ticket shows. Raises `ValueError` for a document whose id is not that of its content, and
         `StoreUnusable` where the place cannot be written.
         """
         if with_id(snapshot).snapshot_id != snapshot.snapshot_id:
@@ -138,7 +138,7 @@ class Store:
             if not created and self._files.read(f"{base}.json") != body:
                 # Only damage can make it differ: the name is the hash of the content.
                 self._files.replace(f"{base}.json", body)
-            if run is not None and not _readable_run(self._files.read(f"{base}.run.json")):
+            if run is not None:
                 record = msgspec.json.format(msgspec.json.encode(run, order="deterministic"), indent=2) + b"\n"
                 self._files.replace(f"{base}.run.json", record)
             for name, data in _dataset_files(snapshot).items():

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -447,6 +448,13 @@ def test_half_a_trace_file_keeps_its_whole_spans(tmp_path):
     fetched = fetch(make(tmp_path / "b", {"traces/a.json": json.dumps(value).encode()[:-30]}), "spans")
     assert (fetched.table.num_rows, fetched.coverage.unparsed, fetched.coverage.fetched) == (7, 1, 8)
     assert "left out" in " ".join(fetched.coverage.notes)
+
+
+def test_a_link_that_leads_in_a_circle_is_skipped(tmp_path):
+    shutil.copytree(Path(__file__).resolve().parent.parent / "examples" / "TK-33097", tmp_path / "b")
+    (tmp_path / "b" / "logs" / "loop").symlink_to("loop")
+    whole = Span(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    assert BundleSource("bundle", tmp_path / "b").fetch(Ask("logs", whole)).table.num_rows == 5703
 
 
 def test_absent_parts_are_skipped_and_empty_ones_empty(tmp_path):

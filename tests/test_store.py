@@ -77,9 +77,22 @@ def test_the_same_snapshot_twice_is_one_entry_and_the_same_bytes(tmp_path):
     second = store.put(s, run_record(s, 9.0))
     assert (first.created, second.created) == (True, False)
     assert first.path == second.path
-    assert tree(tmp_path) == before
+    after = tree(tmp_path)
+    assert {name for name in before if before[name] != after[name]} == {name for name in before if ".run." in name}
+    assert store.get_run(s.snapshot_id) == run_record(s, 9.0)
     assert len(store.list()) == 1
     assert Path(first.path).read_bytes() == canonical_bytes(s)
+
+
+def test_a_tickets_snapshot_is_the_one_taken_last(tmp_path):
+    """Also where the same content was taken before."""
+    store = Store(tmp_path)
+    s = SAMPLES["dns_failure"]
+    other = with_id(msgspec.structs.replace(s, checks=[]))
+    for minute, one in enumerate([s, other, s]):
+        run = msgspec.structs.replace(run_record(one, 1.0), started_at=f"2026-11-24T00:0{minute}:00Z")
+        store.put(one, run)
+    assert store.get(s.ticket.id) == s
 
 
 def test_entries_are_listed_newest_ticket_first_and_by_ticket(store):

@@ -12,6 +12,7 @@ Lines tied to other orders are never signals: another customer's trouble is not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -154,7 +155,7 @@ class Case:
         return Cited(
             kind="span",
             source=values["_source"],
-            quote=quote[:_QUOTE],
+            quote=clip(quote, _QUOTE),
             index=values["_index"],
             doc_id=values["_id"],
             file=values["log.file.path"],
@@ -186,6 +187,20 @@ def answer_codes(attributes: Mapping[str, Any]) -> dict[str, str]:
         for key, value in attributes.items()
         if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "" and is_code_key(key)
     }
+
+
+def clip(text: str, length: int) -> str:
+    """`text` cut to at most `length` characters, never inside a word or a group of digits.
+
+    Redaction comes later and must see a number whole, or not at all.
+
+    >>> clip("card 4111 1111 1111 1111 refused", 20)
+    'card …'
+    """
+    if len(text) <= length:
+        return text
+    head = re.sub(r"\S*$", "", text[: length - 1])
+    return re.sub(r"[\d \-]+$", "", head) + " …"
 
 
 def open_case(
@@ -248,7 +263,7 @@ def cite_log(logs: pa.Table, row: int) -> Cited:
     return Cited(
         kind="log",
         source=values["_source"],
-        quote=" ".join(body.split())[:_QUOTE],
+        quote=clip(" ".join(body.split()), _QUOTE),
         index=values["_index"],
         doc_id=values["_id"],
         file=None if by_id else values["log.file.path"],

@@ -648,6 +648,14 @@ class _Archive:
         return _read(lambda: self.open(name), name, limit, out)
 
 
+def _leads_into(link: Path, root: Path) -> bool:
+    """Whether `link` leads to something inside `root`; one that leads in a circle does not."""
+    try:
+        return link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return False
+
+
 class _Folder(_Archive):
     """A bundle as a folder. A link that leads out of it is not followed: a bundle may come from a stranger."""
 
@@ -659,7 +667,7 @@ class _Folder(_Archive):
             for file in files:
                 full = Path(place, file)
                 name = full.relative_to(path).as_posix()
-                if not full.is_symlink() or full.resolve().is_relative_to(root):
+                if not full.is_symlink() or _leads_into(full, root):
                     # A pipe or device would block whoever opens it.
                     names.extend([name] if full.is_file() else [])
                 else:
