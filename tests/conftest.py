@@ -28,7 +28,13 @@ MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+):
 SKIPPED = pytest.StashKey[Counter[tuple[str, str, str]]]()
 
 # A busy machine is no reason to fail, and a run is to be repeatable.
-hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("repeatable")
 
 
