@@ -21,6 +21,7 @@ import tempfile
 import time
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -616,7 +617,7 @@ def span_at(objects: Sequence[tuple[int | None, Any]], at: str | None) -> Any:
 # Folders and zips
 
 
-class _Archive:
+class _Archive(ABC):
     """A bundle that is open: the names of its files, sorted, and their bytes."""
 
     def __init__(self, names: Iterable[str], skipped: Iterable[str] = ()) -> None:
@@ -629,16 +630,16 @@ class _Archive:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a folder has nothing to give back
         """Nothing to give back, unless a kind of bundle says so."""
 
+    @abstractmethod
     def size(self, name: str) -> int:
         """The bytes of a file as it is stored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, name: str) -> BinaryIO:
         """A file for reading."""
-        raise NotImplementedError
 
     def read(self, name: str, limit: int, out: Callable[[], bool] | None = None) -> _File:
         """At most `limit` uncompressed bytes of a file, and what is wrong where they are not all of it.
