@@ -45,7 +45,7 @@ def main() -> int:
         for bundle in bundles():
             take = [str(command), "take", bundle.name, "--bundle", str(bundle), "--output", "json", "--store", store]
             ours.append(seconds(take))
-            plain.append(seconds([sys.executable, str(ROOT / "benchmarks" / "naive.py"), str(bundle), str(codes)]))
+            plain.append(seconds([sys.executable, str(ROOT / "benchmarks" / "_naive.py"), str(bundle), str(codes)]))
     ours.sort()
     p50, p95 = statistics.median(ours), ours[min(len(ours) - 1, int(0.95 * len(ours)))]
     ratio = p50 / statistics.median(plain)

@@ -1,44 +1,100 @@
 """Log templates: Drain3 over distinct masked lines.
 
-The only file that uses Drain3. Each distinct masked line is seen once, in sorted order, and stands for as many lines as it
-had; so the result does not depend on the order of the rows, and the counts add up to the rows.
+    messages -> folded -> masked -> tokens -> Drain clusters -> templates
+
+Each distinct masked line is seen once, in sorted order, and stands for as many lines as it had. So neither the order of the
+rows nor how they were cut into shards has a say, ids are the hash of the template's text, and counts add up to the rows.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import re2
 
-from parsers.masking import mask
+from parsers.folding import fold, warm_up
+from parsers.masking import GLUED, JOINED, blanked, mask_folded, spell, tokenise, untokenised
+from parsers.parameters import Parameters
+from parsers.parameters import parameters as extract
+from parsers.rare import fold_rare_words
+from parsers.template_state import TemplateStateError, read_state, write_state
+
+__all__ = [
+    "LogTemplate",
+    "Mined",
+    "Parameters",
+    "TemplateStateError",
+    "load",
+    "match",
+    "merge",
+    "mine",
+    "parameters",
+    "save",
+    "template_id",
+    "warm_up",
+]
 
 # Drain's parameters (He et al., "Drain: An Online Log Parsing Approach with Fixed Depth Tree", 2017): similarity
 # threshold and depth of the prefix tree.
 SIMILARITY = 0.5
 DEPTH = 4
-# Words for which way a thing went. To Drain all words are alike, and "VM started" and "VM paused" would be one template;
-# lines that differ in one of these never are.
-_TURNS = re2.compile(
-    r"(?i)\b(?:succe(?:ss(?:ful(?:ly)?)?|eds?|eded)|fail(?:s|ed|ing|ures?)?|start(?:s|ed|ing)?|stop(?:s|ped|ping)?|"
-    r"paus(?:es?|ed|ing)|resum(?:es?|ed|ing)|restart(?:ed|ing)?|beg[iau]n|end(?:s|ed)?|finish(?:ed)?|complet(?:ed?|ing)|"
-    r"abort(?:ed|ing)?|up|down|online|offline|open(?:s|ed|ing)?|clos(?:es?|ed|ing)|connect(?:ed|ing)?|"
-    r"disconnect(?:ed|ing)?|enabl(?:es?|ed|ing)|disabl(?:es?|ed|ing)|accept(?:s|ed|ing)?|reject(?:s|ed|ing)?|"
-    r"refus(?:es?|ed|ing)|declin(?:es?|ed)|den(?:y|ies|ied)|allow(?:s|ed)?|grant(?:ed)?|approv(?:ed?|es)|revok(?:ed?|es)|"
-    r"lock(?:s|ed)?|unlock(?:s|ed)?|creat(?:es?|ed|ing)|delet(?:es?|ed|ing)|destroy(?:s|ed|ing)?|spawn(?:s|ed|ing)?|"
-    r"terminat(?:es?|ed|ing)|add(?:s|ed|ing)?|remov(?:es?|ed|ing)|commit(?:s|ted)?|roll(?:ed)? ?back|found|missing|lost|"
-    r"recover(?:ed|ing)?|restor(?:ed|ing)|valid|invalid|available|unavailable|healthy|unhealthy|login|logout|paid|unpaid|"
-    r"captur(?:ed?|es)|refund(?:s|ed|ing)?|cancel(?:s|l?ed|l?ing)?|expir(?:es?|ed)|sent|received|time[sd]? ?out)\b|"
-    r"成功|失败|开始|结束|完成|启动|停止|暂停|恢复|打开|关闭|通过|拒绝|接受|连接|断开|启用|禁用|上线|下线|创建|删除|"
-    r"已支付|未支付|有效|无效|正常|异常|超时"
+# A position that holds at most this many different words tells events apart; with more, it is a parameter.
+FEW = 3
+# Constants of a program (`NOTPAY`, `SCREEN_ON`) tell events apart up to this many.
+FEW_CONSTANTS = 16
+# Distinct lines that are masked, and that Drain compares, one by one; beyond, rare words are folded first.
+MOST_FOLDED, MOST_MASKED = 40_000, 5_000
+# Clusters of one leaf that a line is compared with, the newest: what keeps Drain linear.
+_MOST_CLUSTERS = 100
+
+# Words for which way a thing went. Lines that differ in one of these are never of one template, however many there are.
+_TURN_WORDS = (
+    "success successful successfully succeed succeeds succeeded fail fails failed failing failure failures start starts "
+    "started starting stop stops stopped stopping pause pauses paused pausing resume resumes resumed resuming restart "
+    "restarted restarting begin began begun end ends ended finish finished complete completed completing abort aborted "
+    "aborting up down online offline open opens opened opening close closes closed closing connect connected connecting "
+    "disconnect disconnected disconnecting enable enables enabled enabling disable disables disabled disabling accept "
+    "accepts accepted accepting reject rejects rejected rejecting refuse refuses refused refusing decline declines "
+    "declined deny denies denied allow allows allowed grant granted approve approves approved revoke revokes revoked lock "
+    "locks locked unlock unlocks unlocked create creates created creating delete deletes deleted deleting destroy "
+    "destroys destroyed destroying spawn spawns spawned spawning terminate terminates terminated terminating add adds "
+    "added adding remove removes removed removing commit commits committed rollback rolled found missing lost recover "
+    "recovered recovering restored restoring valid invalid available unavailable healthy unhealthy login logout paid "
+    "unpaid capture captures captured refund refunds refunded refunding cancel cancels canceled cancelled canceling "
+    "cancelling expire expires expired sent received timeout timed "
+    "成功 失败 开始 结束 完成 启动 停止 暂停 恢复 打开 关闭 通过 拒绝 接受 连接 断开 启用 禁用 上线 下线 创建 删除 "
+    "已支付 未支付 有效 无效 正常 异常 超时"
 )
+_TURNS = frozenset(_TURN_WORDS.split())
+_LATIN_TURNS = "|".join(sorted(word for word in _TURNS if word.isascii()))
+_HAN_TURNS = "|".join(sorted((word for word in _TURNS if not word.isascii()), key=len, reverse=True))
+_TURN = re.compile(rf"(?i)(?<![\w./\-])(?:{_LATIN_TURNS})(?![\w/\-]|\.\w)|{_HAN_TURNS}")
+# A word, perhaps with a digit in it or a sign behind it, and the punctuation around it.
+_WORD = re.compile(rf"{GLUED}?[(\[\"']?[^\W\d_]+[0-9]?[^\W\d_]*[+-]?[)\].,:;!?\"']*$")
+# A constant, perhaps behind its package or key.
+_CONSTANT = re.compile(rf"{GLUED}?(?:[A-Za-z_.:]*[.:=])?[(\[]?[A-Z][A-Z_]+[0-9]?[)\].,:;]*$")
+# After one of these stands a name, and names are parameters even where there are few of them.
+_NAMED = re.compile(
+    r"(?i)[(\[\"']?(?:users?|accounts?|customers?|merchants?|clients?|hosts?|tenants?|owners?|names?|named|usernames?)[:=]?$|"
+    r".*(?:用户|账号|商户|客户|主机|名称|姓名)[:：]?$"
+)
+# Where a value inside a token may begin or end: at punctuation, and at any character of a script without blanks.
+_BORDER = re.compile(rf"[^\w<>*.\-{JOINED}]|[\u1100-\u11ff\u2e80-\u2fff\u3040-\ua4cf\uac00-\ud7af\uf900-\ufaff]")
 
 
 @dataclass(frozen=True)
 class LogTemplate:
-    """One Drain cluster: `text` with wildcards as `<*>`, and how many lines it stands for."""
+    """One template: `text` with wildcards as `<*>`, and how many lines it stands for."""
 
     id: str
     text: str
@@ -47,10 +103,18 @@ class LogTemplate:
 
 @dataclass(frozen=True)
 class Mined:
-    """`template_ids`, one string per row of the input, and the templates, most frequent first."""
+    """`template_ids`, one string per row of the input, and the templates, most frequent first.
+
+    `folded` holds the folded line of each row. `lines` is what there is to know of the distinct ones, and all that `save`
+    keeps: table(folded: string, count: int64, shape: dictionary<string>), a shape being the tokens of the line's template.
+    `approximate` counts the rows in which rare words were folded, since there were too many distinct lines to compare all.
+    """
 
     template_ids: pa.DictionaryArray
     templates: tuple[LogTemplate, ...]
+    folded: pa.DictionaryArray
+    lines: pa.Table
+    approximate: int
 
 
 def mine(messages: pa.Array | pa.ChunkedArray) -> Mined:
@@ -58,35 +122,243 @@ def mine(messages: pa.Array | pa.ChunkedArray) -> Mined:
 
     Lines with opposite words (started and paused, 成功 and 失败) are never of one template.
     """
-    from drain3.drain import Drain
+    folded = fold(messages)
+    codes = folded.indices.to_numpy(zero_copy_only=False)
+    return _mined(folded, np.bincount(codes, minlength=len(folded.dictionary)))
 
-    if isinstance(messages, pa.ChunkedArray):
-        messages = messages.combine_chunks()
-    masked = mask(messages)
-    uniques = masked.dictionary.to_pylist()
-    drains: dict[tuple[str, ...], Drain] = {}
-    cluster_of_unique = []
-    for text in uniques:
-        turns = tuple(sorted({word.lower() for word in _TURNS.findall(text)}))
-        if turns not in drains:
-            drains[turns] = Drain(depth=DEPTH, sim_th=SIMILARITY, max_children=100, max_clusters=None)
-        cluster_of_unique.append(drains[turns].add_log_message(text)[0] if text else None)
 
-    # Only now: a cluster's words change while it grows. Two clusters can end with the same words; they are one template
-    # to a reader.
-    texts = [" ".join(cluster.log_template_tokens) if cluster else "" for cluster in cluster_of_unique]
-    by_text = sorted(set(texts))
-    number = {text: i for i, text in enumerate(by_text)}
-    template_of_unique = pa.array([number[text] for text in texts], pa.int32())
-    per_row = pc.take(template_of_unique, masked.indices) if len(uniques) else pa.array([], pa.int32())
+def merge(first: Mined, *others: Mined) -> Mined:
+    """The same templates and ids that mining all rows at once gives; the rows follow one another."""
+    parts = [first, *others]
+    rows = pa.chunked_array([part.folded for part in parts]).unify_dictionaries()
+    dictionary = rows.chunk(0).dictionary
+    folded = pa.DictionaryArray.from_arrays(pa.concat_arrays([chunk.indices for chunk in rows.chunks]), dictionary)
+    counts = np.zeros(len(dictionary), np.int64)
+    for part in parts:
+        at = pc.index_in(part.lines["folded"], value_set=dictionary).to_numpy()
+        np.add.at(counts, at, part.lines["count"].to_numpy())
+    return _mined(folded, counts)
 
-    ids = [template_id(text) for text in by_text]
-    counts = {row["values"]: row["counts"] for row in pc.value_counts(per_row).to_pylist()}
-    templates = [LogTemplate(ids[i], text, counts.get(i, 0)) for i, text in enumerate(by_text)]
-    templates.sort(key=lambda t: (-t.count, t.id))
-    return Mined(pa.DictionaryArray.from_arrays(per_row, pa.array(ids, pa.string())), tuple(templates))
+
+def match(mined: Mined, messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+    """The id of the template that each of `messages` fits, or null; nothing is learnt.
+
+    A folded line that was mined is looked up; another is masked and compared, token by token, with the shapes that were
+    found, and of those that fit the one with the most constant characters is taken.
+    """
+    folded = fold(messages)
+    shapes = mined.lines["shape"].combine_chunks()
+    known = pc.index_in(folded.dictionary, value_set=mined.lines["folded"].combine_chunks())
+    shape_of_line = pc.take(shapes.indices, known).to_pylist()
+    unknown = [line for line, shape in enumerate(shape_of_line) if shape is None]
+    texts = shapes.dictionary.to_pylist()
+    fitting = _fitting(texts, pc.take(folded.dictionary, pa.array(unknown, pa.int32())))
+    for line, shape in zip(unknown, fitting, strict=True):
+        shape_of_line[line] = shape
+    ids = [template_id(spell(text)) for text in texts]
+    names = sorted(set(ids))
+    number = {name: i for i, name in enumerate(names)}
+    codes = pa.array([None if shape is None else number[ids[shape]] for shape in shape_of_line], pa.int32())
+    return pa.DictionaryArray.from_arrays(pc.take(codes, folded.indices), pa.array(names, pa.string()))
+
+
+def _fitting(shapes: list[str], folded: pa.Array) -> list[int | None]:
+    """For each folded line the number of the shape that it fits best."""
+    by_length: dict[int, list[tuple[int, list[str]]]] = defaultdict(list)
+    for number, shape in enumerate(shapes):
+        tokens = shape.split(" ")
+        by_length[len(tokens)].append((number, tokens))
+    masked = mask_folded(folded)
+    best: list[int | None] = []
+    for line in tokenise(masked.dictionary).to_pylist():
+        tokens = line.split(" ")
+        fits = [number for number, shape in by_length[len(tokens)] if all(map(_fits, shape, tokens))]
+        best.append(max(fits, key=lambda n: (len(shapes[n].replace("<*>", "")), shapes[n]), default=None))
+    return [best[number] for number in masked.indices.to_pylist()]
+
+
+def parameters(mined: Mined, messages: pa.Array | pa.ChunkedArray, template: LogTemplate) -> Parameters:
+    """What the rows of `messages`, those that were mined, have in the place of the template's wildcards."""
+    return extract(messages, mined.template_ids, template.id, template.text)
+
+
+def save(mined: Mined, path: str | Path) -> None:
+    """Write what was mined (all but the rows) to `path`, a Parquet file, at once or not at all.
+
+    Readers see the old file or the new one, never half of one. One process may write at a time.
+    """
+    target = Path(path)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(write_state(mined.lines, mined.approximate))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> Mined:
+    """What `save` wrote, with no rows. Raises `TemplateStateError` for what is damaged or of another version."""
+    lines, approximate = read_state(Path(path).read_bytes(), name=str(path))
+    dictionary = lines["folded"].combine_chunks()
+    folded = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), dictionary)
+    return _described(folded, lines, approximate)
 
 
 def template_id(text: str) -> str:
     """The id that a template's text gives, the same in every run."""
     return "t" + hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _mined(folded: pa.DictionaryArray, counts: npt.NDArray[np.int64]) -> Mined:
+    shapes, approximate = _shapes(folded.dictionary, counts)
+    lines = pa.table({"folded": folded.dictionary, "count": pa.array(counts, pa.int64()), "shape": shapes})
+    return _described(folded, lines, approximate)
+
+
+def _described(folded: pa.DictionaryArray, lines: pa.Table, approximate: int) -> Mined:
+    """Templates and the rows' ids from the distinct lines. Two shapes can read the same; they are one to a reader."""
+    shapes = lines["shape"].combine_chunks()
+    texts = [spell(shape) for shape in shapes.dictionary.to_pylist()]
+    by_text = sorted(set(texts))
+    number = {text: i for i, text in enumerate(by_text)}
+    of_shape = np.array([number[text] for text in texts], np.int32)
+    of_line = of_shape[shapes.indices.to_numpy(zero_copy_only=False)]
+    counts = np.bincount(of_line, weights=lines["count"].to_numpy(), minlength=len(by_text)).astype(np.int64)
+    ids = [template_id(text) for text in by_text]
+    templates = [LogTemplate(ids[i], text, int(counts[i])) for i, text in enumerate(by_text)]
+    templates.sort(key=lambda t: (-t.count, t.id))
+    rows = of_line[folded.indices.to_numpy(zero_copy_only=False)] if len(of_line) else np.array([], np.int32)
+    template_ids = pa.DictionaryArray.from_arrays(pa.array(rows, pa.int32()), pa.array(ids, pa.string()))
+    return Mined(template_ids, tuple(templates), folded, lines, approximate)
+
+
+def _shapes(folded: pa.Array, counts: npt.NDArray[np.int64]) -> tuple[pa.DictionaryArray, int]:
+    """The shape of each distinct folded line, its template's tokens parted by blanks; and how many rows are approximate."""
+    few, rare = _with_few_words(folded, counts)
+    masked = mask_folded(few.dictionary)
+    of_masked = pc.take(masked.indices, few.indices)
+    weights = np.bincount(of_masked.to_numpy(), counts, len(masked.dictionary)).astype(np.int64)
+    tokens, rarer = fold_rare_words(tokenise(masked.dictionary), weights, MOST_MASKED, sorted(_TURNS))
+    lines = tokens.dictionary.to_pylist()
+    shape_of: dict[str, str] = {}
+    for cluster in _clusters(sorted(lines)):
+        for rows in _told_apart(cluster):
+            shape = " ".join(_generalised(set(column)) for column in zip(*rows, strict=True))
+            shape_of.update((" ".join(row), shape) for row in rows)
+    shapes = pc.dictionary_encode(pa.array([shape_of[line] for line in lines], pa.string()))
+    of_line = pc.take(shapes.indices, pc.take(tokens.indices, of_masked))
+    approximate = int(counts[rare | rarer[of_masked.to_numpy()]].sum())
+    return pa.DictionaryArray.from_arrays(of_line, shapes.dictionary), approximate
+
+
+def _with_few_words(
+    folded: pa.Array, counts: npt.NDArray[np.int64]
+) -> tuple[pa.DictionaryArray, npt.NDArray[np.bool_]]:
+    """The folded lines; where they are very many, without their rare words. Also says which were changed."""
+    if len(folded) <= MOST_FOLDED:
+        same = pa.array(np.arange(len(folded), dtype=np.int32))
+        return pa.DictionaryArray.from_arrays(same, folded), np.zeros(len(folded), dtype=bool)
+    few, rare = fold_rare_words(tokenise(blanked(folded)), counts, MOST_FOLDED, sorted(_TURNS))
+    return pa.DictionaryArray.from_arrays(few.indices, untokenised(few.dictionary)), rare
+
+
+def _clusters(lines: Iterable[str]) -> Iterable[list[list[str]]]:
+    """Drain's clusters of `lines`, each line as its tokens."""
+    drain = _drain()
+    clusters: dict[int, list[list[str]]] = defaultdict(list)
+    for line in lines:
+        clusters[drain.add_log_message(line)[0].cluster_id].append(line.split(" "))
+    return clusters.values()
+
+
+def _drain() -> Any:
+    from drain3.drain import Drain, LogCluster
+
+    class NearestDrain(Drain):
+        """Drain, which compares a line with the newest clusters of its leaf only."""
+
+        def fast_match(
+            self, cluster_ids: Collection[int], tokens: Sequence[str], sim_th: float, include_params: bool
+        ) -> LogCluster | None:
+            return super().fast_match(list(cluster_ids)[-_MOST_CLUSTERS:], tokens, sim_th, include_params)
+
+    return NearestDrain(depth=DEPTH, sim_th=SIMILARITY, max_children=100, max_clusters=None)
+
+
+def _told_apart(rows: list[list[str]]) -> Iterable[list[list[str]]]:
+    """A Drain cluster's rows, parted where a position tells events apart and is no parameter."""
+    todo = [(rows, 0)]
+    while todo:
+        some, first = todo.pop()
+        for at in range(first, len(some[0])):
+            parted = _parted(some, at)
+            if len(parted) > 1:
+                # The same position once more: turns were told apart, words may be.
+                todo.extend((part, at) for part in parted)
+                break
+        else:
+            yield some
+
+
+def _parted(rows: list[list[str]], at: int) -> list[list[list[str]]]:
+    """`rows` by the turn they take at position `at`, or by their word there, where there are few; else all as one."""
+    values = {tokens[at] for tokens in rows}
+    if len(values) == 1:
+        return [rows]
+    turn = {value: tuple(word.lower() for word in _TURN.findall(value)) for value in values}
+    if len(set(turn.values())) > 1:
+        return _grouped(rows, lambda tokens: turn[tokens[at]])
+    if any("=" in value or JOINED in value for value in values):
+        return [rows]
+    if _NAMED.match(_beginning(values)) or (at and _NAMED.match(rows[0][at - 1])):
+        return [rows]
+    few = len(values) <= FEW and all(map(_WORD.match, values))
+    constants = len(values) <= FEW_CONSTANTS and all(map(_CONSTANT.match, values))
+    return _grouped(rows, lambda tokens: tokens[at]) if few or constants else [rows]
+
+
+def _grouped(rows: list[list[str]], key: Any) -> list[list[list[str]]]:
+    groups: dict[Any, list[list[str]]] = defaultdict(list)
+    for tokens in rows:
+        groups[key(tokens)].append(tokens)
+    return list(groups.values())
+
+
+def _generalised(values: set[str]) -> str:
+    """One token for all of `values`: what they begin and end with, up to a border, and a wildcard between."""
+    if len(values) == 1:
+        return next(iter(values))
+    prefix, suffix = _beginning(values), _beginning({value[::-1] for value in values})[::-1]
+    glued = GLUED if all(value.startswith(GLUED) for value in values) else ""
+    borders = [border.end() for border in _BORDER.finditer(prefix)]
+    prefix = prefix[: max(borders, default=0)] or glued
+    border = _BORDER.search(suffix)
+    suffix = suffix[border.start() :] if border else ""
+    room = min(map(len, values)) - len(prefix)
+    return f"{prefix}<*>{suffix[len(suffix) - min(len(suffix), room) :]}"
+
+
+def _beginning(values: set[str]) -> str:
+    """What all of `values` begin with: what the first and the last of them, sorted, do."""
+    first, last = min(values), max(values)
+    same = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[:same]
+
+
+def _fits(shape: str, token: str) -> bool:
+    """Whether `token` is what `shape` says, its wildcards standing for anything."""
+    if shape in {token, "<*>"}:
+        return True
+    first, *others = shape.split("<*>")
+    if not others or not token.startswith(first):
+        return False
+    at = len(first)
+    for constant in others[:-1]:
+        at = token.find(constant, at)
+        if at < 0:
+            return False
+        at += len(constant)
+    return token.endswith(others[-1]) and len(token) - len(others[-1]) >= at

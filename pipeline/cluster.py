@@ -11,13 +11,17 @@ from parsers.templates import LogTemplate, mine
 
 @dataclass(frozen=True)
 class Clusters:
-    """`template_ids` holds one id per row of the logs table, in its order."""
+    """`template_ids` holds one id per row of the logs table, in its order.
+
+    `approximate` counts the rows whose rare words were folded, since there were too many distinct lines to compare all.
+    """
 
     template_ids: pa.DictionaryArray
     templates: tuple[LogTemplate, ...]
+    approximate: int = 0
 
 
 def cluster(logs: pa.Table) -> Clusters:
     """Mine the `body` column of `logs`; the templates' counts add up to its rows."""
     mined = mine(logs.column("body"))
-    return Clusters(mined.template_ids, mined.templates)
+    return Clusters(mined.template_ids, mined.templates, mined.approximate)

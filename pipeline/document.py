@@ -291,6 +291,7 @@ def _choose_templates(case: Case) -> tuple[list[str], TemplateTotals]:
         listed=len(listed),
         unlisted_templates=len(rest),
         unlisted_lines=sum(changes[t].incident + changes[t].baseline + changes[t].outside for t in rest),
+        approximate_lines=case.clusters.approximate,
     )
 
 

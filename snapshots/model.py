@@ -160,7 +160,10 @@ class Template(Model):
 
 
 class TemplateTotals(Model):
-    """The sums that make the template counts checkable: `incident + baseline + outside == lines`."""
+    """The sums that make the template counts checkable: `incident + baseline + outside == lines`.
+
+    `approximate_lines` of them were clustered without their rare words, since there were too many different ones.
+    """
 
     lines: int = 0
     incident: int = 0
@@ -170,6 +173,7 @@ class TemplateTotals(Model):
     listed: int = 0
     unlisted_templates: int = 0
     unlisted_lines: int = 0
+    approximate_lines: int = 0
 
 
 class OrderState(Model):

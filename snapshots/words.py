@@ -99,6 +99,10 @@ _LABELS: dict[str, tuple[str, str]] = {
             "{templates} 个模板，文档列出 {listed} 个，未列出 {unlisted_templates} 个（{unlisted_lines} 行）"
         ),
     ),
+    "approximate_lines": (
+        "{lines} lines had too many different words to compare all; their rare words are wildcards",
+        "{lines} 行中不同的词太多，无法逐一比较，其罕见词以通配符代替",
+    ),
     "shown_of": (
         "{shown} of {total} shown; the rest is in the JSON document",
         "显示 {shown} / {total}，其余见 JSON 文档",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers.masking import mask
+from parsers.masking import JOINED, mask
 from parsers.templates import mine, template_id
 
 TOKENS = st.sampled_from(
@@ -95,11 +95,11 @@ def test_masking_twice_masks_no_more_where_a_line_is_cut(length, unit):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("paid 12.50 in 3 ms", "paid <*> in <*> ms"),
+        ("paid 12.50 in 3 ms", f"paid <*> in <*>{JOINED}ms"),
         ("paid $12.50", "paid <*>"),
         ("GET https://h.example/pay?order=1&sign=ab done", "GET https://h.example/pay?* done"),
         ("id deadbeefdeadbeefff", "id <*>"),
-        ("order 12 / 34 : 56", "order <*>"),
+        ("order 12/34:56", "order <*>"),
         ("订单SO2026030410完成", "订单<*>完成"),
         ("first line\nsecond 2", "first line"),
         ("  indented\ttab ", "indented tab"),

@@ -125,6 +125,8 @@ class DetailReader(Reader):
             "template_sums",
             **{name: count(getattr(t, name)) for name in t.__struct_fields__},
         )
+        if t.approximate_lines:
+            note += "; " + self.say("approximate_lines", lines=count(t.approximate_lines))
         if len(ranked) > shown:
             note += "; " + self.say("shown_of", shown=shown, total=len(ranked))
         heads = self._heads("change", "incident", "baseline", "focus", "service", "template", "ref")

@@ -66,7 +66,7 @@ _NARROWER: dict[tuple[str, str], dict[str, Any]] = {
     **{
         ("TemplateTotals", name): _COUNT for name in ("lines", "incident", "baseline", "outside", "templates", "listed")
     },
-    **{("TemplateTotals", name): _COUNT for name in ("unlisted_templates", "unlisted_lines")},
+    **{("TemplateTotals", name): _COUNT for name in ("unlisted_templates", "unlisted_lines", "approximate_lines")},
     **{
         (name, field): {"description": "Minor units of the currency, such as cents."}
         for name, field in (("OrderState", "amount_minor"), ("PaymentAttempt", "amount_minor"))

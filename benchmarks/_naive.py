@@ -1,6 +1,6 @@
 """What one would otherwise write: read the bundle line by line, mine each line, match codes in the bad ones.
 
-Run as `python benchmarks/naive.py BUNDLE`; it prints the most frequent fault class of the codes it saw.
+Run as `python benchmarks/_naive.py BUNDLE`; it prints the most frequent fault class of the codes it saw.
 """
 
 from __future__ import annotations
