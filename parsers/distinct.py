@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # Rows that are worked on at a time: what a slice needs beside the lines themselves stays small.
-SLICE = 1 << 16
+SLICE = 1 << 15
+# Bytes that an Arrow string array can hold.
+_MOST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class _Results:
         self.codes: npt.NDArray[np.int32] = np.empty(rows, np.int32)
         self.slots: npt.NDArray[np.int32] = np.zeros(_power(2 * rows), np.int32)
         self.hashes: npt.NDArray[np.uint64] = np.empty(rows, np.uint64)
-        self.ends: npt.NDArray[np.int64] = np.zeros(rows + 1, np.int64)
         # `<*>` can stand for a single digit.
         self.text: npt.NDArray[np.uint8] = np.empty(3 * size + 8, np.uint8)
+        self.ends: npt.NDArray[Any] = np.zeros(rows + 1, np.int32 if len(self.text) < _MOST else np.int64)
         self.count = 0
         self.lock = Lock()
 
@@ -100,12 +102,10 @@ class _Results:
     def encoded(self) -> pa.DictionaryArray:
         ends = self.ends[: self.count + 1]
         text = pa.py_buffer(self.text[: ends[-1]])
-        if ends[-1] < 2**31:
-            offsets = pa.py_buffer(ends.astype(np.int32))
-            dictionary = pa.Array.from_buffers(pa.string(), self.count, [None, offsets, text])
-        else:
-            large = pa.Array.from_buffers(pa.large_string(), self.count, [None, pa.py_buffer(ends), text])
-            raise OverflowError(f"more than 2 GiB of distinct lines ({len(large):,}); mine in parts and merge")
+        if ends[-1] >= _MOST:
+            raise OverflowError(f"the {self.count:,} distinct lines are more than 2 GiB of text")
+        offsets = pa.py_buffer(ends.astype(np.int32, copy=False))
+        dictionary = pa.Array.from_buffers(pa.string(), self.count, [None, offsets, text])
         return pa.DictionaryArray.from_arrays(pa.array(self.codes), dictionary)
 
 

@@ -1,9 +1,9 @@
 """The first mask, the only one that reads every line: chunks that hold digits become `<*>`, and equal lines become one.
 
 What folds. A *word* is a run of ASCII letters, digits and underscores; words joined by one `-`, `.` or `:` are read together
-(`10.0.0.7:80`, `3f2b-ab12-77e0`, `attempt_2017_m_01`). A word with two digits or more, with a digit in front, or made of
-hexadecimal characters with a digit, is an id, a number, a time: it folds. A word of letters with one digit inside (`eth0`,
-`log4j`, `SOCKS5`) is a name and stays, and so does a word of hexadecimal letters (`bad`), unless it is joined to one that
+(`10.0.0.7:80`, `3f2b-ab12-77e0`, `attempt_2017_m_01`). A word with two digits or more, with a digit in front or behind a `_`, or
+made of hexadecimal characters with a digit, is an id, a number, a time: it folds. A word of letters with one digit inside
+(`eth0`, `log4j`, `SOCKS5`) is a name and stays, and so does a word of hexadecimal letters (`bad`), unless it is joined to one that
 folds. Of a word that ends in `_` and is joined to such a one by `-`, the `-` is a minus sign (`blk_-42`).
 
 Whatever is blank, or a control character, becomes one blank. Large inputs are folded by a compiled loop over the bytes, small
@@ -23,11 +23,11 @@ from parsers.distinct import distinct
 LONGEST = 1024
 
 _HEXADECIMAL = "[a-fA-F]+"
-_NAME = "[A-Za-z_]+[0-9][A-Za-z_]*"
+_NAME = "[A-Za-z_]*[A-Za-z][0-9][A-Za-z_]*"
 _SOFT = f"(?:{_HEXADECIMAL}|{_NAME})"
 _BEFORE = rf"(?:{_SOFT}[\-.:]|[A-Za-z0-9_]*_-)*"
 _DIGITS = (
-    "(?:[0-9][A-Za-z0-9_]*|[A-Za-z_]+[0-9][A-Za-z_]*[0-9][A-Za-z0-9_]*|"
+    "(?:[0-9][A-Za-z0-9_]*|[A-Za-z_]*_[0-9][A-Za-z0-9_]*|[A-Za-z_]+[0-9][A-Za-z_]*[0-9][A-Za-z0-9_]*|"
     rf"{_HEXADECIMAL}[0-9][a-fA-F]*\b)"
 )
 CHUNK = rf"\b{_BEFORE}{_DIGITS}(?:[\-.:]{_BEFORE}{_DIGITS})*(?:[\-.:]{_SOFT}\b)*"

@@ -24,13 +24,20 @@ MARK = 1
 # Characters kept of a line, as in `folding.py`; a mark counts as the three of `<*>`.
 _LONGEST = 1024
 
-_DIGIT, _HEX, _LETTER = 1, 2, 3
-CLASSES = np.zeros(256, np.uint8)
-CLASSES[ord("0") : ord("9") + 1] = _DIGIT
+# What each byte is. In words: a digit counts 1, a letter that is not hexadecimal, or `_`, counts _LETTER, others 0.
+_LETTER = 1 << 32
+_OTHER, _BLANK, _LINE_END, _LESS = -1, -2, -3, -4
+CLASSES = np.full(256, _OTHER, np.int64)
+CLASSES[:33] = CLASSES[127] = _BLANK
+CLASSES[10] = _LINE_END
+CLASSES[ord("<")] = _LESS
+CLASSES[ord("0") : ord("9") + 1] = 1
 CLASSES[ord("A") : ord("Z") + 1] = CLASSES[ord("a") : ord("z") + 1] = CLASSES[ord("_")] = _LETTER
-CLASSES[ord("A") : ord("F") + 1] = CLASSES[ord("a") : ord("f") + 1] = _HEX
+CLASSES[ord("A") : ord("F") + 1] = CLASSES[ord("a") : ord("f") + 1] = 0
 
-_PLAIN, _DIGITS, _SOFT, _SIGNED = 0, 1, 2, 3
+
+# Numbers that index: for a signed one, each access would first ask whether it is negative.
+_u = np.uint64
 
 
 def _compiled(function: _Function) -> _Function:
@@ -42,12 +49,12 @@ def _compiled(function: _Function) -> _Function:
 
 
 @_compiled
-def _fold_run(arena: np.ndarray, run: int, fold_end: int, out: int) -> int:
-    """Put the mark in the place of `arena[run:fold_end]`; gives where the line ends then."""
-    arena[run] = MARK
-    for i in range(out - fold_end):
-        arena[run + 1 + i] = arena[fold_end + i]
-    return run + 1 + out - fold_end
+def _numbered(arena: np.ndarray, begin: int, stop: int) -> bool:
+    """Whether the word in `arena[begin:stop]`, which has one digit, has it behind a `_`."""
+    for at in range(begin + 1, stop):
+        if 48 <= arena[_u(at)] <= 57:
+            return bool(arena[_u(at - 1)] == 95)
+    return False
 
 
 @_compiled
@@ -85,28 +92,28 @@ def _kept(
     arena = words.view(np.uint8)
     out = first_word * 8 + long
     while out & 7:
-        arena[out] = 0
+        arena[_u(out)] = 0
         out += 1
     count = (long + 7) >> 3
     code = np.uint64(long)
     for i in range(count):
-        code = (code ^ words[first_word + i]) * np.uint64(0x9E3779B97F4A7C15)
+        code = (code ^ words[_u(first_word + i)]) * np.uint64(0x9E3779B97F4A7C15)
         code ^= code >> np.uint64(29)
     last = slots.size - 1
     slot = np.int64(code & np.uint64(last))
     while True:
-        known = slots[slot] - 1
+        known = slots[_u(slot)] - 1
         if known < 0:
-            slots[slot] = results + 1
-            hashes[results] = code
-            starts[results] = first_word
-            sizes[results] = long
+            slots[_u(slot)] = results + 1
+            hashes[_u(results)] = code
+            starts[_u(results)] = first_word
+            sizes[_u(results)] = long
             return results
-        if hashes[known] == code and sizes[known] == long:
-            begin = starts[known]
+        if hashes[_u(known)] == code and sizes[_u(known)] == long:
+            begin = starts[_u(known)]
             same = True
             for i in range(count):
-                if words[begin + i] != words[first_word + i]:
+                if words[_u(begin + i)] != words[_u(first_word + i)]:
                     same = False
                     break
             if same:
@@ -131,87 +138,91 @@ def fold_lines(
     results = 0
     first_word = 0
     for line in range(offsets.size - 1):
-        at, stop = offsets[line], offsets[line + 1]
-        while at < stop and (data[at] == 32 or 9 <= data[at] <= 13):
+        at, stop = offsets[_u(line)], offsets[_u(line + 1)]
+        while at < stop and (data[_u(at)] == 32 or 9 <= data[_u(at)] <= 13):
             at += 1
         top = first_word * 8
         out = top
         marks = 0
         while at < stop:
-            byte = data[at]
-            first = classes[byte]
-            if first == 0:
-                if byte == 10:
-                    break
-                if byte <= 32 or byte == 127:
+            byte = data[_u(at)]
+            kind = classes[byte]
+            if kind < 0:
+                if kind == _OTHER:
+                    arena[_u(out)] = byte
+                    out += 1
+                elif kind == _BLANK:
                     # One blank for all that are next to each other.
-                    if out == top or arena[out - 1] != 32:
-                        arena[out] = 32
+                    if out == top or arena[_u(out - 1)] != 32:
+                        arena[_u(out)] = 32
                         out += 1
-                    at += 1
-                elif byte == 60 and at + 2 < stop and data[at + 1] == 42 and data[at + 2] == 62:
-                    arena[out] = MARK
+                elif kind == _LINE_END:
+                    break
+                elif at + 2 < stop and data[_u(at + 1)] == 42 and data[_u(at + 2)] == 62:
+                    arena[_u(out)] = MARK
                     out += 1
                     marks += 1
-                    at += 3
+                    at += 2
                 else:
-                    arena[out] = byte
+                    arena[_u(out)] = byte
                     out += 1
-                    at += 1
+                at += 1
                 continue
-            # Words joined by one '-', '.' or ':'. Neighbours that are digit words or soft fold together.
+            # Words joined by one '-', '.' or ':'. `run` is where the words begin that would fold with a digit word that
+            # follows; `folded` is where the mark of such a word ends, and `next_to` whether nothing unfolded came since.
             run = -1
-            fold_end = -1
+            folded = -1
+            next_to = False
             while True:
                 word = out
-                digits = 0
-                others = 0
-                first = classes[byte]
-                kind = first
-                while kind != 0:
-                    arena[out] = byte
+                first = kind
+                count = 0
+                while kind >= 0:
+                    count += kind
+                    arena[_u(out)] = byte
                     out += 1
                     at += 1
-                    digits += kind == _DIGIT
-                    others += kind == _LETTER
                     if at == stop:
                         break
-                    byte = data[at]
+                    byte = data[_u(at)]
                     kind = classes[byte]
-                joined = at + 1 < stop and (byte == 45 or byte == 46 or byte == 58) and classes[data[at + 1]] != 0
-                if first == _DIGIT or digits >= 2 or (digits == 1 and others == 0):
-                    if run < 0:
+                digits = count & (_LETTER - 1)
+                joined = at + 1 < stop and (byte == 45 or byte == 46 or byte == 58) and classes[data[_u(at + 1)]] >= 0
+                if first == 1 or digits >= 2 or (digits == 1 and (count < _LETTER or _numbered(arena, word, out))):
+                    if folded < 0:
+                        if run < 0:
+                            run = word
+                        arena[_u(run)] = MARK
+                        marks += 1
+                        folded = run + 1
+                    out = folded
+                    next_to = True
+                elif digits == 1 or count < _LETTER:
+                    if next_to:
+                        out = folded
+                    elif run < 0:
                         run = word
-                    fold_end = out
-                elif digits == 1 or others == 0:
-                    if run < 0:
-                        run = word
-                    elif fold_end == word - 1:
-                        fold_end = out
-                elif joined and byte == 45 and arena[out - 1] == 95:
+                elif joined and byte == 45 and arena[_u(out - 1)] == 95:
+                    next_to = False
                     if run < 0:
                         run = word
                 else:
-                    if fold_end >= 0:
-                        out = _fold_run(arena, run, fold_end, out)
-                        marks += 1
                     run = -1
-                    fold_end = -1
+                    folded = -1
+                    next_to = False
                 if not joined:
                     break
-                arena[out] = byte
+                arena[_u(out)] = byte
                 out += 1
                 at += 1
-                byte = data[at]
-            if fold_end >= 0:
-                out = _fold_run(arena, run, fold_end, out)
-                marks += 1
+                byte = data[_u(at)]
+                kind = classes[byte]
         if out - top + 2 * marks > _LONGEST:
             out = _cut(arena, top, out)
-        if out > top and arena[out - 1] == 32:
+        if out > top and arena[_u(out - 1)] == 32:
             out -= 1
         code = _kept(words, first_word, out - top, results, slots, hashes, starts, sizes)
-        codes[line] = code
+        codes[_u(line)] = code
         if code == results:
             results += 1
             first_word += (out - top + 7) >> 3
@@ -238,30 +249,32 @@ def unite(
     arena = words.view(np.uint8)
     last = slots.size - 1
     for result in range(starts.size):
-        begin = starts[result] * 8
-        stop = begin + sizes[result]
-        slot = np.int64(hashes[result] & np.uint64(last))
+        begin = starts[_u(result)] * 8
+        stop = begin + sizes[_u(result)]
+        slot = np.int64(hashes[_u(result)] & np.uint64(last))
         while True:
-            known = slots[slot] - 1
+            known = slots[_u(slot)] - 1
             if known < 0:
-                at = ends[results]
+                at = ends[_u(results)]
                 for i in range(begin, stop):
-                    if arena[i] == MARK:
-                        text[at] = 60
-                        text[at + 1] = 42
-                        text[at + 2] = 62
+                    if arena[_u(i)] == MARK:
+                        text[_u(at)] = 60
+                        text[_u(at + 1)] = 42
+                        text[_u(at + 2)] = 62
                         at += 3
                     else:
-                        text[at] = arena[i]
+                        text[_u(at)] = arena[_u(i)]
                         at += 1
-                all_hashes[results] = hashes[result]
-                slots[slot] = results + 1
-                numbers[result] = results
+                all_hashes[_u(results)] = hashes[_u(result)]
+                slots[_u(slot)] = results + 1
+                numbers[_u(result)] = results
                 results += 1
-                ends[results] = at
+                ends[_u(results)] = at
                 break
-            if all_hashes[known] == hashes[result] and _same(arena, begin, stop, text, ends[known], ends[known + 1]):
-                numbers[result] = known
+            if all_hashes[_u(known)] == hashes[_u(result)] and _same(
+                arena, begin, stop, text, ends[_u(known)], ends[_u(known + 1)]
+            ):
+                numbers[_u(result)] = known
                 break
             slot = (slot + 1) & last
     return results
@@ -270,12 +283,12 @@ def unite(
 @_compiled
 def _same(arena: np.ndarray, begin: int, stop: int, text: np.ndarray, at: int, end: int) -> bool:
     for i in range(begin, stop):
-        if arena[i] == MARK:
-            if at + 3 > end or text[at] != 60 or text[at + 1] != 42 or text[at + 2] != 62:
+        if arena[_u(i)] == MARK:
+            if at + 3 > end or text[_u(at)] != 60 or text[_u(at + 1)] != 42 or text[_u(at + 2)] != 62:
                 return False
             at += 3
         else:
-            if at >= end or text[at] != arena[i]:
+            if at >= end or text[_u(at)] != arena[_u(i)]:
                 return False
             at += 1
     return at == end
@@ -286,7 +299,7 @@ def _word_hash(data: np.ndarray, begin: int, stop: int, seed: int) -> Any:
     """FNV-1a, with the bits mixed at the end."""
     code = np.uint64(14695981039346656037) ^ np.uint64(seed)
     for i in range(begin, stop):
-        code = (code ^ np.uint64(data[i])) * np.uint64(1099511628211)
+        code = (code ^ np.uint64(data[_u(i)])) * np.uint64(1099511628211)
     code ^= code >> np.uint64(33)
     code *= np.uint64(0xFF51AFD7ED558CCD)
     code ^= code >> np.uint64(33)
@@ -303,10 +316,10 @@ def count_words(data: np.ndarray, offsets: np.ndarray, weights: np.ndarray, seed
     """
     last = np.uint64(counts.shape[1] - 1)
     for line in range(offsets.size - 1):
-        at, stop = offsets[line], offsets[line + 1]
+        at, stop = offsets[_u(line)], offsets[_u(line + 1)]
         while at < stop:
             begin = at
-            while at < stop and data[at] != 32:
+            while at < stop and data[_u(at)] != 32:
                 at += 1
             code = _word_hash(data, begin, at, seed)
             counts[0, np.int64(code & last)] += weights[line]
@@ -409,19 +422,19 @@ def fold_words(
     first_word = 0
     often = np.zeros(_LONGEST * 2 + 8, np.bool_)
     for line in range(offsets.size - 1):
-        begin, stop = offsets[line], offsets[line + 1]
+        begin, stop = offsets[_u(line)], offsets[_u(line + 1)]
         total = 0
         known = 0
         at = begin
         while at < stop:
             word = at
-            while at < stop and data[at] != 32:
+            while at < stop and data[_u(at)] != 32:
                 at += 1
             code = _word_hash(data, word, at, seed)
             one = counts[0, np.int64(code & last)]
             other = counts[1, np.int64((code >> np.uint64(32)) & last)]
-            often[total] = min(one, other) >= seen
-            known += often[total]
+            often[_u(total)] = min(one, other) >= seen
+            known += often[_u(total)]
             total += 1
             at += 1
         fold = known >= spared * total
@@ -431,34 +444,34 @@ def fold_words(
         at = begin
         while at < stop:
             word = at
-            while at < stop and data[at] != 32:
+            while at < stop and data[_u(at)] != 32:
                 at += 1
             if out > top:
-                arena[out] = 32
+                arena[_u(out)] = 32
                 out += 1
-            if often[number] or not fold or (spared > 0 and _turns(data, word, at, turns)):
+            if often[_u(number)] or not fold or (spared > 0 and _turns(data, word, at, turns)):
                 for i in range(word, at):
-                    arena[out] = data[i]
+                    arena[_u(out)] = data[_u(i)]
                     out += 1
             else:
                 changed[line] = True
                 front, back = word, at
-                if data[front] == 5:
+                if data[_u(front)] == 5:
                     front += 1
                 if spared > 0:
                     front, back = _affixes(data, front, back)
                 for i in range(word, front):
-                    arena[out] = data[i]
+                    arena[_u(out)] = data[_u(i)]
                     out += 1
-                arena[out] = MARK
+                arena[_u(out)] = MARK
                 out += 1
                 for i in range(back, at):
-                    arena[out] = data[i]
+                    arena[_u(out)] = data[_u(i)]
                     out += 1
             number += 1
             at += 1
         code = _kept(words, first_word, out - top, results, slots, hashes, starts, sizes)
-        codes[line] = code
+        codes[_u(line)] = code
         if code == results:
             results += 1
             first_word += (out - top + 7) >> 3

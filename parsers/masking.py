@@ -93,6 +93,8 @@ _BORDERS = (
     *[_Rule("", rf"([^\s{GLUED}])([{_WIDE}])", rf"\1 {GLUED}\2")] * 2,
     *[_Rule("", rf"([{HAN}])([^\s{HAN}{_WIDE}])", rf"\1 {GLUED}\2")] * 2,
     *[_Rule("", rf"([^\s{HAN}{_WIDE}{GLUED}])([{HAN}])", rf"\1 {GLUED}\2")] * 2,
+    # Behind one of these stands a name.
+    _Rule("", rf"(用户|商户|客户|会员|账号|户名|姓名)([{HAN}])", rf"\1 {GLUED}\2"),
 )
 # JSON that was written without blanks.
 _MEMBERS = (_Rule('":', r'(":)([^\s])', rf"\1 {GLUED}\2"), _Rule(',"', '(,)(")', rf"\1 {GLUED}\2"))

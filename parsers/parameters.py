@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.folding import LONGEST
+from parsers.folding import LONGEST, fold
 from parsers.masking import BLANK, UNIT
 
 _WILDCARD = "<*>"
@@ -58,12 +58,14 @@ def parameters(messages: pa.Array | pa.ChunkedArray, template_ids: pa.Array, tem
     if not count:
         return Parameters(rows.cast(pa.int64()), pa.table({}), ())
     found = pc.extract_regex(lines, pattern(text))
-    # Where blanks are missing; and a long line may have been cut anywhere once it was folded.
-    long = pc.greater(pc.utf8_length(lines), LONGEST // len(_WILDCARD))
-    for expression, where in ((pattern(text, loose=True), None), (pattern(text, loose=True, whole=False), long)):
-        missing = pc.is_null(found) if where is None else pc.and_(pc.is_null(found), where)
-        if pc.any(missing).as_py():
-            found = pc.if_else(missing, pc.extract_regex(lines, expression), found)
+    missing = pc.is_null(found)
+    if pc.any(missing).as_py():
+        found = pc.if_else(missing, pc.extract_regex(lines, pattern(text, loose=True)), found)
+    folded = fold(lines)
+    # What is this long may have been cut, in front of a wildcard too.
+    cut = pc.take(pc.greater(pc.utf8_length(folded.dictionary), LONGEST - len(_WILDCARD)), folded.indices)
+    if pc.any(cut).as_py():
+        found = pc.if_else(cut, pc.extract_regex(lines, pattern(text, loose=True, whole=False)), found)
     columns = [pc.struct_field(found, name) for name in names]
     rest = text.split(_WILDCARD)[1:]
     kinds = tuple(_kind(column, after) for column, after in zip(columns, rest, strict=True))

@@ -23,7 +23,7 @@ from parsers.distinct import SLICE, buffers, distinct
 _SPARED = 0.5
 _FACTOR = 2
 # Counters in each of the sketch's two rows.
-_COUNTERS = 1 << 20
+_COUNTERS = 1 << 18
 
 
 def fold_rare_words(
@@ -53,7 +53,7 @@ def fold_rare_words(
 
 def _thresholds(rows: int, most: int) -> Iterator[tuple[int, float]]:
     """How often a word must be seen, rising; then the same with no line and no word exempt."""
-    first = max(2, rows // most)
+    first = max(2, 4 * rows // most)
     for spared in (_SPARED, 0.0):
         seen = first
         while seen <= rows:

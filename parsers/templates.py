@@ -123,8 +123,9 @@ def mine(messages: pa.Array | pa.ChunkedArray) -> Mined:
     Lines with opposite words (started and paused, 成功 and 失败) are never of one template.
     """
     folded = fold(messages)
-    codes = folded.indices.to_numpy(zero_copy_only=False)
-    return _mined(folded, np.bincount(codes, minlength=len(folded.dictionary)))
+    counts = np.zeros(len(folded.dictionary), np.int64)
+    np.add.at(counts, folded.indices.to_numpy(), 1)
+    return _mined(folded, counts)
 
 
 def merge(first: Mined, *others: Mined) -> Mined:
@@ -248,9 +249,10 @@ def _shapes(folded: pa.Array, counts: npt.NDArray[np.int64]) -> tuple[pa.Diction
         for rows in _told_apart(cluster):
             shape = " ".join(_generalised(set(column)) for column in zip(*rows, strict=True))
             shape_of.update((" ".join(row), shape) for row in rows)
-    shapes = pc.dictionary_encode(pa.array([shape_of[line] for line in lines], pa.string()))
+    named = _names_in_front(set(shape_of.values()))
+    shapes = pc.dictionary_encode(pa.array([named[shape_of[line]] for line in lines], pa.string()))
     of_line = pc.take(shapes.indices, pc.take(tokens.indices, of_masked))
-    approximate = int(counts[rare | rarer[of_masked.to_numpy()]].sum())
+    approximate = int(counts.sum(where=rare | rarer[of_masked.to_numpy()]))
     return pa.DictionaryArray.from_arrays(of_line, shapes.dictionary), approximate
 
 
@@ -318,6 +320,23 @@ def _parted(rows: list[list[str]], at: int) -> list[list[list[str]]]:
     few = len(values) <= FEW and all(map(_WORD.match, values))
     constants = len(values) <= FEW_CONSTANTS and all(map(_CONSTANT.match, values))
     return _grouped(rows, lambda tokens: tokens[at]) if few or constants else [rows]
+
+
+def _names_in_front(shapes: Collection[str]) -> dict[str, str]:
+    """What each shape becomes: those that differ in their first token alone, and are many, are one.
+
+    Drain never compares lines whose first tokens differ, so `ann logged in` and `bob logged in` are two clusters to it.
+    """
+    becomes = {shape: shape for shape in shapes}
+    by_rest: dict[str, set[str]] = defaultdict(set)
+    for shape in shapes:
+        first, _, rest = shape.partition(" ")
+        if re.search(r"\w", rest) and not _TURN.search(first):
+            by_rest[rest].add(first)
+    for rest, firsts in by_rest.items():
+        if len(firsts) > FEW_CONSTANTS:
+            becomes.update((f"{first} {rest}", f"{_generalised(firsts)} {rest}") for first in firsts)
+    return becomes
 
 
 def _grouped(rows: list[list[str]], key: Any) -> list[list[list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -14,39 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parsers import templates
 from parsers.masking import JOINED, mask
-from parsers.templates import mine, template_id
-
-TOKENS = st.sampled_from(
-    [
-        "payment",
-        "order",
-        "paid",
-        "failed",
-        "for",
-        "user-7",
-        "192.168.1.1:80",
-        "3a5f",
-        "$12.00",
-        "¥5元",
-        "https://h.example/p?a=1&b=2",
-        "<*>",
-        "订单已支付",
-        "deadbeefdeadbeefff",
-        "2026-03-04T10:00:00Z",
-        "+-",
-        "--",
-        "T",
-        "Z",
-        "[x]",
-        "50%",
-        "key=1,2",
-        "\t",
-        "\n",
-        "超时",
-    ]
-)
-LINES = st.lists(st.one_of(st.none(), st.text(max_size=60), st.lists(TOKENS, max_size=9).map(" ".join)), max_size=25)
+from parsers.templates import match, merge, mine, template_id
+from tests.mining_samples import LINES, PIECES
 
 
 def masked(*lines: str | None) -> list[str]:
@@ -76,7 +48,13 @@ def test_each_line_is_of_one_template_and_counted_once(lines):
     assert len({t.text for t in result.templates}) == len(result.templates)
 
 
-@given(st.one_of(st.text(), st.lists(TOKENS).map(" ".join), st.lists(TOKENS, min_size=300, max_size=500).map("".join)))
+@given(
+    st.one_of(
+        st.text(),
+        st.lists(st.sampled_from(PIECES)).map(" ".join),
+        st.lists(st.sampled_from(PIECES), min_size=300, max_size=500).map("".join),
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_masking_twice_masks_no_more(line):
     (once,) = masked(line)
@@ -127,13 +105,105 @@ def test_opposite_words_stay_apart(one, other):
     assert len(mined([one, other] * 3)) == 2
 
 
+@given(LINES, st.randoms(use_true_random=False), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_any_sharding_gives_the_same_templates_ids_and_rows(lines, shuffle, shards):
+    whole = mine(pa.array(lines, pa.string()))
+    borders = [0, *sorted(shuffle.randint(0, len(lines)) for _ in range(shards)), len(lines)]
+    parts = [mine(pa.array(lines[i:j], pa.string())) for i, j in itertools.pairwise(borders)]
+    merged = merge(*parts)
+    assert merged.templates == whole.templates
+    assert merged.template_ids.to_pylist() == whole.template_ids.to_pylist()
+    shuffle.shuffle(parts)
+    assert merge(*parts).templates == whole.templates
+
+
+@given(LINES)
+@settings(max_examples=60, deadline=None)
+def test_what_was_mined_matches_its_own_template(lines):
+    messages = pa.array(lines, pa.string())
+    mined = mine(messages)
+    assert match(mined, messages).to_pylist() == mined.template_ids.to_pylist()
+
+
+def test_new_lines_match_the_template_they_fit_and_others_none():
+    mined = mine(pa.array([f"user {name} paid {n} USD by card" for n, name in enumerate(("ann", "bob", "eve", "zoe"))]))
+    (template,) = mined.templates
+    assert template.text == "user <*> paid <*> USD by card"
+    new = pa.array(["user carol paid 77 USD by card", "user carol paid 77 EUR by card", "another thing", None])
+    assert match(mined, new).to_pylist() == [template.id, None, None, None]
+
+
+def test_of_two_templates_that_fit_the_one_that_says_more_is_taken():
+    lines = ["queue <*> of mail is full", "queue <*> of <*> is full"]
+    mined = mine(pa.array(["queue 1 of mail is full", "queue 2 of mail is full"]))
+    assert [t.text for t in mined.templates] == lines[:1]
+    both = mine(
+        pa.array(
+            [f"queue {i} of {w} is full" for i, w in enumerate(("red", "blue", "green", "grey"))]
+            + ["queue 5 of mail is full now"]
+        )
+    )
+    (fits,) = set(match(both, pa.array(["queue 9 of mail is full"])).to_pylist())
+    assert {t.id: t.text for t in both.templates}[fits] == lines[1]
+
+
 def test_what_varies_is_a_wildcard():
-    assert mined([f"user {name} bought a book" for name in ("ann", "bob", "eve")]) == {"user <*> bought a book": 3}
+    names = ("ann", "bob", "eve", "zoe")
+    assert mined(f"cart of {name} was emptied" for name in names) == {"cart of <*> was emptied": 4}
+
+
+def test_few_words_at_a_position_tell_events_apart_and_names_do_not():
+    assert mined(["cache is warm", "cache is cold"] * 2) == {"cache is warm": 2, "cache is cold": 2}
+    assert mined(["seen user ann here", "seen user bob here"] * 2) == {"seen user <*> here": 4}
+    assert mined(["登录用户张三", "登录用户李四"] * 2) == {"登录用户<*>": 4}
+
+
+def test_constants_tell_events_apart_even_where_there_are_many():
+    states = ["NEW", "ASSIGNED", "RUNNING", "PAUSED_BY_USER", "DONE"]
+    assert mined(f"job 7 went on to {state}" for state in states) == {f"job <*> went on to {s}": 1 for s in states}
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["rhost=a.example.org user=ann", "rhost=ec2-7-8.x.example.net user=bob"], "rhost=<*> user=<*>"),
+        (["from 1.2.3.4 () at noon", "from 1.2.3.5 (h.example.org) at noon"], "from <*> (<*>) at noon"),
+        (["size 6.0 KB left", "size 17 MB left"], "size <*> left"),
+        (["size 6.0 KB left", "size 17 KB left"], "size <*> KB left"),
+        (["sent 77 bytes now", "sent 28902 bytes (28.2 KB) now"], "sent <*> now"),
+        (["steps 5 6 7", "steps 1 22 333"], "steps <*> <*> <*>"),
+        (["kill 50 60 70 80 now", "kill 51 now"], "kill <*> now"),
+        (["GET /a/b?x=1 HTTP/1.1 done", "GET /c/d/e HTTP/2 done"], "GET <*> done"),
+        (["at Sat Jul  9 11:35:59 2005 x", "at Mon Aug 1 1:2:3 2006 x"], "at <*> x"),
+        (["stops=[a, b] ok", "stops=[a, b, c] ok"], "stops=[<*>] ok"),
+        (["open jdbc:mysql://h/db1 pool", "open jdbc:mysql://h/db2 pool"], "open jdbc:<*> pool"),
+        (["read C:\\Windows\\a.dll in", "read D:\\x\\y in"], "read <*> in"),
+        (['{"a":"x","id":7}', '{"a":"x","id":8}'], '{"a":"x","id":<*>}'),
+    ],
+)
+def test_a_value_is_one_wildcard_whatever_its_shape(lines, expected):
+    assert mined(lines) == {expected: 2}
 
 
 def test_chinese_lines_are_mined():
     lines = [f"订单 SO2026030410{i} 支付超时，耗时 {i} 毫秒" for i in range(20)] + ["回调验签失败"] * 5
     assert mined(lines) == {"订单 <*> 支付超时，耗时 <*> 毫秒": 20, "回调验签失败": 5}
+
+
+def test_names_in_chinese_lines_do_not_make_templates():
+    names = ["张三", "李四", "王小明", "欧阳娜娜", "赵六"]
+    events = [
+        "支付成功，用户{0}，金额{1}元，渠道：微信",
+        "支付失败，用户：{0}，错误码：SYSTEMERROR",
+        "创建订单P{1}00，下单用户{0}",
+    ]
+    lines = [event.format(name, n) for n, name in enumerate(names * 40) for event in events]
+    assert sorted(mined(lines)) == [
+        "创建订单<*>，下单用户<*>",
+        "支付失败，用户：<*>，错误码：SYSTEMERROR",
+        "支付成功，用户<*>，金额<*>元，渠道：微信",
+    ]
 
 
 def test_ids_are_the_same_in_every_run():
@@ -158,6 +228,77 @@ def test_no_lines_give_no_templates():
     assert len(result.template_ids) == 0
 
 
+@pytest.fixture
+def few(monkeypatch):
+    """Small caps, so that a test reaches what happens with a million distinct lines."""
+    monkeypatch.setattr(templates, "MOST_FOLDED", 12)
+    monkeypatch.setattr(templates, "MOST_MASKED", 6)
+
+
+def many_words(count: int, seed: int = 1) -> list[str]:
+    chance = random.Random(seed)
+
+    def word() -> str:
+        return "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=9))
+
+    lines = [f"guest {word()} came from {word()}.{word()} at last" for _ in range(count)]
+    lines += [f"guest {word()} {turn} the door at last" for turn in ("opened", "closed") for _ in range(count // 2)]
+    return lines + ["kernel panic: not syncing"] * 3
+
+
+@pytest.mark.usefixtures("few")
+def test_with_very_many_distinct_lines_rare_words_become_wildcards_and_that_is_counted():
+    lines = many_words(600)
+    result = mine(pa.array(lines))
+    assert {t.text: t.count for t in result.templates} == {
+        "guest <*> came from <*> at last": 600,
+        "guest <*> opened the door at last": 300,
+        "guest <*> closed the door at last": 300,
+        "kernel panic: not syncing": 3,
+    }
+    assert result.approximate == 1200
+    assert mine(pa.array(lines[-5:])).approximate == 0
+
+
+@given(LINES, st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_the_laws_hold_with_rare_words_folded(lines, shuffle):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "MOST_FOLDED", 6)
+        patch.setattr(templates, "MOST_MASKED", 3)
+        lines = [*lines, *many_words(20, len(lines))]
+        whole = mine(pa.array(lines, pa.string()))
+        cut = shuffle.randint(0, len(lines))
+        merged = merge(mine(pa.array(lines[cut:], pa.string())), mine(pa.array(lines[:cut], pa.string())))
+        shuffle.shuffle(lines)
+        assert mine(pa.array(lines, pa.string())).templates == merged.templates == whole.templates
+        assert sum(t.count for t in whole.templates) == len(lines)
+        messages = pa.array(lines, pa.string())
+        again = mine(messages)
+        for template in again.templates:
+            got = templates.parameters(again, messages, template)
+            assert all(column.null_count == 0 for column in got.values.columns)
+
+
+def test_drain_does_not_compare_each_line_with_all_that_came_before():
+    """Lines that have nothing in common but their length: what would make Drain quadratic."""
+    from drain3.drain import Drain
+
+    compared = 0
+    plain = Drain.get_seq_distance
+
+    def counted(self, *arguments):
+        nonlocal compared
+        compared += 1
+        return plain(self, *arguments)
+
+    lines = many_words(2000)[:2000]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Drain, "get_seq_distance", counted)
+        mine(pa.array([f"{line.split()[1][::-1]} x {line.split()[1]} y z{i % 7}" for i, line in enumerate(lines)]))
+    assert 0 < compared <= 100 * len(lines)
+
+
 def seconds(lines: list[str]) -> float:
     """The best of three runs."""
     table = pa.array(lines, pa.string())
@@ -178,9 +319,29 @@ def seconds(lines: list[str]) -> float:
         lambda n: ["\t\n " * (100_000 * n) + "x"],
         lambda n: ["http://" * (20_000 * n)],
         lambda n: ["a\n" * (200_000 * n)],
+        lambda n: ["0123456789abcdef" * (40_000 * n)],
+        lambda n: ["00 " * (200_000 * n)],
+        lambda n: ["a." * (200_000 * n) + "com:1"],
+        lambda n: ["/a" * (200_000 * n)],
+        lambda n: ["a_-1" * (100_000 * n)],
+        lambda n: ['="[' * (100_000 * n)],
         lambda n: [" ".join(random.Random(i).choices("abcdefghij", k=12)) for i in range(2_000 * n)],
     ],
-    ids=["hex", "word", "chunks", "blanks", "urls", "newlines", "distinct"],
+    ids=[
+        "hex",
+        "word",
+        "chunks",
+        "blanks",
+        "urls",
+        "newlines",
+        "hex digits",
+        "numbers",
+        "host",
+        "path",
+        "joined",
+        "lists",
+        "distinct",
+    ],
 )
 def test_time_grows_with_the_input_and_no_faster(make):
     seconds(make(1))
