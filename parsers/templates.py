@@ -88,6 +88,7 @@ _NAMED = re.compile(
     r"(?i)[(\[\"']?(?:users?|accounts?|customers?|merchants?|clients?|hosts?|tenants?|owners?|names?|named|usernames?)[:=]?$|"
     r".*(?:用户|账号|商户|客户|主机|名称|姓名)[:：]?$"
 )
+_COLONS = {":", "：", f"{GLUED}:", f"{GLUED}："}
 # Where a value inside a token may begin or end: at punctuation, and at any character of a script without blanks.
 _BORDER = re.compile(rf"[^\w<>*.\-{JOINED}]|[\u1100-\u11ff\u2e80-\u2fff\u3040-\ua4cf\uac00-\ud7af\uf900-\ufaff]")
 
@@ -315,7 +316,8 @@ def _parted(rows: list[list[str]], at: int) -> list[list[list[str]]]:
         return _grouped(rows, lambda tokens: turn[tokens[at]])
     if any("=" in value or JOINED in value for value in values):
         return [rows]
-    if _NAMED.match(_beginning(values)) or (at and _NAMED.match(rows[0][at - 1])):
+    before = rows[0][at - 2 : at] if at > 1 and rows[0][at - 1] in _COLONS else rows[0][max(at - 1, 0) : at]
+    if _NAMED.match(_beginning(values)) or (before and _NAMED.match(before[0])):
         return [rows]
     few = len(values) <= FEW and all(map(_WORD.match, values))
     constants = len(values) <= FEW_CONSTANTS and all(map(_CONSTANT.match, values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import subprocess
 import sys
@@ -36,6 +37,12 @@ def test_every_command_of_the_readme_is_one():
     assert named <= set(commands.commands)
     for name, command in commands.commands.items():
         assert "problem-snapshot" in (command.help or ""), name
+
+
+def test_the_examples_of_the_templates_page_run():
+    """Each block of Python in it is a session that gives what it says."""
+    failed, tried = doctest.testfile(str(ROOT / "docs" / "templates.md"), module_relative=False)
+    assert (failed, tried > 5) == (0, True)
 
 
 def test_every_link_of_the_documents_leads_somewhere():

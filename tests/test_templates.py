@@ -157,6 +157,7 @@ def test_few_words_at_a_position_tell_events_apart_and_names_do_not():
     assert mined(["cache is warm", "cache is cold"] * 2) == {"cache is warm": 2, "cache is cold": 2}
     assert mined(["seen user ann here", "seen user bob here"] * 2) == {"seen user <*> here": 4}
     assert mined(["登录用户张三", "登录用户李四"] * 2) == {"登录用户<*>": 4}
+    assert mined(["支付超时，商户：甲店", "支付超时，商户：乙方"] * 2) == {"支付超时，商户：<*>": 4}
 
 
 def test_constants_tell_events_apart_even_where_there_are_many():
