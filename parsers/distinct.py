@@ -75,7 +75,7 @@ class _Results:
     def add(self, lines: pa.Array, first: int, loop: Callable[[Slice], int]) -> None:
         from parsers.folding_kernel import room, unite
 
-        lines = pc.fill_null(lines.cast(pa.string()), "")
+        lines = pc.fill_null(lines, "")
         offsets, data = buffers(lines)
         size = len(lines)
         codes = self.codes[first : first + size]

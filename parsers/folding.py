@@ -43,10 +43,28 @@ def fold(messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
 
     Of a message the first line is kept, without blanks in front, and of what it folds to 1,024 characters.
     """
+    if pa.types.is_dictionary(messages.type):
+        return _fold_dictionary(messages)
+    if not pa.types.is_string(messages.type):
+        messages = messages.cast(pa.string())
     loaded = "parsers.folding_kernel" in sys.modules
     if messages.nbytes < (_COMPILED_FROM_WHEN_LOADED if loaded else _COMPILED_FROM):
         return fold_by_expression(messages)
     return fold_compiled(messages)
+
+
+def _fold_dictionary(messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+    """`fold` for messages that are dictionary-encoded: each of their values once."""
+    chunks = messages.unify_dictionaries().chunks if isinstance(messages, pa.ChunkedArray) else [messages]
+    if not chunks:
+        return fold(pa.array([], pa.string()))
+    indices = pa.concat_arrays([chunk.indices for chunk in chunks])
+    # One more value than there are, for nulls.
+    folded = fold(pa.concat_arrays([chunks[0].dictionary.cast(pa.string()), pa.array([""])]))
+    codes = pc.take(folded.indices, pc.fill_null(indices.cast(pa.int64()), len(folded) - 1))
+    # A value that no row has is no line.
+    used = codes.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(used.indices, pc.take(folded.dictionary, used.dictionary))
 
 
 def warm_up() -> None:
@@ -58,7 +76,7 @@ def fold_by_expression(messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryArr
     """`fold` by RE2: linear time, whatever the input."""
     if isinstance(messages, pa.ChunkedArray):
         messages = messages.combine_chunks()
-    text = pc.ascii_ltrim_whitespace(pc.fill_null(messages.cast(pa.string()), ""))
+    text = pc.ascii_ltrim_whitespace(pc.fill_null(messages, ""))
     text = pc.replace_substring_regex(text, pattern=r"(?s)\n.*", replacement="")
     # A chunk may be longer than a line may be, and folds as a whole. So the cut comes last.
     text = pc.replace_substring_regex(text, pattern=CHUNK, replacement="<*>")

@@ -449,25 +449,25 @@ def fold_words(
             if out > top:
                 arena[_u(out)] = 32
                 out += 1
-            if often[_u(number)] or not fold or (spared > 0 and _turns(data, word, at, turns)):
-                for i in range(word, at):
-                    arena[_u(out)] = data[_u(i)]
-                    out += 1
-            else:
-                changed[line] = True
-                front, back = word, at
+            front, back = word, at
+            if not often[_u(number)] and fold and not (spared > 0 and _turns(data, word, at, turns)):
                 if data[_u(front)] == 5:
                     front += 1
                 if spared > 0:
                     front, back = _affixes(data, front, back)
-                for i in range(word, front):
-                    arena[_u(out)] = data[_u(i)]
-                    out += 1
+            else:
+                front = back
+            for i in range(word, front):
+                arena[_u(out)] = data[_u(i)]
+                out += 1
+            # What folds is a byte or more, so that no line becomes longer.
+            if front < back:
+                changed[_u(line)] = True
                 arena[_u(out)] = MARK
                 out += 1
-                for i in range(back, at):
-                    arena[_u(out)] = data[_u(i)]
-                    out += 1
+            for i in range(back, at):
+                arena[_u(out)] = data[_u(i)]
+                out += 1
             number += 1
             at += 1
         code = _kept(words, first_word, out - top, results, slots, hashes, starts, sizes)

@@ -113,8 +113,11 @@ def test_slices_chunks_and_types_make_no_difference(monkeypatch):
     chunks = pa.chunked_array([whole.slice(5, 20), whole.slice(25), whole.slice(0, 5)])
     assert fold_compiled(whole).to_pylist() == expected
     assert fold_compiled(chunks).to_pylist() == expected[5:] + expected[:5]
-    assert fold_compiled(whole.cast(pa.large_string())).to_pylist() == expected
-    assert fold_compiled(pc.dictionary_encode(whole)).to_pylist() == expected
+    for other in (whole.cast(pa.large_string()), whole.cast(pa.string_view()), pc.dictionary_encode(whole)):
+        assert fold(other).to_pylist() == expected
+        assert fold(pa.chunked_array([other.slice(7), other.slice(0, 7)])).to_pylist() == expected[7:] + expected[:7]
+    assert len(fold(pc.dictionary_encode(whole).slice(0, 1)).dictionary) == 1
+    assert fold(pa.chunked_array([], pc.dictionary_encode(whole).type)).to_pylist() == []
     assert fold_compiled(pa.nulls(3, pa.string())).to_pylist() == [""] * 3
     assert fold_compiled(pa.chunked_array([], pa.string())).to_pylist() == []
     assert len(fold_compiled(whole).dictionary) == len(set(expected))
@@ -149,3 +152,23 @@ def test_large_inputs_take_the_compiled_loops_with_the_same_result(monkeypatch):
     monkeypatch.setattr("parsers.folding.fold_compiled", lambda some: called.append(1) or fold_compiled(some))
     assert fold(lines).to_pylist() == fold_by_expression(lines).to_pylist()
     assert called
+
+
+def test_words_of_brackets_alone_make_no_line_longer():
+    """What is folded is written to memory of the input's size: nothing may take more."""
+    import numpy as np
+
+    from parsers.rare import fold_rare_words
+
+    chance = random.Random(3)
+    lines = [
+        " ".join("".join(chance.choices("([{\"'", k=chance.randrange(1, 9))) for _ in range(100)) for _ in range(900)
+    ]
+    lines += [" ".join("\x05" for _ in range(n)) for n in range(1, 300)]
+    distinct_lines = pa.array(sorted(set(lines)))
+    weights = np.ones(len(distinct_lines), np.int64)
+    folded, _ = fold_rare_words(distinct_lines, weights, 5, [])
+    assert all(
+        len(now) - 2 * now.count("<*>") <= len(before)
+        for now, before in zip(folded.to_pylist(), distinct_lines.to_pylist(), strict=True)
+    )
