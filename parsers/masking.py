@@ -70,7 +70,7 @@ _RULES = (
     # A list of values after a key is one value, however many it holds.
     _Rule(", ", r"([=:] ?)\[[^\[\]=]*, [^\[\]=]*\]", r"\1[<*>]"),
     # Long hexadecimal without a digit is still an id.
-    _Rule("", r"\b[a-fA-F]{16,}\b"),
+    _Rule("", r"\b[a-fA-F]{8,}\b"),
     # Signs and currency symbols before a value belong to it; wildcards that touch are one.
     _Rule("<*>", r"(^|[\s(\[=:,])[+\-$€£¥￥]+<\*>", r"\1<*>"),
     _Rule("<*>", r"<\*>(?:[._:\-/]*<\*>)+"),

@@ -83,9 +83,10 @@ _TURN = re.compile(rf"(?i)(?<![\w./\-])(?:{_LATIN_TURNS})(?![\w/\-]|\.\w)|{_HAN_
 _WORD = re.compile(rf"{GLUED}?[(\[\"']?[^\W\d_]+[0-9]?[^\W\d_]*[+-]?[)\].,:;!?\"']*$")
 # A constant, perhaps behind its package or key.
 _CONSTANT = re.compile(rf"{GLUED}?(?:[A-Za-z_.:]*[.:=])?[(\[]?[A-Z][A-Z_]+[0-9]?[)\].,:;]*$")
-# After one of these stands a name, and names are parameters even where there are few of them.
+# After one of these stands a name, of a person or a thing, and names are parameters even where there are few of them.
 _NAMED = re.compile(
-    r"(?i)[(\[\"']?(?:users?|accounts?|customers?|merchants?|clients?|hosts?|tenants?|owners?|names?|named|usernames?)[:=]?$|"
+    r"(?i)[(\[\"']?(?:users?|accounts?|customers?|merchants?|clients?|hosts?|tenants?|owners?|names?|named|usernames?|"
+    r"for|from|by)[:=]?$|"
     r".*(?:用户|账号|商户|客户|主机|名称|姓名)[:：]?$"
 )
 _COLONS = {":", "：", f"{GLUED}:", f"{GLUED}："}
@@ -316,12 +317,12 @@ def _parted(rows: list[list[str]], at: int) -> list[list[list[str]]]:
         return _grouped(rows, lambda tokens: turn[tokens[at]])
     if any("=" in value or JOINED in value for value in values):
         return [rows]
+    if len(values) <= FEW_CONSTANTS and all(map(_CONSTANT.match, values)):
+        return _grouped(rows, lambda tokens: tokens[at])
     before = rows[0][at - 2 : at] if at > 1 and rows[0][at - 1] in _COLONS else rows[0][max(at - 1, 0) : at]
-    if _NAMED.match(_beginning(values)) or (before and _NAMED.match(before[0])):
-        return [rows]
+    named = _NAMED.match(_beginning(values)) or (before and _NAMED.match(before[0]))
     few = len(values) <= FEW and all(map(_WORD.match, values))
-    constants = len(values) <= FEW_CONSTANTS and all(map(_CONSTANT.match, values))
-    return _grouped(rows, lambda tokens: tokens[at]) if few or constants else [rows]
+    return _grouped(rows, lambda tokens: tokens[at]) if few and not named else [rows]
 
 
 def _names_in_front(shapes: Collection[str]) -> dict[str, str]:
