@@ -6,9 +6,7 @@ import functools
 import json
 import random
 import re
-import time
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pyarrow as pa
 import pytest
@@ -20,7 +18,7 @@ from drain3.template_miner_config import TemplateMinerConfig
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from parsers import exact
+from parsers import exact, exact_drain, exact_masks
 from parsers.exact import ExactCluster, mine_exactly
 
 BEFORE = r"((?<=[^A-Za-z0-9])|^)"
@@ -99,7 +97,7 @@ MASKING = st.fixed_dictionaries(
 )
 
 # The tests put another in its place.
-QUICKER = exact._quicker
+QUICKER = exact_masks._quicker
 
 
 def ini(drain: dict[str, object] | None = None, masking: dict[str, object] | None = None) -> str:
@@ -143,12 +141,12 @@ def mined(lines, text: str = ""):
 def _every_shortcut_is_taken_on_few_lines(request) -> Iterator[None]:
     """In one window answers end for no other reason than a change; after short ones also when looking does not pay."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "_FEW", 0)
-        patch.setattr(exact, "_quicker", lambda *_: True)
-        patch.setattr(exact, "_AT_ONCE", 20)
-        patch.setattr(exact, "_MANY", 2)
-        patch.setattr(exact, "_WINDOW", request.param)
-        patch.setattr(exact, "_LONGEST_REST", 4 * request.param)
+        patch.setattr(exact_masks, "_FEW", 0)
+        patch.setattr(exact_masks, "_quicker", lambda *_: True)
+        patch.setattr(exact_masks, "_AT_ONCE", 20)
+        patch.setattr(exact_drain, "_MANY", 2)
+        patch.setattr(exact_drain, "_WINDOW", request.param)
+        patch.setattr(exact_drain, "_LONGEST_REST", 4 * request.param)
         yield
 
 
@@ -204,15 +202,15 @@ def test_a_cluster_that_is_used_stays_and_another_goes():
 def test_masked_lines_are_those_of_drain3(masks, lines):
     config = exact._configuration(ini(masking={"masking": masks}))
     masker = LogMasker(config.masking_instructions, config.mask_prefix, config.mask_suffix)
-    studied = [exact._study(each, config) for each in config.masking_instructions]
-    assert exact._masked(pa.array(lines, pa.large_string()), studied).to_pylist() == [
+    studied = [exact_masks.study(each, config) for each in config.masking_instructions]
+    assert exact_masks.masked_with(pa.array(lines, pa.large_string()), studied).to_pylist() == [
         masker.mask(each) for each in lines
     ]
 
 
 @pytest.mark.parametrize("quicker", [True, False])
 def test_which_way_of_masking_is_quicker_changes_no_answer(monkeypatch, quicker):
-    monkeypatch.setattr(exact, "_quicker", lambda *_: quicker)
+    monkeypatch.setattr(exact_masks, "_quicker", lambda *_: quicker)
     chance = random.Random(4)
     lines = [" ".join(chance.choices(TOKENS, k=5)) for _ in range(200)]
     assert mined(lines, README) == line_by_line(lines, exact._configuration(README))
@@ -226,7 +224,7 @@ def test_of_two_ways_the_one_that_takes_less_time_is_found():
 
 def test_the_masks_of_drain3s_readme_are_seen_through():
     config = exact._configuration(README)
-    studied = [exact._study(each, config) for each in config.masking_instructions]
+    studied = [exact_masks.study(each, config) for each in config.masking_instructions]
     assert [mask.within_words for mask in studied] == [True, True, False, False, True, True, False]
     assert all(mask.wide and mask.alike is not None for mask in studied)
     number = studied[5].alike.tolist()
@@ -238,16 +236,16 @@ def test_the_masks_of_drain3s_readme_are_seen_through():
 @pytest.mark.parametrize("pattern", [r"(\d)\1", r"(a)?(?(1)b|c)", r"(?i:a)b"])
 def test_a_pattern_that_is_not_seen_through_is_left_to_drain3(pattern):
     config = exact._configuration(ini(masking={"masking": [(pattern, "N")]}))
-    (mask,) = [exact._study(each, config) for each in config.masking_instructions]
+    (mask,) = [exact_masks.study(each, config) for each in config.masking_instructions]
     assert not mask.within_words
     assert mask.wide is None
     assert mask.alike is None
 
 
 @functools.cache
-def every_mask() -> list[exact._Mask]:
+def every_mask() -> list[exact_masks._Mask]:
     config = exact._configuration(ini(masking={"masking": [*README_MASKS, *OTHER_MASKS]}))
-    return [exact._study(each, config) for each in config.masking_instructions]
+    return [exact_masks.study(each, config) for each in config.masking_instructions]
 
 
 @given(st.text("ab01 xé\n\t_.", max_size=20))
@@ -281,7 +279,7 @@ def test_an_engine_given_by_itself_is_asked_as_it_would_be_line_by_line(engine, 
     messages = sorted({" ".join(chance.choices("abcdef", k=chance.randint(2, 5))) for _ in range(60)})
     codes = chance.choices(range(len(messages)), k=1500)
     plain, ours = (engine(sim_th=0.6, max_clusters=most) for _ in "12")
-    assert exact._Feed(ours, messages).ids(codes) == [
+    assert exact_drain.Feed(ours, messages).ids(codes) == [
         plain.add_log_message(messages[code])[0].cluster_id for code in codes
     ]
     assert list(map(str, ours.id_to_cluster)) == list(map(str, plain.id_to_cluster))
@@ -315,7 +313,7 @@ def test_an_answer_ends_when_a_cluster_changes(tmp_path_factory, seed, most):
 def test_a_word_that_only_the_tree_still_has_is_known():
     # The cluster of `a q` is gone, its branch is not: `a z` ends there and finds nothing, `9 z` finds the first cluster.
     messages = ["1 z", "a q", "m", "8 z", "9 z", "a z"]
-    feed = exact._Feed(Drain(max_clusters=2), messages)
+    feed = exact_drain.Feed(Drain(max_clusters=2), messages)
     assert feed._all_added([0, 1, 0, 2]) == [1, 2, 1, 3]
     assert feed.ids([3, 4, 4, 5]) == [1, 1, 1, 4]
 
@@ -408,31 +406,6 @@ def test_a_drain3_ini_in_the_working_folder_has_no_say(tmp_path, monkeypatch):
 def test_profiling_prints_nothing(capsys):
     mined(["a b c"] * 50, "[PROFILING]\nenabled = True\nreport_sec = 0\n")
     assert capsys.readouterr().out == ""
-
-
-def test_many_lines_that_differ_in_numbers_take_less_time_than_line_by_line(monkeypatch):
-    for name, value in (
-        ("_FEW", 4000),
-        ("_AT_ONCE", 1 << 17),
-        ("_MANY", 32),
-        ("_WINDOW", 512),
-        ("_LONGEST_REST", 1 << 15),
-    ):
-        monkeypatch.setattr(exact, name, value)
-    chance = random.Random(1)
-    lines = [f"block blk_{chance.getrandbits(60)} of 10.0.0.{chance.randrange(255)} took {i} ms" for i in range(20_000)]
-    table = pa.array(lines)
-    config = exact._configuration(README)
-    times = []
-    for _ in range(3):
-        marks = [time.perf_counter()]
-        expected = line_by_line(lines, config)[0]
-        marks.append(time.perf_counter())
-        assert mine_exactly(table, README).cluster_ids.to_pylist() == expected
-        marks.append(time.perf_counter())
-        times.append([after - before for before, after in pairwise(marks)])
-    plain, ours = map(min, zip(*times, strict=True))
-    assert ours < plain
 
 
 def test_the_patterns_here_are_patterns():
