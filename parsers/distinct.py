@@ -73,7 +73,7 @@ class _Results:
         self.lock = Lock()
 
     def add(self, lines: pa.Array, first: int, loop: Callable[[Slice], int]) -> None:
-        from parsers.folding_kernel import room, unite
+        from parsers.folding_kernel import call, room, unite
 
         lines = pc.fill_null(lines, "")
         offsets, data = buffers(lines)
@@ -85,7 +85,8 @@ class _Results:
         found = loop(Slice(data, offsets, first, (codes, words, starts, sizes, hashes, slots)))
         numbers = np.empty(found, np.int32)
         with self.lock:
-            self.count = unite(
+            self.count = call(
+                unite,
                 words,
                 starts[:found],
                 sizes[:found],

@@ -32,6 +32,8 @@ _DIGITS = (
 )
 CHUNK = rf"\b{_BEFORE}{_DIGITS}(?:[\-.:]{_BEFORE}{_DIGITS})*(?:[\-.:]{_SOFT}\b)*"
 
+# Blanks and control characters of ASCII.
+BLANKS = "".join(map(chr, [*range(33), 127]))
 # From this many bytes on, loading the compiled loop (half a second, once a process) is worth it.
 _COMPILED_FROM = 24_000_000
 # Once it is loaded, it is the quicker one for almost anything.
@@ -76,7 +78,7 @@ def fold_by_expression(messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryArr
     """`fold` by RE2: linear time, whatever the input."""
     if isinstance(messages, pa.ChunkedArray):
         messages = messages.combine_chunks()
-    text = pc.ascii_ltrim_whitespace(pc.fill_null(messages, ""))
+    text = pc.utf8_ltrim(pc.fill_null(messages, ""), characters=BLANKS)
     text = pc.replace_substring_regex(text, pattern=r"(?s)\n.*", replacement="")
     # A chunk may be longer than a line may be, and folds as a whole. So the cut comes last.
     text = pc.replace_substring_regex(text, pattern=CHUNK, replacement="<*>")
@@ -92,6 +94,6 @@ def fold_by_expression(messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryArr
 
 def fold_compiled(messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
     """`fold` by the compiled loop."""
-    from parsers.folding_kernel import CLASSES, fold_lines
+    from parsers.folding_kernel import CLASSES, call, fold_lines
 
-    return distinct(messages, lambda some: fold_lines(some.data, some.offsets, CLASSES, *some.into))
+    return distinct(messages, lambda some: call(fold_lines, some.data, some.offsets, CLASSES, *some.into))

@@ -11,11 +11,13 @@ byte `MARK` stands for `<*>`.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
+from numba.core.caching import NullCache
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -40,12 +42,17 @@ CLASSES[ord("A") : ord("F") + 1] = CLASSES[ord("a") : ord("f") + 1] = 0
 _u = np.uint64
 
 
+_ALL: list[Any] = []
+
+
 def _compiled(function: _Function) -> _Function:
     """`function`, compiled; without a cache on disk where no folder for it can be written."""
     try:
-        return cast("_Function", njit(nogil=True, cache=True)(function))
+        compiled = njit(nogil=True, cache=True)(function)
     except RuntimeError:
-        return cast("_Function", njit(nogil=True)(function))
+        compiled = njit(nogil=True)(function)
+    _ALL.append(compiled)
+    return cast("_Function", compiled)
 
 
 @_compiled
@@ -139,7 +146,7 @@ def fold_lines(
     first_word = 0
     for line in range(offsets.size - 1):
         at, stop = offsets[_u(line)], offsets[_u(line + 1)]
-        while at < stop and (data[_u(at)] == 32 or 9 <= data[_u(at)] <= 13):
+        while at < stop and (data[_u(at)] <= 32 or data[_u(at)] == 127):
             at += 1
         top = first_word * 8
         out = top
@@ -295,15 +302,20 @@ def _same(arena: np.ndarray, begin: int, stop: int, text: np.ndarray, at: int, e
 
 
 @_compiled
+def _mixed(code: Any) -> Any:
+    """The end of MurmurHash3, so that each bit depends on all."""
+    code ^= code >> np.uint64(33)
+    code *= np.uint64(0xFF51AFD7ED558CCD)
+    return code ^ (code >> np.uint64(33))
+
+
+@_compiled
 def _word_hash(data: np.ndarray, begin: int, stop: int, seed: int) -> Any:
-    """FNV-1a, with the bits mixed at the end."""
+    """FNV-1a, mixed."""
     code = np.uint64(14695981039346656037) ^ np.uint64(seed)
     for i in range(begin, stop):
         code = (code ^ np.uint64(data[_u(i)])) * np.uint64(1099511628211)
-    code ^= code >> np.uint64(33)
-    code *= np.uint64(0xFF51AFD7ED558CCD)
-    code ^= code >> np.uint64(33)
-    return code
+    return _mixed(code)
 
 
 @_compiled
@@ -382,10 +394,7 @@ def _turns(data: np.ndarray, begin: int, stop: int, turns: np.ndarray) -> bool:
         if not 97 <= byte <= 122:
             return False
         code = (code ^ np.uint64(byte)) * np.uint64(1099511628211)
-    code ^= code >> np.uint64(33)
-    code *= np.uint64(0xFF51AFD7ED558CCD)
-    code ^= code >> np.uint64(33)
-    return _among(code, turns)
+    return _among(_mixed(code), turns)
 
 
 @_compiled
@@ -420,7 +429,10 @@ def fold_words(
     last = np.uint64(counts.shape[1] - 1)
     results = 0
     first_word = 0
-    often = np.zeros(_LONGEST * 2 + 8, np.bool_)
+    longest = 0
+    for line in range(offsets.size - 1):
+        longest = max(longest, offsets[_u(line + 1)] - offsets[_u(line)])
+    often = np.zeros(longest + 1, np.bool_)
     for line in range(offsets.size - 1):
         begin, stop = offsets[_u(line)], offsets[_u(line + 1)]
         total = 0
@@ -478,10 +490,21 @@ def fold_words(
     return results
 
 
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call one of the compiled functions; where its cache on disk is damaged or cannot be written, compile without it."""
+    try:
+        return function(*arguments)
+    except (EOFError, OSError, pickle.UnpicklingError, IndexError, KeyError, ValueError, AttributeError):
+        # Compiled code raises none of these: nothing was done yet.
+        for compiled in _ALL:
+            compiled._cache = NullCache()  # noqa: SLF001 - there is no public way
+        return function(*arguments)
+
+
 def word_hash(word: str) -> int:
     """The hash by which `fold_words` knows a turn."""
     content = np.frombuffer(word.encode(), np.uint8)
-    return int(_word_hash(content, 0, content.size, 0))
+    return int(call(_word_hash, content, 0, content.size, 0))
 
 
 def room(size: int, lines: int) -> np.ndarray:

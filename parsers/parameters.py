@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.folding import LONGEST, fold
+from parsers.folding import BLANKS, LONGEST, fold
 from parsers.masking import BLANK, UNIT
 
 _WILDCARD = "<*>"
@@ -53,53 +54,82 @@ def parameters(messages: pa.Array | pa.ChunkedArray, template_ids: pa.Array, tem
     lines = pc.fill_null(
         (lines.combine_chunks() if isinstance(lines, pa.ChunkedArray) else lines).cast(pa.string()), ""
     )
-    count = text.count(_WILDCARD)
-    names = [f"p{number}" for number in range(1, count + 1)]
-    if not count:
-        return Parameters(rows.cast(pa.int64()), pa.table({}), ())
-    found = pc.extract_regex(lines, pattern(text))
-    missing = pc.is_null(found)
-    if pc.any(missing).as_py():
-        found = pc.if_else(missing, pc.extract_regex(lines, pattern(text, loose=True)), found)
-    folded = fold(lines)
-    # What is this long may have been cut, in front of a wildcard too.
-    cut = pc.take(pc.greater(pc.utf8_length(folded.dictionary), LONGEST - len(_WILDCARD)), folded.indices)
-    if pc.any(cut).as_py():
-        found = pc.if_else(cut, pc.extract_regex(lines, pattern(text, loose=True, whole=False)), found)
-    columns = [pc.struct_field(found, name) for name in names]
-    rest = text.split(_WILDCARD)[1:]
-    kinds = tuple(_kind(column, after) for column, after in zip(columns, rest, strict=True))
+    found = _found(lines, text)
+    names = [f"p{number}" for number in range(1, text.count(_WILDCARD) + 1)]
+    columns = [
+        pa.array([None if values is None else values[number] for values in found], pa.string())
+        for number in range(len(names))
+    ]
+    kinds = tuple(_kind(column, after) for column, after in zip(columns, text.split(_WILDCARD)[1:], strict=True))
     return Parameters(rows.cast(pa.int64()), pa.table(dict(zip(names, columns, strict=True))), kinds)
 
 
-def pattern(text: str, *, loose: bool = False, whole: bool = True) -> str:
-    """RE2 for the lines of a template with this text; a group p1, p2, ... for each wildcard.
-
-    With `loose` true, blanks beside a wildcard or between scripts may be missing. With `whole` false a line may go on.
-    """
-    first, *others = text.split(_WILDCARD)
-    parts = [_constant(first, before=False, after=bool(others), loose=loose)]
-    for number, constant in enumerate(others, start=1):
-        parts.append(f"(?P<p{number}>.*?)")
-        parts.append(_constant(constant, before=True, after=number < len(others), loose=loose))
-    end = rf"{BLANK}*(?:\n.*)?$" if whole else ".*$"
-    return rf"(?s)^{BLANK}*{''.join(parts)}{end}"
+def fits(lines: pa.Array, text: str) -> list[bool]:
+    """Whether each of `lines` (string) is one of a template with this text."""
+    return [values is not None for values in _found(lines, text)]
 
 
-def _constant(text: str, *, before: bool, after: bool, loose: bool) -> str:
-    """Constant text as an expression; `before` and `after` say whether a wildcard is next to it."""
-    parts = []
-    for at, character in enumerate(text):
-        if character == " ":
-            beside = (at == 0 and before) or (at == len(text) - 1 and after)
-            border = not (text[max(at - 1, 0) : at] + text[at + 1 : at + 2]).isascii()
-            parts.append(f"{BLANK}*" if loose and (beside or border) else f"{BLANK}+")
-        elif character == "*" and at and text[at - 1] == "?":
-            # A query string.
-            parts.append(".*?")
-        else:
-            parts.append(re.escape(character) if character.isascii() else character)
-    return "".join(parts)
+def _found(lines: pa.Array, text: str) -> list[list[str] | None]:
+    """The values of each line: what stands between the constants, found one after the other, in linear time."""
+    folded = fold(lines)
+    # What is this long may have been cut, in front of a wildcard too.
+    cut = pc.take(pc.greater(pc.utf8_length(folded.dictionary), LONGEST - len(_WILDCARD)), folded.indices).to_pylist()
+    # The first line, as folding takes it, with its blanks as the template has them.
+    lines = pc.utf8_ltrim(lines, characters=BLANKS)
+    lines = pc.replace_substring_regex(lines, pattern=r"(?s)\n.*", replacement="")
+    lines = pc.utf8_trim(pc.replace_substring_regex(lines, pattern=f"{BLANK}+", replacement=" "), characters=" ")
+    constants, named = _constants(text)
+    found = [_between(line, constants, whole=not end) for line, end in zip(lines.to_pylist(), cut, strict=True)]
+    missing = [row for row, values in enumerate(found) if values is None]
+    if missing:
+        # Blanks beside a wildcard, or between scripts, may be missing in a line.
+        constants, named = _constants(_joined(pa.array([text]))[0].as_py(), loose=True)
+        for row, line in zip(missing, _joined(lines.take(pa.array(missing))).to_pylist(), strict=True):
+            values = _between(line, constants, whole=not cut[row])
+            found[row] = None if values is None else [value.strip(" ") for value in values]
+    return [None if values is None else list(itertools.compress(values, named)) for values in found]
+
+
+def _constants(text: str, *, loose: bool = False) -> tuple[list[str], list[bool]]:
+    """The constants of a text, and for each gap between two whether it is a wildcard; else it is a query string."""
+    pieces = re.split(r"(<\*>|(?<=\?)\*)", text)
+    constants, gaps = pieces[::2], pieces[1::2]
+    if loose:
+        constants = [constant.strip(" ") for constant in constants]
+    return constants, [gap == _WILDCARD for gap in gaps]
+
+
+def _between(line: str, constants: list[str], *, whole: bool) -> list[str] | None:
+    """What of `line` stands between the constants; None where they are not there. Not `whole`, a line may go on."""
+    first, *others = constants
+    if not line.startswith(first):
+        return None
+    if not others:
+        return [] if line == first or not whole else None
+    values = []
+    at = len(first)
+    for constant in others[:-1]:
+        end = line.find(constant, at)
+        if end < 0:
+            return None
+        values.append(line[at:end])
+        at = end + len(constant)
+    last = others[-1]
+    if whole or not last:
+        end = len(line) - len(last)
+        if end < at or not line.endswith(last):
+            return None
+    else:
+        end = line.find(last, at)
+        if end < 0:
+            return None
+    return [*values, line[at:end]]
+
+
+def _joined(lines: pa.Array) -> pa.Array:
+    """`lines` without the blanks beside characters that are not ASCII."""
+    lines = pc.replace_substring_regex(lines, pattern=r"([^\x00-\x7f]) ", replacement=r"\1")
+    return pc.replace_substring_regex(lines, pattern=r" ([^\x00-\x7f])", replacement=r"\1")
 
 
 def _kind(values: pa.Array, after: str) -> str:

@@ -64,7 +64,7 @@ def _thresholds(rows: int, most: int) -> Iterator[tuple[int, float]]:
 def _fold(
     lines: pa.Array, weights: npt.NDArray[np.int64], seen: int, spared: float, turns: npt.NDArray[np.uint64]
 ) -> tuple[pa.DictionaryArray, npt.NDArray[np.bool_]]:
-    from parsers.folding_kernel import count_words, fold_words
+    from parsers.folding_kernel import call, count_words, fold_words
 
     counts = np.zeros((2, _COUNTERS), np.uint32)
     lock = Lock()
@@ -72,7 +72,7 @@ def _fold(
     def count(start: int) -> None:
         offsets, data = buffers(lines.slice(start, SLICE))
         some = np.zeros_like(counts)
-        count_words(data, offsets, weights[start : start + SLICE], seen, some)
+        call(count_words, data, offsets, weights[start : start + SLICE], seen, some)
         with lock:
             np.add(counts, some, out=counts)
 
@@ -83,8 +83,17 @@ def _fold(
     # Another seed for each threshold: words that share a counter by chance do not share one again.
     step = distinct(
         lines,
-        lambda some: fold_words(
-            some.data, some.offsets, seen, counts, seen, spared, turns, changed[some.first :], *some.into
+        lambda some: call(
+            fold_words,
+            some.data,
+            some.offsets,
+            seen,
+            counts,
+            seen,
+            spared,
+            turns,
+            changed[some.first :],
+            *some.into,
         ),
     )
     return step, changed

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from parsers.folding import fold
+
 # A new number whenever the masks or the shapes mean something else than before.
 VERSION = "1"
 _VERSION, _APPROXIMATE = b"problem-snapshot.templates", b"problem-snapshot.approximate"
@@ -45,8 +47,20 @@ def read_state(content: bytes, *, name: str) -> tuple[pa.Table, int]:
         lines.validate(full=True)
         if any(column.null_count for column in lines.columns):
             raise TemplateStateError(f"{name}: damaged, a value is missing; {again}")
+        _check(lines, name, again)
         return lines, int(metadata[_APPROXIMATE])
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, ValueError) as error:
         if isinstance(error, TemplateStateError):
             raise
         raise TemplateStateError(f"{name}: damaged ({str(error).splitlines()[0][:200]}); {again}") from error
+
+
+def _check(lines: pa.Table, name: str, again: str) -> None:
+    """What is read goes into loops that trust it: lines that are folded, each once, seen no less than never."""
+    folded = lines["folded"].combine_chunks()
+    if not pc.all(pc.equal(fold(folded).cast(pa.string()), folded), min_count=0).as_py() or len(folded.unique()) != len(
+        folded
+    ):
+        raise TemplateStateError(f"{name}: damaged, a line in it is none of a template; {again}")
+    if (pc.min(lines["count"]).as_py() or 0) < 0:
+        raise TemplateStateError(f"{name}: damaged, a count is negative; {again}")

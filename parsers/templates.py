@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -73,20 +74,31 @@ _TURN_WORDS = (
     "unpaid capture captures captured refund refunds refunded refunding cancel cancels canceled cancelled canceling "
     "cancelling expire expires expired sent received timeout timed "
     "成功 失败 开始 结束 完成 启动 停止 暂停 恢复 打开 关闭 通过 拒绝 接受 连接 断开 启用 禁用 上线 下线 创建 删除 "
-    "已支付 未支付 有效 无效 正常 异常 超时"
+    "已支付 未支付 有效 无效 正常 异常 超时 冻结 解冻 充足 不足 充值 提现 扣款 退款 允许 禁止 已 未 不 never not"
 )
 _TURNS = frozenset(_TURN_WORDS.split())
 _LATIN_TURNS = "|".join(sorted(word for word in _TURNS if word.isascii()))
 _HAN_TURNS = "|".join(sorted((word for word in _TURNS if not word.isascii()), key=len, reverse=True))
 _TURN = re.compile(rf"(?i)(?<![\w./\-])(?:{_LATIN_TURNS})(?![\w/\-]|\.\w)|{_HAN_TURNS}")
+_LAST_PART = re.compile(r"(?:(?<=[_.\-])|(?<=[a-z0-9])(?=[A-Z]))([A-Za-z][a-z]*|[A-Z]+)\W*$")
 # A word, perhaps with a digit in it or a sign behind it, and the punctuation around it.
 _WORD = re.compile(rf"{GLUED}?[(\[\"']?[^\W\d_]+[0-9]?[^\W\d_]*[+-]?[)\].,:;!?\"']*$")
-# A constant, perhaps behind its package or key.
-_CONSTANT = re.compile(rf"{GLUED}?(?:[A-Za-z_.:]*[.:=])?[(\[]?[A-Z][A-Z_]+[0-9]?[)\].,:;]*$")
+# A constant, or the name of an exception, perhaps behind its package or key and in quotes.
+_CONSTANT = re.compile(
+    rf"{GLUED}?[(\[\"']*(?:[A-Za-z_.:=\"']*[.:=\"'])?"
+    r"(?:[A-Z][A-Z_]+[0-9]?|[A-Z]\w*(?:Exception|Error|Failure|Fault|Timeout))[)\].,:;\"'}]*$"
+)
+# An address that was called, with nothing in it that varies.
+_ENDPOINT = re.compile(r"[(\[\"']?https?://[^<>\s]+$")
+# Behind one of these stands what happened: many different words there are as many events.
+_TELLING = r"(?:code|status|state|reason|result|outcome|event|type|level|phase|cause)"
+_TOLD = re.compile(rf"(?i).*{_TELLING}[\"']?[:=]$|.*(?:原因|错误|错误码|状态|结果|类型|阶段)[:：]?$")
+_TOLD_WORD = re.compile(rf"{GLUED}?[(\[\"']*[^\W\d]+(?:\.[^\W\d]+)*[)\].,:;\"'}}]*$")
+_TELLS = re.compile(rf"(?i)[\w.]*{_TELLING}=[^\W\d]+[)\].,:;\"'}}]*$")
 # After one of these stands a name, of a person or a thing, and names are parameters even where there are few of them.
 _NAMED = re.compile(
     r"(?i)[(\[\"']?(?:users?|accounts?|customers?|merchants?|clients?|hosts?|tenants?|owners?|names?|named|usernames?|"
-    r"for|from|by)[:=]?$|"
+    r"for)[:=]?$|"
     r".*(?:用户|账号|商户|客户|主机|名称|姓名)[:：]?$"
 )
 _COLONS = {":", "：", f"{GLUED}:", f"{GLUED}："}
@@ -122,7 +134,8 @@ class Mined:
 def mine(messages: pa.Array | pa.ChunkedArray) -> Mined:
     """Cluster `messages` (string, any length, nulls allowed) into templates; `sum(count) == len(messages)`.
 
-    Lines with opposite words (started and paused, 成功 and 失败) are never of one template.
+    Lines that take different turns (started and paused, 成功 and 失败, payment_failed and payment_succeeded) at one position are
+    never of one template. Raises `pyarrow.ArrowInvalid` or `UnicodeDecodeError` where the bytes are no UTF-8.
     """
     folded = fold(messages)
     counts = np.zeros(len(folded.dictionary), np.int64)
@@ -167,15 +180,17 @@ def match(mined: Mined, messages: pa.Array | pa.ChunkedArray) -> pa.DictionaryAr
 
 def _fitting(shapes: list[str], folded: pa.Array) -> list[int | None]:
     """For each folded line the number of the shape that it fits best."""
-    by_length: dict[int, list[tuple[int, list[str]]]] = defaultdict(list)
+    # By their length and their first token, where it has no wildcard: few are left to compare with.
+    alike: dict[tuple[int, str], list[tuple[int, list[str]]]] = defaultdict(list)
     for number, shape in enumerate(shapes):
         tokens = shape.split(" ")
-        by_length[len(tokens)].append((number, tokens))
+        alike[len(tokens), "" if "<*>" in tokens[0] else tokens[0]].append((number, tokens))
     masked = mask_folded(folded)
     best: list[int | None] = []
     for line in tokenise(masked.dictionary).to_pylist():
         tokens = line.split(" ")
-        fits = [number for number, shape in by_length[len(tokens)] if all(map(_fits, shape, tokens))]
+        candidates = alike[len(tokens), tokens[0]] + alike[len(tokens), ""]
+        fits = [number for number, shape in candidates if all(map(_fits, shape, tokens))]
         best.append(max(fits, key=lambda n: (len(shapes[n].replace("<*>", "")), shapes[n]), default=None))
     return [best[number] for number in masked.indices.to_pylist()]
 
@@ -191,15 +206,15 @@ def save(mined: Mined, path: str | Path) -> None:
     Readers see the old file or the new one, never half of one. One process may write at a time.
     """
     target = Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".templates-", delete=False) as file:
+        beside = Path(file.name)
+        try:
             file.write(write_state(mined.lines, mined.approximate))
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> Mined:
@@ -312,16 +327,18 @@ def _parted(rows: list[list[str]], at: int) -> list[list[list[str]]]:
     values = {tokens[at] for tokens in rows}
     if len(values) == 1:
         return [rows]
-    turn = {value: tuple(word.lower() for word in _TURN.findall(value)) for value in values}
+    turn = {value: _turns(value) for value in values}
     if len(set(turn.values())) > 1:
         return _grouped(rows, lambda tokens: turn[tokens[at]])
+    many = len(values) <= FEW_CONSTANTS
+    before = rows[0][at - 2 : at] if at > 1 and rows[0][at - 1] in _COLONS else rows[0][max(at - 1, 0) : at]
+    told = many and before and _TOLD.match("".join(before).replace(GLUED, "")) and all(map(_TOLD_WORD.match, values))
+    if told or (many and (all(map(_CONSTANT.match, values)) or all(map(_TELLS.match, values)))):
+        return _grouped(rows, lambda tokens: tokens[at])
     if any("=" in value or JOINED in value for value in values):
         return [rows]
-    if len(values) <= FEW_CONSTANTS and all(map(_CONSTANT.match, values)):
-        return _grouped(rows, lambda tokens: tokens[at])
-    before = rows[0][at - 2 : at] if at > 1 and rows[0][at - 1] in _COLONS else rows[0][max(at - 1, 0) : at]
     named = _NAMED.match(_beginning(values)) or (before and _NAMED.match(before[0]))
-    few = len(values) <= FEW and all(map(_WORD.match, values))
+    few = len(values) <= FEW and (all(map(_WORD.match, values)) or all(map(_ENDPOINT.match, values)))
     return _grouped(rows, lambda tokens: tokens[at]) if few and not named else [rows]
 
 
@@ -334,7 +351,7 @@ def _names_in_front(shapes: Collection[str]) -> dict[str, str]:
     by_rest: dict[str, set[str]] = defaultdict(set)
     for shape in shapes:
         first, _, rest = shape.partition(" ")
-        if re.search(r"\w", rest) and not _TURN.search(first):
+        if re.search(r"\w", rest) and not _turns(first):
             by_rest[rest].add(first)
     for rest, firsts in by_rest.items():
         if len(firsts) > FEW_CONSTANTS:
@@ -363,6 +380,14 @@ def _generalised(values: set[str]) -> str:
     return f"{prefix}<*>{suffix[len(suffix) - min(len(suffix), room) :]}"
 
 
+def _turns(token: str) -> tuple[str, ...]:
+    """The turns that a token takes: words of its own, or its last part, as in `payment_failed` and `PaymentFailed`."""
+    found = _TURN.findall(token)
+    if not found and (last := _LAST_PART.search(token)) and last[1].lower() in _TURNS:
+        found = [last[1]]
+    return tuple(word.lower() for word in found)
+
+
 def _beginning(values: set[str]) -> str:
     """What all of `values` begin with: what the first and the last of them, sorted, do."""
     first, last = min(values), max(values)
@@ -371,11 +396,11 @@ def _beginning(values: set[str]) -> str:
 
 
 def _fits(shape: str, token: str) -> bool:
-    """Whether `token` is what `shape` says, its wildcards standing for anything."""
-    if shape in {token, "<*>"}:
+    """Whether `token` is what `shape` says: a wildcard stands for anything but a turn that the shape does not take."""
+    if shape == token:
         return True
     first, *others = shape.split("<*>")
-    if not others or not token.startswith(first):
+    if not others or not token.startswith(first) or _turns(token) != _turns(shape):
         return False
     at = len(first)
     for constant in others[:-1]:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
+from parsers.parameters import fits
 from parsers.templates import mine, parameters
 from tests.mining_samples import LINES
 
@@ -82,3 +83,25 @@ def test_a_line_that_was_cut_still_gives_its_values():
     mined = mine(messages)
     got = parameters(mined, messages, mined.templates[0])
     assert got.values.column("p1").to_pylist() == ["0", "1", "2"]
+
+
+def test_of_a_line_that_was_cut_in_a_value_the_rest_is_the_value():
+    messages = pa.array(["payload " + "deadbeef" * 400])
+    mined = mine(messages)
+    got = parameters(mined, messages, mined.templates[0])
+    assert (mined.templates[0].text, got.values.column("p1").to_pylist()) == ("payload <*>", ["deadbeef" * 400])
+
+
+def test_a_query_string_is_no_parameter():
+    text, got = found("GET https://h.example/p?a=b took 5 ms", "GET https://h.example/p?a=c&x took 7 ms")
+    assert text == "GET https://h.example/p?* took <*> ms"
+    assert got.values.to_pydict() == {"p1": ["5", "7"]}
+
+
+@given(LINES)
+@settings(max_examples=60, deadline=None)
+def test_every_line_fits_the_text_of_its_template(lines):
+    mined = mine(pa.array(lines, pa.string()))
+    text = {template.id: template.text for template in mined.templates}
+    for line, template_id in zip(lines, mined.template_ids.to_pylist(), strict=True):
+        assert fits(pa.array([line or ""]), text[template_id]) == [True]

@@ -90,6 +90,26 @@ def test_another_file_is_refused_with_what_to_do(tmp_path, table, says):
         load(tmp_path / "t.parquet")
 
 
+@pytest.mark.parametrize(
+    ("folded", "count", "says"),
+    [
+        (["x " * 60_000], [1], "a line in it is none"),
+        (["a  b"], [1], "a line in it is none"),
+        (["order 7"], [1], "a line in it is none"),
+        (["a", "a"], [1, 1], "a line in it is none"),
+        (["a"], [-1], "a count is negative"),
+    ],
+    ids=["too long", "two blanks", "not folded", "twice", "negative"],
+)
+def test_a_made_up_state_never_reaches_the_loops_that_trust_it(tmp_path, folded, count, says):
+    table = pa.table({"folded": folded, "count": count, "shape": folded}).replace_schema_metadata(
+        {"problem-snapshot.templates": template_state.VERSION, "problem-snapshot.approximate": "0"}
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(TemplateStateError, match=says):
+        load(tmp_path / "t.parquet")
+
+
 def test_a_pickle_is_refused_and_not_executed(tmp_path):
     import pickle
 

@@ -134,6 +134,13 @@ def test_new_lines_match_the_template_they_fit_and_others_none():
     assert match(mined, new).to_pylist() == [template.id, None, None, None]
 
 
+def test_a_new_line_with_another_turn_fits_no_template():
+    mined = mine(pa.array([f"job {word} on node" for word in ["alpha", "beta", "gamma", "delta", "failed"]]))
+    assert {t.text for t in mined.templates} == {"job <*> on node", "job failed on node"}
+    other, same = match(mined, pa.array(["job succeeded on node", "job omega on node"])).to_pylist()
+    assert (other, same is None) == (None, False)
+
+
 def test_of_two_templates_that_fit_the_one_that_says_more_is_taken():
     lines = ["queue <*> of mail is full", "queue <*> of <*> is full"]
     mined = mine(pa.array(["queue 1 of mail is full", "queue 2 of mail is full"]))
@@ -146,6 +153,30 @@ def test_of_two_templates_that_fit_the_one_that_says_more_is_taken():
     )
     (fits,) = set(match(both, pa.array(["queue 9 of mail is full"])).to_pylist())
     assert {t.id: t.text for t in both.templates}[fits] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [
+        (
+            "Caused by: {}",
+            "java.lang.NullPointerException java.lang.OutOfMemoryError x.y.CardDeclinedException TimeoutError",
+        ),
+        ('{{"trade_status":"{}","id":7}}', "TRADE_SUCCESS TRADE_CLOSED WAIT_BUYER_PAY TRADE_FINISHED"),
+        ('{{"reason":"{}","id":7}}', "card_declined card_expired fraud_suspected limit_reached"),
+        ('{{"event":"{}"}}', "payment_succeeded payment_failed"),
+        ("event {} came for 7", "charge.succeeded charge.failed"),
+        ("event {} came for 7", "PaymentSucceeded PaymentFailed"),
+        ("call sub_code={} done", "ACQ.TRADE_HAS_SUCCESS ACQ.BUYER_BALANCE_NOT_ENOUGH ACQ.SYSTEM_ERROR ACQ.X_Y"),
+        ("account 7 status={} now", "active suspended closed dormant"),
+        ("交易失败，原因：{}", "余额不足 密码错误 卡片过期 风控拦截 渠道维护"),
+        ("商户甲签名校验{}", "已通过 未通过"),
+        ("canceled by {}", "user system"),
+        ("GET http://pay.example.com/api/{}?id=1 sent", "charge refund query"),
+    ],
+)
+def test_what_says_what_happened_is_no_parameter(form, values):
+    assert len(mined(form.format(value) for value in values.split())) == len(values.split())
 
 
 def test_what_varies_is_a_wildcard():
