@@ -35,7 +35,7 @@ SYSTEMS = ("Apache", "BGL", "HDFS", "HPC", "HealthApp", "Linux", "OpenStack", "P
 GOALS = {"GA": 0.95, "FGA": 0.95, "PA": 0.80, "PTA": 0.75, "FTA": 0.76}
 LOWEST_GA = 0.80
 RESAMPLES, SEED = 10_000, 20
-# What the miner's module leaves to choose, with the values that --leave-one-out tries. Names it lacks are passed over.
+# What the miner leaves to choose, with the values that --leave-one-out tries.
 CHOICES: dict[str, tuple[float, ...]] = {
     "SIMILARITY": (0.3, 0.4, 0.5, 0.6, 0.7),
     "DEPTH": (4, 5),
@@ -240,36 +240,39 @@ def one_number(rows: Iterable[Row]) -> float:
 # --- leaving one system out ---
 
 
+def module_of(name: str) -> Any:
+    """The module of the miner that has this choice."""
+    modules = [importlib.import_module(f"parsers.{module}") for module in ("templates", "events")]
+    return next(module for module in modules if hasattr(module, name))
+
+
 @contextmanager
-def chosen(module: Any, choice: dict[str, float]) -> Iterator[None]:
-    """The module with these values; its own come back after."""
-    own = {name: getattr(module, name) for name in choice}
+def chosen(choice: dict[str, float]) -> Iterator[None]:
+    """The miner with these values; its own come back after."""
+    own = {name: getattr(module_of(name), name) for name in choice}
     try:
         for name, value in choice.items():
-            setattr(module, name, value)
+            setattr(module_of(name), name, value)
         yield
     finally:
         for name, value in own.items():
-            setattr(module, name, value)
+            setattr(module_of(name), name, value)
 
 
-def combinations(module: Any) -> list[dict[str, float]]:
-    """All combinations of the values that can be chosen, the module's own first: it wins a tie."""
+def combinations() -> list[dict[str, float]]:
+    """All combinations of the values that can be chosen, the miner's own first: it wins a tie."""
     values = {
-        name: list(dict.fromkeys([getattr(module, name), *candidates]))
-        for name, candidates in CHOICES.items()
-        if hasattr(module, name)
+        name: list(dict.fromkeys([getattr(module_of(name), name), *candidates])) for name, candidates in CHOICES.items()
     }
     return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
 
 
 def leave_one_out(systems: Sequence[System]) -> dict[str, Any]:
     """For each system the choice that is best on the other nine, and the system's metrics under it."""
-    module = importlib.import_module("parsers.templates")
-    choices = combinations(module)
+    choices = combinations()
     tables = []
     for choice in choices:
-        with chosen(module, choice):
+        with chosen(choice):
             tables.append(table(systems, lambda system: ours(system.lines)))
     left_out = {}
     for system in systems:
