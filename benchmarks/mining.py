@@ -40,6 +40,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from _expand import expand, read, systems, varies
+from _rivals import SEVEN_MASKS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SEED = 20
@@ -51,17 +52,6 @@ DISTINCT = 0.9
 # Our first run may take this long; when it took longer than the second number it is not repeated.
 OUR_LIMIT, OUR_PATIENCE = 600.0, 20.0
 REPORT_EVERY = 200
-
-_BEGIN, _END = r"((?<=[^A-Za-z0-9])|^)", r"((?=[^A-Za-z0-9])|$)"
-MASKS = (
-    (_BEGIN + r"(([0-9a-f]{2,}:){3,}([0-9a-f]{2,}))" + _END, "ID"),
-    (_BEGIN + r"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})" + _END, "IP"),
-    (_BEGIN + r"([0-9a-f]{6,} ?){3,}" + _END, "SEQ"),
-    (_BEGIN + r"([0-9A-F]{4} ?){4,}" + _END, "SEQ"),
-    (_BEGIN + r"(0x[a-f0-9A-F]+)" + _END, "HEX"),
-    (_BEGIN + r"([\-\+]?\d+)" + _END, "NUM"),
-    (r'(?<=executed cmd )(".+?")', "CMD"),
-)
 
 
 @dataclass(frozen=True)
@@ -327,7 +317,7 @@ def be_rival(path: pathlib.Path) -> None:
     from drain3.template_miner_config import TemplateMinerConfig
 
     config = TemplateMinerConfig()
-    config.masking_instructions = [MaskingInstruction(pattern, name) for pattern, name in MASKS]
+    config.masking_instructions = [MaskingInstruction(pattern, name) for pattern, name in SEVEN_MASKS]
     miner = TemplateMiner(config=config)
     messages = load(path)
     at = 0

@@ -90,10 +90,12 @@ def _parted(rows: list[list[str]], at: int) -> list[list[list[str]]]:
     turn = {value: turns_of(value) for value in values}
     if len(set(turn.values())) > 1:
         return _grouped(rows, lambda tokens: turn[tokens[at]])
-    many = len(values) <= FEW_CONSTANTS
+    not_many = len(values) <= FEW_CONSTANTS
     before = rows[0][at - 2 : at] if at > 1 and rows[0][at - 1] in _COLONS else rows[0][max(at - 1, 0) : at]
-    told = many and before and _TOLD.match("".join(before).replace(GLUED, "")) and all(map(_TOLD_WORD.match, values))
-    if told or (many and (all(map(_CONSTANT.match, values)) or all(map(_TELLS.match, values)))):
+    told = (
+        not_many and before and _TOLD.match("".join(before).replace(GLUED, "")) and all(map(_TOLD_WORD.match, values))
+    )
+    if told or (not_many and (all(map(_CONSTANT.match, values)) or all(map(_TELLS.match, values)))):
         return _grouped(rows, lambda tokens: tokens[at])
     if any("=" in value or JOINED in value for value in values):
         return [rows]

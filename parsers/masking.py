@@ -83,7 +83,7 @@ _JOINS = (
 )
 
 # Han, kana and hangul, and the punctuation that is set without blanks.
-HAN = r"\x{1100}-\x{11ff}\x{2e80}-\x{2fff}\x{3040}-\x{a4cf}\x{ac00}-\x{d7af}\x{f900}-\x{faff}"
+_HAN = r"\x{1100}-\x{11ff}\x{2e80}-\x{2fff}\x{3040}-\x{a4cf}\x{ac00}-\x{d7af}\x{f900}-\x{faff}"
 _WIDE = (
     r"\x{2018}-\x{201f}\x{2026}\x{3001}-\x{303f}\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff20}\x{ff3b}-\x{ff40}\x{ff5b}-\x{ff65}"
 )
@@ -91,10 +91,10 @@ _WIDE = (
 _BORDERS = (
     *[_Rule("", rf"([{_WIDE}])([^\s{GLUED}])", rf"\1 {GLUED}\2")] * 2,
     *[_Rule("", rf"([^\s{GLUED}])([{_WIDE}])", rf"\1 {GLUED}\2")] * 2,
-    *[_Rule("", rf"([{HAN}])([^\s{HAN}{_WIDE}])", rf"\1 {GLUED}\2")] * 2,
-    *[_Rule("", rf"([^\s{HAN}{_WIDE}{GLUED}])([{HAN}])", rf"\1 {GLUED}\2")] * 2,
+    *[_Rule("", rf"([{_HAN}])([^\s{_HAN}{_WIDE}])", rf"\1 {GLUED}\2")] * 2,
+    *[_Rule("", rf"([^\s{_HAN}{_WIDE}{GLUED}])([{_HAN}])", rf"\1 {GLUED}\2")] * 2,
     # Behind one of these stands a name.
-    _Rule("", rf"(用户|商户|客户|会员|账号|户名|姓名)([{HAN}])", rf"\1 {GLUED}\2"),
+    _Rule("", rf"(用户|商户|客户|会员|账号|户名|姓名)([{_HAN}])", rf"\1 {GLUED}\2"),
 )
 # JSON that was written without blanks.
 _MEMBERS = (_Rule('":', r'(":)([^\s])', rf"\1 {GLUED}\2"), _Rule(',"', '(,)(")', rf"\1 {GLUED}\2"))

@@ -33,7 +33,7 @@ def write_state(lines: pa.Table, approximate: int) -> bytes:
 
 
 def read_state(content: bytes, *, name: str) -> tuple[pa.Table, int]:
-    """The table and how many of its lines are approximate. Raises `TemplateStateError`, which tells what to do."""
+    """The table, and how many rows that it counts are approximate. Raises `TemplateStateError`, which tells what to do."""
     again = "mine the logs again and save them anew"
     try:
         lines = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
@@ -58,9 +58,8 @@ def read_state(content: bytes, *, name: str) -> tuple[pa.Table, int]:
 def _check(lines: pa.Table, name: str, again: str) -> None:
     """What is read goes into loops that trust it: lines that are folded, each once, seen no less than never."""
     folded = lines["folded"].combine_chunks()
-    if not pc.all(pc.equal(fold(folded).cast(pa.string()), folded), min_count=0).as_py() or len(folded.unique()) != len(
-        folded
-    ):
+    same = pc.all(pc.equal(fold(folded).cast(pa.string()), folded), min_count=0).as_py()
+    if not same or len(folded.unique()) != len(folded):
         raise TemplateStateError(f"{name}: damaged, a line in it is none of a template; {again}")
     if (pc.min(lines["count"]).as_py() or 0) < 0:
         raise TemplateStateError(f"{name}: damaged, a count is negative; {again}")
