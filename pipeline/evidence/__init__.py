@@ -22,6 +22,7 @@ DETECTORS: tuple[str, ...] = (
     "wordings",
     "http_status",
     "spans",
+    "culprit",
     "order_rules",
 )
 

@@ -29,6 +29,7 @@ import re2
 from parsers.identifiers import values_in
 from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
+from pipeline.evidence.traffic import Traffic, read_traffic
 from pipeline.payments import Order, is_healthy
 from pipeline.values import Cited, Material, Scope, Span, Ticket
 
@@ -128,6 +129,11 @@ class Case:
         traces = pa.array(self.scope.values("trace_id"), pa.string())
         spans = self.material.spans
         return spans.filter(pc.fill_null(pc.is_in(spans.column("trace.id"), value_set=traces), fill_value=False))
+
+    @cached_property
+    def traffic(self) -> Traffic | None:
+        """All spans and their lines as arrays, before the trouble and during it; None where they are too few."""
+        return read_traffic(self.material.spans, self.material.logs, self.clusters.template_ids, self.scope)
 
     @cached_property
     def cohort(self) -> tuple[Order, ...]:

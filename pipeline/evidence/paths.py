@@ -1,0 +1,233 @@
+"""Paths: which service leaves its usual path, and whether it stops short or goes another way.
+
+Inside each span the events have an order: its start, the calls it makes, the lines it writes, its end. Compared is what
+follows an event during the trouble with what followed it before. A step counts where it hardly ever happened before, in a
+span whose whole set of events was not seen before either (so that clocks that disagree by a millisecond count for nothing).
+Its surprise is p log(p / q): p the lower bound of its share during the trouble, q its smoothed share before. Pairs of
+neighbouring events as the place of a fault: Yu et al., Nezha, ESEC/FSE 2023, doi:10.1145/3611643.3616249.
+
+A deviation is laid to the deepest service: where a visit calls another visit that deviates, or one that is slow, its own
+deviation follows from that. Operations that failed before and have recovered are compared only with their healthy visits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipeline.evidence.traffic import END, START, Floats, Ints, Mask, Traffic
+
+# Spans that passed an event before, from which what follows it can be called usual.
+_FEWEST = 3
+# A step that had more than this part before is no surprise, nor one whose part grew by less than this factor.
+_RARE, _GROWTH = 0.05, 3.0
+# One-sided 95 %.
+_Z = 1.645
+# The smoothed share before: half a case more seen than was.
+_HALF = 0.5
+# Below this surprise (in nats) a step is not looked at.
+_LEAST = 0.1
+# A deeper deviation explains one above it unless that is this many times as surprising.
+_ABOVE = 2.0
+# The surprise at which a service is as likely to blame as not.
+_EVEN = 1.0
+# How much of a caller's surprise right after an answer falls on the one that answered.
+_ANSWERED = 0.6
+
+How = Literal["cut_short", "other_path", "answer"]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A service off its path: after the event `previous` of `operation` came `event`, in `times` of `out_of` passes, and in
+    `times_before` of `out_of_before`. `usual` is what mostly came before. `how` is "answer" where it is a caller that
+    deviates, right after this service answered. `spans` are the deviating ones, in order of time."""
+
+    service: int
+    strength: float
+    how: How
+    operation: int
+    previous: int
+    event: int
+    usual: int
+    times: int
+    out_of: int
+    times_before: int
+    out_of_before: int
+    spans: Ints
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """One entry per distinct step; `of` gives for each transition its step."""
+
+    of: Ints
+    operation: Ints
+    previous: Ints
+    event: Ints
+    before: Floats
+    during: Floats
+    passes_before: Floats
+    passes_during: Floats
+    surprise: Floats
+
+
+def deviations(traffic: Traffic, slow: Mask) -> list[Deviation]:
+    """The services off their path, the one most to blame first; `slow` are spans whose time is beyond the usual."""
+    usable = traffic.before & ~_recovered(traffic)
+    odd = _odd_sets(traffic, usable)
+    steps = _steps(traffic, usable, odd)
+    if not len(steps.surprise):
+        return []
+    deviating = traffic.during[traffic.t_span] & odd[traffic.t_span] & (steps.surprise[steps.of] > _LEAST)
+    where = np.flatnonzero(deviating)
+    own = np.zeros(len(traffic.parent))
+    np.maximum.at(own, traffic.head[traffic.t_span[where]], steps.surprise[steps.of[where]])
+    below = _below(traffic, own, slow)
+    head = traffic.head[traffic.t_span[where]]
+    unexplained = own[head] >= _ABOVE * below[head]
+    step = steps.of[where]
+    times = np.bincount(step, minlength=len(steps.surprise))
+    share = np.bincount(step, unexplained, len(steps.surprise)) / np.maximum(times, 1)
+    blame = steps.surprise * share
+
+    found: dict[int, Deviation] = {}
+    for index in np.lexsort((np.arange(len(blame)), -blame)):
+        if blame[index] <= _LEAST:
+            break
+        mine = where[(step == index) & unexplained]
+        deviation = _deviation(traffic, steps, int(index), float(blame[index]), usable, traffic.t_span[mine])
+        found.setdefault(deviation.service, deviation)
+    for deviation in list(found.values()):
+        answer = _answer(traffic, deviation)
+        if answer and answer.strength > (found[answer.service].strength if answer.service in found else 0.0):
+            found[answer.service] = answer
+    return sorted(found.values(), key=lambda d: (-d.strength, d.service))
+
+
+def _recovered(traffic: Traffic) -> Mask:
+    """Spans before the trouble of visits that failed, where their operation fails clearly less often during it; and those
+    of the visits that called them."""
+    count = len(traffic.parent)
+    bad = np.zeros(count, bool)
+    told = traffic.lines[traffic.line_error & (traffic.lines >= 0)]
+    bad[traffic.head[told]] = True
+    bad[traffic.head[np.flatnonzero(traffic.failed)]] = True
+    head = traffic.head == np.arange(count)
+    size = len(traffic.operations)
+
+    def visits(chosen: Mask) -> Floats:
+        result: Floats = np.bincount(traffic.operation[head & chosen], minlength=size).astype(np.float64)
+        return result
+
+    before = (visits(traffic.before & bad) + _HALF) / (visits(traffic.before) + 1)
+    during = (visits(traffic.during & bad) + _HALF) / (visits(traffic.during) + 1)
+    dropped = head & traffic.before & bad & (before > 2 * during)[traffic.operation]
+    for level in range(int(traffic.depth.max(initial=0)), 0, -1):
+        rows = np.flatnonzero(dropped & (traffic.depth == level))
+        dropped[traffic.head[traffic.parent[rows]]] = True
+    result: Mask = dropped[traffic.head]
+    return result
+
+
+def _odd_sets(traffic: Traffic, usable: Mask) -> Mask:
+    """Spans whose set of events was seen in at most a few of their operation's spans before."""
+    # Sums of pseudo-random numbers stand for sets; the multiplier is that of splitmix64.
+    codes = np.arange(traffic.events, dtype=np.uint64) + np.uint64(1)
+    mixed = codes * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    order = np.lexsort((traffic.t_to, traffic.t_span))
+    span, event = traffic.t_span[order], traffic.t_to[order]
+    distinct = np.r_[True, (span[1:] != span[:-1]) | (event[1:] != event[:-1])] if len(span) else np.zeros(0, bool)
+    sets = np.zeros(len(traffic.parent), np.uint64)
+    np.add.at(sets, span[distinct], mixed[event[distinct]])
+    sets ^= mixed[traffic.operation % len(mixed)] * np.uint64(3)
+    _, kind = np.unique(sets, return_inverse=True)
+    seen = np.bincount(kind[usable], minlength=int(kind.max(initial=0)) + 1)[kind]
+    of_operation = np.bincount(traffic.operation[usable], minlength=len(traffic.operations))[traffic.operation]
+    odd: Mask = seen <= _RARE * of_operation
+    return odd
+
+
+def _steps(traffic: Traffic, usable: Mask, odd: Mask) -> _Steps:
+    context = traffic.operation[traffic.t_span] * traffic.events + traffic.t_from
+    contexts, group = np.unique(context, return_inverse=True)
+    steps, step = np.unique(group * traffic.events + traffic.t_to, return_inverse=True)
+    group_of = steps // traffic.events
+    earlier, later = usable[traffic.t_span], traffic.during[traffic.t_span]
+
+    def counted(key: Ints, chosen: Mask, size: int) -> Floats:
+        result: Floats = np.bincount(key[chosen], minlength=size).astype(np.float64)
+        return result
+
+    before, during = counted(step, earlier, len(steps)), counted(step, later & odd[traffic.t_span], len(steps))
+    passes_before = counted(group, earlier, len(contexts))[group_of]
+    passes_during = counted(group, later, len(contexts))[group_of]
+    usual = (before + _HALF) / (passes_before + 1)
+    share = (during + _HALF) / (passes_during + 1)
+    now = during / np.maximum(passes_during, 1)
+    low = np.maximum(now - _Z * np.sqrt(share * (1 - share) / (passes_during + 1)), 0.0)
+    counts = (passes_before >= _FEWEST) & (before <= _RARE * passes_before) & (low > _GROWTH * usual)
+    surprise = np.where(counts, low * np.log(np.maximum(low, 1e-9) / usual), 0.0)
+    return _Steps(
+        of=step,
+        operation=contexts[group_of] // traffic.events,
+        previous=contexts[group_of] % traffic.events,
+        event=steps % traffic.events,
+        before=before,
+        during=during,
+        passes_before=passes_before,
+        passes_during=passes_during,
+        surprise=surprise,
+    )
+
+
+def _below(traffic: Traffic, own: Floats, slow: Mask) -> Floats:
+    """For each visit the largest surprise among the visits that it called, directly or not; a slow one counts as certain."""
+    lateness = np.zeros(len(own))
+    lateness[traffic.head[np.flatnonzero(slow)]] = np.inf
+    below = np.where(lateness > 0, np.inf, 0.0)
+    heads = np.flatnonzero((traffic.head == np.arange(len(own))) & (traffic.parent >= 0))
+    for level in range(int(traffic.depth.max(initial=0)), 0, -1):
+        rows = heads[traffic.depth[heads] == level]
+        np.maximum.at(below, traffic.head[traffic.parent[rows]], np.maximum(own[rows], below[rows]))
+    return below
+
+
+def _deviation(traffic: Traffic, steps: _Steps, index: int, blame: float, usable: Mask, spans: Ints) -> Deviation:
+    same = (steps.operation == steps.operation[index]) & (steps.previous == steps.previous[index])
+    usual = int(steps.event[np.argmax(np.where(same, steps.before, -1.0))])
+    event, operation = int(steps.event[index]), int(steps.operation[index])
+    known = event in (START, END) or bool(
+        (usable[traffic.t_span] & (traffic.t_to == event) & (traffic.operation[traffic.t_span] == operation)).any()
+    )
+    return Deviation(
+        service=int(traffic.service[spans[0]]),
+        strength=blame / (blame + _EVEN),
+        how="cut_short" if known else "other_path",
+        operation=operation,
+        previous=int(steps.previous[index]),
+        event=event,
+        usual=usual,
+        times=int(steps.during[index]),
+        out_of=int(steps.passes_during[index]),
+        times_before=int(steps.before[index]),
+        out_of_before=int(steps.passes_before[index]),
+        spans=np.unique(spans),
+    )
+
+
+def _answer(traffic: Traffic, deviation: Deviation) -> Deviation | None:
+    """The same, laid to the service that had just answered."""
+    previous = deviation.previous
+    if previous < 2 or previous >= traffic.first_line or deviation.how == "answer":
+        return None
+    called = traffic.target[traffic.operation == previous - 2]
+    if not len(called) or called[0] < 0 or called[0] == deviation.service:
+        return None
+    return Deviation(
+        **{**deviation.__dict__, "service": int(called[0]), "how": "answer", "strength": _ANSWERED * deviation.strength}
+    )
