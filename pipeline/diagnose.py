@@ -79,6 +79,7 @@ def diagnose(case: Case, seen: Seen, ids: Sequence[str]) -> Diagnosis:
             candidates=candidates,
             missing=_missing(case, seen, candidates),
             location=_location(case, votes.get(top, []) if top else []),
+            culprits=_culprits(votes[top], confidence) if top and top not in _NO_FAULT else [],
             owner="us (support)",
             first_action=Text(
                 en="Get the evidence named as missing, then take the snapshot again",
@@ -211,14 +212,15 @@ def _location(case: Case, mine: Sequence[_Vote]) -> Location:
     )
 
 
-def _culprits(mine: Sequence[_Vote]) -> list[Culprit]:
+def _culprits(mine: Sequence[_Vote], of: float = 1.0) -> list[Culprit]:
+    """The services of the findings by their weight; the probabilities of all add up to `of`."""
     weight_of: dict[str, float] = defaultdict(float)
     for weight, _, found in mine:
         if found.service and found.service != "-":
             weight_of[found.service] += weight
     total = sum(weight_of.values())
     ordered = sorted(weight_of, key=lambda s: (-weight_of[s], s))
-    return [Culprit(service=name, probability=round(weight_of[name] / total, 4)) for name in ordered[:_SHOWN]]
+    return [Culprit(service=name, probability=round(of * weight_of[name] / total, 4)) for name in ordered[:_SHOWN]]
 
 
 # ---- what would decide

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.evidence.case import Case, clip
-from pipeline.evidence.latency import Slow, slow_services, slow_spans
+from pipeline.evidence.latency import ON_CALLS, Slow, slow_services, slow_spans
 from pipeline.evidence.paths import Deviation, deviations
 from pipeline.evidence.traffic import END, START, Traffic
 from pipeline.values import Cited, Found, Seen
@@ -22,8 +22,6 @@ _CITES = 5
 _SLOW_EXPLAINS = 0.5
 # Findings weaker than this say nothing, nor do those far below the first.
 _WEAKEST, _BELOW_FIRST = 0.15, 0.25
-# A service that loses less than this part of its excess on calls is slow by itself.
-_ON_CALLS = 0.9
 _QUOTE = 90
 # What ties a ticket to a request; then that request is the incident, and the rest of the traffic is not.
 _NAMED = ("order_id", "out_trade_no", "refund_id", "channel_txn_id", "trace_id")
@@ -78,7 +76,7 @@ def _nothing(statement: Text) -> Seen:
 
 def _slow(case: Case, traffic: Traffic, slow: Slow, *, first: bool) -> Found:
     name, operation = traffic.services[slow.service], traffic.operations[slow.operation]
-    by_calls = slow.on_calls >= _ON_CALLS
+    by_calls = slow.on_calls >= ON_CALLS
     if slow.median >= 1.5 * slow.median_before:
         now, before, en_word, zh_word = slow.median, slow.median_before, "median", "中位数"
     else:

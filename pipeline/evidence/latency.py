@@ -19,10 +19,13 @@ _FEWEST = 3
 # What is usual: up to this quantile before, or this many medians, and a margin below which nobody minds.
 _QUANTILE, _MEDIANS, _MARGIN_US = 0.9, 3.0, 1000.0
 _STRAGGLERS = 0.95
-# The part of a service's spans that must be slow for its excess to count in full.
-_WIDESPREAD = 0.3
+# The part of a service's spans, and of the calls to or from it, that must be slow for its excess to count in full. A slow
+# network slows most packets; a busy processor stalls some spans.
+_WIDESPREAD, _WIDESPREAD_CALLS = 0.2, 0.5
 # The excess, in multiples of the usual time, at which a service is as likely to blame as not.
 _EVEN = 2.0
+# A service that loses less than this part of its excess on calls is slow by itself.
+ON_CALLS = 0.9
 # Time that calls take although nothing is wrong with them, so that a service without any is not divided by nothing.
 _FLOOR_US = 1000.0
 
@@ -31,7 +34,8 @@ _FLOOR_US = 1000.0
 class Slow:
     """A service that takes longer. `excess` is in multiples of its usual time; `on_calls` is the part lost on calls to and
     from it. `spans` are the slow ones, worst first, of the operation that lost most; the figures are of that operation, in
-    microseconds."""
+    microseconds.
+    """
 
     service: int
     strength: float
@@ -76,21 +80,26 @@ def slow_services(traffic: Traffic) -> list[Slow]:
     part = per_edge.slow / np.maximum(per_edge.count, 1)
     of_caller = np.bincount(caller, part, size) / np.maximum(np.bincount(caller, minlength=size), 1)
     of_callee = np.bincount(callee, part, size) / np.maximum(np.bincount(callee, minlength=size), 1)
-    # One caller and one callee: the answer is late rather than the question, so the callee is named first.
-    to_callee = (of_callee[callee] + 0.01) ** 2 / ((of_callee[callee] + 0.01) ** 2 + of_caller[caller] ** 2 + 1e-12)
+    # Whoever is also slow by itself is the likelier one. One caller and one callee: the answer is late rather than the
+    # question, so the callee is named first.
+    of_callee_all, of_caller_all = (of_callee + slow_part)[callee] + 0.01, (of_caller + slow_part)[caller]
+    to_callee = of_callee_all**2 / (of_callee_all**2 + of_caller_all**2)
+    slow_part = slow_part / _WIDESPREAD
     for end, share, widespread in ((callee, to_callee, of_callee), (caller, 1 - to_callee, of_caller)):
         lost = np.bincount(end, per_edge.excess * share, size)
         excess, on_calls = excess + lost, on_calls + lost
         usual = usual + np.bincount(end, per_edge.usual * share, size)
-        slow_part = np.maximum(slow_part, np.where(lost > 0.2 * excess, widespread, 0.0))
+        slow_part = np.maximum(slow_part, np.where(lost > 0.2 * excess, widespread / _WIDESPREAD_CALLS, 0.0))
 
-    ratio = excess / usual * np.minimum(slow_part / _WIDESPREAD, 1.0)
+    ratio = excess / usual * np.minimum(slow_part, 1.0)
     strength = ratio / (ratio + _EVEN)
     found = []
     for index in np.lexsort((np.arange(size), -strength)):
         if strength[index] < 0.05:
             break
-        found.append(_slow(traffic, rows, any_span, int(index), strength, excess / usual, on_calls / excess))
+        found.append(
+            _slow(traffic, rows, any_span, int(index), strength, excess / usual, on_calls / np.maximum(excess, 1e-9))
+        )
     return found
 
 
@@ -174,8 +183,12 @@ def _slow(
     on_calls: Floats,
 ) -> Slow:
     owner, target = traffic.service[any_span[rows.operation]], traffic.target[any_span[rows.operation]]
-    calls = bool(on_calls[service] > 0.5)
-    mine = ((owner == service) | (target == service)) & ((target >= 0) == calls)
+    mine = (owner == service) | (target == service)
+    own = mine & (target < 0) & (rows.excess > 0)
+    if on_calls[service] < ON_CALLS and own.any():
+        mine = own
+    elif on_calls[service] > 0:
+        mine &= target >= 0
     worst = int(np.argmax(np.where(mine, rows.excess, -1.0)))
     operation = int(rows.operation[worst])
     during = np.flatnonzero(traffic.during & (traffic.operation == operation))

@@ -43,7 +43,8 @@ How = Literal["cut_short", "other_path", "answer"]
 class Deviation:
     """A service off its path: after the event `previous` of `operation` came `event`, in `times` of `out_of` passes, and in
     `times_before` of `out_of_before`. `usual` is what mostly came before. `how` is "answer" where it is a caller that
-    deviates, right after this service answered. `spans` are the deviating ones, in order of time."""
+    deviates, right after this service answered. `spans` are the deviating ones, in order of time.
+    """
 
     service: int
     strength: float
@@ -109,7 +110,8 @@ def deviations(traffic: Traffic, slow: Mask) -> list[Deviation]:
 
 def _recovered(traffic: Traffic) -> Mask:
     """Spans before the trouble of visits that failed, where their operation fails clearly less often during it; and those
-    of the visits that called them."""
+    of the visits that called them.
+    """
     count = len(traffic.parent)
     bad = np.zeros(count, bool)
     told = traffic.lines[traffic.line_error & (traffic.lines >= 0)]
@@ -153,7 +155,8 @@ def _odd_sets(traffic: Traffic, usable: Mask) -> Mask:
 
 
 def _steps(traffic: Traffic, usable: Mask, odd: Mask) -> _Steps:
-    context = traffic.operation[traffic.t_span] * traffic.events + traffic.t_from
+    callers = traffic.operation * (len(traffic.services) + 1) + _caller(traffic) + 1
+    context = callers[traffic.t_span] * traffic.events + traffic.t_from
     contexts, group = np.unique(context, return_inverse=True)
     steps, step = np.unique(group * traffic.events + traffic.t_to, return_inverse=True)
     group_of = steps // traffic.events
@@ -174,7 +177,7 @@ def _steps(traffic: Traffic, usable: Mask, odd: Mask) -> _Steps:
     surprise = np.where(counts, low * np.log(np.maximum(low, 1e-9) / usual), 0.0)
     return _Steps(
         of=step,
-        operation=contexts[group_of] // traffic.events,
+        operation=contexts[group_of] // traffic.events // (len(traffic.services) + 1),
         previous=contexts[group_of] % traffic.events,
         event=steps % traffic.events,
         before=before,
@@ -183,6 +186,12 @@ def _steps(traffic: Traffic, usable: Mask, odd: Mask) -> _Steps:
         passes_during=passes_during,
         surprise=surprise,
     )
+
+
+def _caller(traffic: Traffic) -> Ints:
+    """The service that called each span's visit: it asks for what others may not."""
+    above = traffic.parent[traffic.head]
+    return np.where(above >= 0, traffic.service[np.maximum(above, 0)], -1)
 
 
 def _below(traffic: Traffic, own: Floats, slow: Mask) -> Floats:

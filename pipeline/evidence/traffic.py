@@ -45,7 +45,7 @@ _DEEPEST = 64
 # The part of a message in which its source line is looked for.
 _HEADER = 200
 _SITE = r"(?P<name>[A-Za-z_][^\s#:]*)[#:](?P<line>\d+)\b"
-_PARAMETER = r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{12,}|\d+"
+_PARAMETER = r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\b[0-9a-fA-F]{12,}\b|\b\d+\b"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def read_traffic(spans: pa.Table, logs: pa.Table, template_ids: pa.DictionaryArr
     lines = _lines(logs, own_id, trace, service, services, spans, head, begin)
     line_event, events = _line_events(logs, template_ids, lines, 2 + len(operations))
     t_span, t_from, t_to = _transitions(operation, parent, begin, logs, lines, line_event)
-    self_us = _self_times(parent, service, begin, length)
+    call = _truth(pc.is_in(spans.column("kind"), value_set=pa.array(["client", "producer"])))
+    self_us = _self_times(parent, service, begin, length, call)
     parts = _parts(scope, trace, begin, operation, self_us, t_span, t_from, t_to, events)
     if parts is None:
         return None
@@ -153,11 +154,13 @@ def _joined(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.Array:
 
 def _index(values: pa.Array, known: pa.Array) -> Ints:
     found = pc.index_in(values, value_set=known, skip_nulls=True)
-    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    result: Ints = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return result
 
 
 def _micros(column: pa.ChunkedArray) -> Ints:
-    return column.combine_chunks().cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    result: Ints = column.combine_chunks().cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    return result
 
 
 def _truth(array: pa.ChunkedArray | pa.Array) -> Mask:
@@ -217,7 +220,7 @@ def _heads(parent: Ints, service: Ints) -> Ints:
     return up
 
 
-def _self_times(parent: Ints, service: Ints, begin: Ints, length: Ints) -> Floats:
+def _self_times(parent: Ints, service: Ints, begin: Ints, length: Ints, call: Mask) -> Floats:
     """Each span's length without the union of its children's, which are cut to its own bounds."""
     count, end = len(parent), begin + length
     child = np.flatnonzero(parent >= 0)
@@ -227,21 +230,21 @@ def _self_times(parent: Ints, service: Ints, begin: Ints, length: Ints) -> Float
     order = np.lexsort((-last, first, above))
     child, above = child[order], above[order]
     first, last = (first[order] - begin[above]), (last[order] - begin[above])
-    busy = np.zeros(count)
+    busy: Floats = np.zeros(count)
     if len(child):
         opens = np.r_[True, above[1:] != above[:-1]]
         lift = (np.cumsum(opens) - 1) * (int(length.max()) + 1)
         reached = np.maximum.accumulate(last + lift) - lift
         so_far = np.r_[0, reached[:-1]]
         so_far[opens] = 0
-        busy = np.bincount(above, np.maximum(last - np.maximum(first, so_far), 0), count)
+        busy = np.bincount(above, np.maximum(last - np.maximum(first, so_far), 0), count).astype(np.float64)
     result = (length - busy).astype(np.float64)
-    # A filter or a task that only waits for the sibling that does the work: the time is the sibling's.
-    leaf = np.bincount(above, minlength=count) == 0
-    encloses = (above[1:] == above[:-1]) & (first[1:] >= first[:-1]) & (last[1:] <= last[:-1]) & (last[1:] > first[1:])
-    outer = child[:-1][encloses]
-    result[outer[leaf[outer] & (service[outer] == service[parent[outer]])]] = 0.0
-    return result
+    # A filter or a task that waits while the sibling after it does the work: that time is the sibling's.
+    leaf = np.bincount(above, minlength=count)[child[:-1]] == 0
+    waits = leaf & (above[1:] == above[:-1]) & (service[child[:-1]] == service[above[:-1]]) & ~call[child[:-1]]
+    shared = np.clip(np.minimum(last[:-1], last[1:]) - first[1:], 0, None)
+    result[child[:-1][waits]] -= shared[waits]
+    return np.maximum(result, 0.0)
 
 
 # ---- log lines
