@@ -122,6 +122,12 @@ def _deviation(case: Case, traffic: Traffic, deviation: Deviation, *, first: boo
     elif deviation.how == "other_path":
         kind, subclass = "trace.other_path", "wrong_result"
         en, zh = f"{name} takes a path it did not take before ({path})", f"{name} 走了以往没有的分支（{zh_path}）"
+    elif deviation.how == "named":
+        kind, subclass = "trace.named", "dependency_down"
+        en, zh = (
+            f"callers of {name} fail and name it in their errors ({path})",
+            f"{name} 的调用方失败，且其错误信息提到该服务（{zh_path}）",
+        )
     else:
         kind, subclass = "trace.odd_answer", "wrong_result"
         en, zh = (

@@ -12,11 +12,14 @@ deviation follows from that. Operations that failed before and have recovered ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from parsers.identifiers import values_in
 from pipeline.evidence.traffic import END, START, Floats, Ints, Mask, Traffic
 
 # Spans that passed an event before, from which what follows it can be called usual.
@@ -36,14 +39,17 @@ _EVEN = 1.0
 # How much of a caller's surprise right after an answer falls on the one that answered.
 _ANSWERED = 0.6
 
-How = Literal["cut_short", "other_path", "answer"]
+# Where a failing visit's own error names another service: what falls on that one, and what stays.
+_NAMED, _NAMING = 0.6, 0.5
+
+How = Literal["cut_short", "other_path", "answer", "named"]
 
 
 @dataclass(frozen=True)
 class Deviation:
     """A service off its path: after the event `previous` of `operation` came `event`, in `times` of `out_of` passes, and in
     `times_before` of `out_of_before`. `usual` is what mostly came before. `how` is "answer" where it is a caller that
-    deviates, right after this service answered. `spans` are the deviating ones, in order of time.
+    deviates, right after this service answered, and "named" where the caller's errors name this service. `spans` are the deviating ones, in order of time.
     """
 
     service: int
@@ -94,18 +100,53 @@ def deviations(traffic: Traffic, slow: Mask) -> list[Deviation]:
     share = np.bincount(step, unexplained, len(steps.surprise)) / np.maximum(times, 1)
     blame = steps.surprise * share
 
+    named = _named(traffic)
     found: dict[int, Deviation] = {}
     for index in np.lexsort((np.arange(len(blame)), -blame)):
         if blame[index] <= _LEAST:
             break
         mine = where[(step == index) & unexplained]
-        deviation = _deviation(traffic, steps, int(index), float(blame[index]), usable, traffic.t_span[mine])
-        found.setdefault(deviation.service, deviation)
-    for deviation in list(found.values()):
-        answer = _answer(traffic, deviation)
-        if answer and answer.strength > (found[answer.service].strength if answer.service in found else 0.0):
-            found[answer.service] = answer
+        own_one = _deviation(traffic, steps, int(index), float(blame[index]), usable, traffic.t_span[mine])
+        for one in _divided(traffic, own_one, named):
+            if one.service not in found or one.strength > found[one.service].strength:
+                found[one.service] = one
     return sorted(found.values(), key=lambda d: (-d.strength, d.service))
+
+
+def _divided(traffic: Traffic, deviation: Deviation, named: Ints) -> list[Deviation]:
+    """The deviation, and what of it is laid to a service that the errors name or that had just answered."""
+    others = named[traffic.head[deviation.spans]]
+    if (others >= 0).mean() >= 0.5:
+        blamed, times = np.unique(others[others >= 0], return_counts=True)
+        part = times.max() / len(others)
+        theirs = replace(
+            deviation,
+            service=int(blamed[np.argmax(times)]),
+            how="named",
+            strength=_NAMED * deviation.strength * float(part),
+        )
+        return [replace(deviation, strength=_NAMING * deviation.strength), theirs]
+    answer = _answer(traffic, deviation)
+    return [deviation, answer] if answer else [deviation]
+
+
+def _named(traffic: Traffic) -> Ints:
+    """For each visit the other service that an error of it names, else -1."""
+    result = np.full(len(traffic.parent), -1, np.int64)
+    rows = np.flatnonzero(traffic.line_error & (traffic.lines >= 0))
+    rows = rows[traffic.during[traffic.lines[rows]]]
+    if not len(rows):
+        return result
+    heads = traffic.head[traffic.lines[rows]]
+    messages = pa.array(traffic.logs.column("message").take(pa.array(rows)).to_pylist(), pa.string())
+    for code, name in enumerate(traffic.services):
+        # A plain word such as "order" is in many a sentence; a name with a mark in it is a name.
+        if name.isalnum() or len(name) < 5:
+            continue
+        hit = np.asarray(pc.fill_null(values_in(messages, [name]), fill_value=False), dtype=bool)
+        hit &= traffic.service[heads] != code
+        result[heads[hit]] = code
+    return result
 
 
 def _recovered(traffic: Traffic) -> Mask:
@@ -232,11 +273,9 @@ def _deviation(traffic: Traffic, steps: _Steps, index: int, blame: float, usable
 def _answer(traffic: Traffic, deviation: Deviation) -> Deviation | None:
     """The same, laid to the service that had just answered."""
     previous = deviation.previous
-    if previous < 2 or previous >= traffic.first_line or deviation.how == "answer":
+    if previous < 2 or previous >= traffic.first_line:
         return None
     called = traffic.target[traffic.operation == previous - 2]
     if not len(called) or called[0] < 0 or called[0] == deviation.service:
         return None
-    return Deviation(
-        **{**deviation.__dict__, "service": int(called[0]), "how": "answer", "strength": _ANSWERED * deviation.strength}
-    )
+    return replace(deviation, service=int(called[0]), how="answer", strength=_ANSWERED * deviation.strength)

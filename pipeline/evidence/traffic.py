@@ -61,6 +61,7 @@ class Traffic:
     """
 
     spans: pa.Table
+    logs: pa.Table
     services: Sequence[str]
     operations: Sequence[str]
     service: Ints
@@ -115,6 +116,7 @@ def read_traffic(spans: pa.Table, logs: pa.Table, template_ids: pa.DictionaryArr
     before, during = parts
     return Traffic(
         spans=spans,
+        logs=logs,
         services=services,
         operations=operations,
         service=service,
