@@ -32,7 +32,9 @@ _FLOOR_US = 1000.0
 
 @dataclass(frozen=True)
 class Slow:
-    """A service that takes longer. `excess` is in multiples of its usual time; `on_calls` is the part lost on calls to and
+    """A service that takes longer.
+
+    `excess` is in multiples of its usual time; `on_calls` is the part lost on calls to and
     from it. `spans` are the slow ones, worst first, of the operation that lost most; the figures are of that operation, in
     microseconds.
     """

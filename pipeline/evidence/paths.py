@@ -4,7 +4,8 @@ Inside each span the events have an order: its start, the calls it makes, the li
 follows an event during the trouble with what followed it before. A step counts where it hardly ever happened before, in a
 span whose whole set of events was not seen before either (so that clocks that disagree by a millisecond count for nothing).
 Its surprise is p log(p / q): p the lower bound of its share during the trouble, q its smoothed share before. Pairs of
-neighbouring events as the place of a fault: Yu et al., Nezha, ESEC/FSE 2023, doi:10.1145/3611643.3616249.
+neighbouring events as the place of a fault: Yu et al., Nezha, ESEC/FSE 2023, doi:10.1145/3611643.3616249. How often
+something never seen is to be expected: Good, Biometrika 40, 1953.
 
 A deviation is laid to the deepest service: where a visit calls another visit that deviates, or one that is slow, its own
 deviation follows from that. Operations that failed before and have recovered are compared only with their healthy visits.
@@ -38,7 +39,6 @@ _ABOVE = 2.0
 _EVEN = 1.0
 # How much of a caller's surprise right after an answer falls on the one that answered.
 _ANSWERED = 0.6
-
 # Where a failing visit's own error names another service: what falls on that one, and what stays.
 _NAMED, _NAMING = 0.6, 0.5
 
@@ -47,9 +47,11 @@ How = Literal["cut_short", "other_path", "answer", "named"]
 
 @dataclass(frozen=True)
 class Deviation:
-    """A service off its path: after the event `previous` of `operation` came `event`, in `times` of `out_of` passes, and in
-    `times_before` of `out_of_before`. `usual` is what mostly came before. `how` is "answer" where it is a caller that
-    deviates, right after this service answered, and "named" where the caller's errors name this service. `spans` are the deviating ones, in order of time.
+    """A service off its path.
+
+    After the event `previous` of `operation` came `event`, in `times` of `out_of` passes, and in `times_before` of
+    `out_of_before`. `usual` is what mostly came before. `how` is "answer" where it is a caller that deviates, right after
+    this service answered, and "named" where the caller's errors name this service. `spans` are the deviating ones.
     """
 
     service: int
@@ -84,8 +86,8 @@ class _Steps:
 def deviations(traffic: Traffic, slow: Mask) -> list[Deviation]:
     """The services off their path, the one most to blame first; `slow` are spans whose time is beyond the usual."""
     usable = traffic.before & ~_recovered(traffic)
-    odd = _odd_sets(traffic, usable)
-    steps = _steps(traffic, usable, odd)
+    odd, sets = _odd_sets(traffic, usable)
+    steps = _steps(traffic, usable, odd, sets)
     if not len(steps.surprise):
         return []
     deviating = traffic.during[traffic.t_span] & odd[traffic.t_span] & (steps.surprise[steps.of] > _LEAST)
@@ -150,9 +152,7 @@ def _named(traffic: Traffic) -> Ints:
 
 
 def _recovered(traffic: Traffic) -> Mask:
-    """Spans before the trouble of visits that failed, where their operation fails clearly less often during it; and those
-    of the visits that called them.
-    """
+    """Spans before the trouble of visits that failed where their operation now fails less, and of those that called them."""
     count = len(traffic.parent)
     bad = np.zeros(count, bool)
     told = traffic.lines[traffic.line_error & (traffic.lines >= 0)]
@@ -175,8 +175,8 @@ def _recovered(traffic: Traffic) -> Mask:
     return result
 
 
-def _odd_sets(traffic: Traffic, usable: Mask) -> Mask:
-    """Spans whose set of events was seen in at most a few of their operation's spans before."""
+def _odd_sets(traffic: Traffic, usable: Mask) -> tuple[Mask, Ints]:
+    """Spans whose set of events was seen in at most a few of their operation's spans before; and a number for each set."""
     # Sums of pseudo-random numbers stand for sets; the multiplier is that of splitmix64.
     codes = np.arange(traffic.events, dtype=np.uint64) + np.uint64(1)
     mixed = codes * np.uint64(0x9E3779B97F4A7C15)
@@ -192,30 +192,41 @@ def _odd_sets(traffic: Traffic, usable: Mask) -> Mask:
     seen = np.bincount(kind[usable], minlength=int(kind.max(initial=0)) + 1)[kind]
     of_operation = np.bincount(traffic.operation[usable], minlength=len(traffic.operations))[traffic.operation]
     odd: Mask = seen <= _RARE * of_operation
-    return odd
+    return odd, kind
 
 
-def _steps(traffic: Traffic, usable: Mask, odd: Mask) -> _Steps:
-    callers = traffic.operation * (len(traffic.services) + 1) + _caller(traffic) + 1
-    context = callers[traffic.t_span] * traffic.events + traffic.t_from
-    contexts, group = np.unique(context, return_inverse=True)
+def _steps(traffic: Traffic, usable: Mask, odd: Mask, sets: Ints) -> _Steps:
+    asked = traffic.operation * (len(traffic.services) + 1) + _caller(traffic) + 1
+    contexts, group = np.unique(asked[traffic.t_span] * traffic.events + traffic.t_from, return_inverse=True)
     steps, step = np.unique(group * traffic.events + traffic.t_to, return_inverse=True)
     group_of = steps // traffic.events
     earlier, later = usable[traffic.t_span], traffic.during[traffic.t_span]
+    before, during = _count(step, earlier, len(steps)), _count(step, later & odd[traffic.t_span], len(steps))
+    passes_before = _count(group, earlier, len(contexts))[group_of]
+    passes_during = _count(group, later, len(contexts))[group_of]
+    rare = (passes_before >= _FEWEST) & (before <= _RARE * passes_before)
+    surprise = _surprise(during, passes_during, (before + _HALF) / (passes_before + 1), rare)
 
-    def counted(key: Ints, chosen: Mask, size: int) -> Floats:
-        result: Floats = np.bincount(key[chosen], minlength=size).astype(np.float64)
-        return result
-
-    before, during = counted(step, earlier, len(steps)), counted(step, later & odd[traffic.t_span], len(steps))
-    passes_before = counted(group, earlier, len(contexts))[group_of]
-    passes_during = counted(group, later, len(contexts))[group_of]
-    usual = (before + _HALF) / (passes_before + 1)
-    share = (during + _HALF) / (passes_during + 1)
-    now = during / np.maximum(passes_during, 1)
-    low = np.maximum(now - _Z * np.sqrt(share * (1 - share) / (passes_during + 1)), 0.0)
-    counts = (passes_before >= _FEWEST) & (before <= _RARE * passes_before) & (low > _GROWTH * usual)
-    surprise = np.where(counts, low * np.log(np.maximum(low, 1e-9) / usual), 0.0)
+    # An operation that leaves its path at many places does so seldom at each. Its spans of which the whole set of events is
+    # new count together, against those to be expected: as many as sets that were seen but once before (Good, 1953).
+    deviates = np.zeros(len(traffic.parent), bool)
+    deviates[traffic.t_span[later & odd[traffic.t_span] & rare[step]]] = True
+    operations, operation = np.unique(asked, return_inverse=True)
+    spans_before = _count(operation, usable, len(operations))
+    pairs, times = np.unique((operation * (int(sets.max()) + 1) + sets)[usable], return_counts=True)
+    once = np.bincount((pairs // (int(sets.max()) + 1))[times == 1], minlength=len(operations))
+    together = _surprise(
+        _count(operation, deviates, len(operations)),
+        _count(operation, traffic.during, len(operations)),
+        (once + _HALF) / (spans_before + 1),
+        spans_before >= _FEWEST,
+    )
+    # The step that says most of the deviation carries it.
+    operation_of = np.searchsorted(operations, contexts[group_of] // traffic.events)
+    order = np.lexsort((-during, -surprise, ~rare, operation_of))
+    first = order[np.r_[True, operation_of[order][1:] != operation_of[order][:-1]]] if len(order) else order
+    first = first[rare[first] & (during[first] > 0)]
+    surprise[first] = np.maximum(surprise[first], together[operation_of[first]])
     return _Steps(
         of=step,
         operation=contexts[group_of] // traffic.events // (len(traffic.services) + 1),
@@ -227,6 +238,19 @@ def _steps(traffic: Traffic, usable: Mask, odd: Mask) -> _Steps:
         passes_during=passes_during,
         surprise=surprise,
     )
+
+
+def _count(key: Ints, chosen: Mask, size: int) -> Floats:
+    result: Floats = np.bincount(key[chosen], minlength=size).astype(np.float64)
+    return result
+
+
+def _surprise(times: Floats, passes: Floats, usual: Floats, counts: Mask) -> Floats:
+    """The value p log(p / q) where the lower bound p of the share `times` of `passes` is well above q, the `usual` one; else 0."""
+    share = (times + _HALF) / (passes + 1)
+    low = np.maximum(times / np.maximum(passes, 1) - _Z * np.sqrt(share * (1 - share) / (passes + 1)), 0.0)
+    result: Floats = np.where(counts & (low > _GROWTH * usual), low * np.log(np.maximum(low, 1e-9) / usual), 0.0)
+    return result
 
 
 def _caller(traffic: Traffic) -> Ints:
