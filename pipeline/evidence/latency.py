@@ -80,8 +80,10 @@ def slow_services(traffic: Traffic) -> list[Slow]:
     caller, callee = edges // size, edges % size
     per_edge = _by(edge, rows, call, len(edges))
     part = per_edge.slow / np.maximum(per_edge.count, 1)
-    of_caller = np.bincount(caller, part, size) / np.maximum(np.bincount(caller, minlength=size), 1)
-    of_callee = np.bincount(callee, part, size) / np.maximum(np.bincount(callee, minlength=size), 1)
+    calls = traffic.during & (traffic.target >= 0)
+    all_edges = np.unique(traffic.service[calls] * size + traffic.target[calls])
+    of_caller = np.bincount(caller, part, size) / np.maximum(np.bincount(all_edges // size, minlength=size), 1)
+    of_callee = np.bincount(callee, part, size) / np.maximum(np.bincount(all_edges % size, minlength=size), 1)
     # Whoever is also slow by itself is the likelier one. One caller and one callee: the answer is late rather than the
     # question, so the callee is named first.
     of_callee_all, of_caller_all = (of_callee + slow_part)[callee] + 0.01, (of_caller + slow_part)[caller]
@@ -108,54 +110,69 @@ def slow_services(traffic: Traffic) -> list[Slow]:
 def slow_spans(traffic: Traffic, slow: Slow) -> Mask:
     """The spans during the trouble whose time lies beyond the usual and concerns `slow`."""
     rows = _rows(traffic)
-    limit = np.full(len(traffic.operations), np.inf)
+    limit = np.full(int(traffic.timed.max()) + 1, np.inf)
     limit[rows.operation] = rows.limit
     concerns = (traffic.service == slow.service) | (traffic.target == slow.service)
-    mask: Mask = traffic.during & concerns & (traffic.self_us > limit[traffic.operation])
+    mask: Mask = traffic.during & concerns & (traffic.self_us > limit[traffic.timed])
     return mask
 
 
 def _rows(traffic: Traffic) -> _Rows:
-    part = np.where(traffic.before, 0, np.where(traffic.during, 1, 2))
-    chosen = np.flatnonzero(part < 2)
-    order = chosen[np.lexsort((traffic.self_us[chosen], part[chosen], traffic.operation[chosen]))]
-    size = len(traffic.operations)
-    group = traffic.operation[order] * 2 + part[order]
-    value = traffic.self_us[order]
-    count = np.bincount(group, minlength=2 * size)
-    first = np.r_[0, np.cumsum(count)[:-1]]
-    counts, starts = count.reshape(size, 2), first.reshape(size, 2)
-    seen = np.flatnonzero((counts >= _FEWEST).all(axis=1))
+    size = int(traffic.timed.max()) + 1
+    median, limit = _usual(traffic.self_us, traffic.timed, traffic.before, size)
+    # Too few calls from one caller: the callee's others say what is usual.
+    to = np.where(traffic.target >= 0, traffic.target, len(traffic.services))
+    to_median, to_limit = _usual(traffic.self_us, to, traffic.before & (traffic.target >= 0), len(traffic.services) + 1)
+    to_of = np.full(size, len(traffic.services))
+    to_of[traffic.timed] = to
+    median = np.where(np.isfinite(limit), median, to_median[to_of])
+    limit = np.where(np.isfinite(limit), limit, to_limit[to_of])
 
-    def quantile(side: int, q: float) -> Floats:
-        at = starts[seen, side] + np.floor(q * (counts[seen, side] - 1)).astype(np.int64)
-        result: Floats = value[at]
-        return result
-
-    median = quantile(0, 0.5)
-    limit = np.maximum(quantile(0, _QUANTILE), _MEDIANS * median) + _MARGIN_US
-    limit_of = np.full(size, np.inf)
-    limit_of[seen] = limit
-    beyond = np.maximum(value - limit_of[traffic.operation[order]], 0.0)
-    beyond[~np.isfinite(beyond)] = 0.0
-    means, parts = [], []
-    for side in (0, 1):
-        cap = np.full(size, np.inf)
-        cap[seen] = np.maximum(quantile(side, _STRAGGLERS) - limit, 0.0)
-        mine = np.flatnonzero(part[order] == side)
-        operation = traffic.operation[order[mine]]
-        calls = np.maximum(np.bincount(operation, minlength=size), 1)
-        means.append(np.bincount(operation, np.minimum(beyond[mine], cap[operation]), size)[seen] / calls[seen])
-        parts.append(np.bincount(operation, beyond[mine] > 0, size)[seen] / calls[seen])
-    number = counts[seen, 1].astype(np.float64)
+    excess, slow = [], []
+    for part in (traffic.before, traffic.during):
+        count, lost, many = _beyond(traffic.self_us[part], traffic.timed[part], limit)
+        excess.append(lost / np.maximum(count, 1))
+        slow.append(many / np.maximum(count, 1))
+    seen = np.flatnonzero((count >= _FEWEST) & np.isfinite(limit))
+    number = count[seen].astype(np.float64)
     return _Rows(
         operation=seen,
-        excess=np.maximum(means[1] - means[0], 0.0) * number,
-        usual=median * number,
+        excess=np.maximum(excess[1] - excess[0], 0.0)[seen] * number,
+        usual=median[seen] * number,
         count=number,
-        slow=np.maximum(parts[1] - parts[0], 0.0) * number,
-        limit=limit,
+        slow=np.maximum(slow[1] - slow[0], 0.0)[seen] * number,
+        limit=limit[seen],
     )
+
+
+def _usual(self_us: Floats, group: Ints, part: Mask, size: int) -> tuple[Floats, Floats]:
+    """Each group's median before, and the time beyond which a span is slow; infinite where too few were seen."""
+    order, first, count = _sorted(self_us[part], group[part], size)
+    seen = np.flatnonzero(count >= _FEWEST)
+    value = self_us[part][order]
+    median, limit = np.zeros(size), np.full(size, np.inf)
+    median[seen] = value[first[seen] + (count[seen] - 1) // 2]
+    high = value[first[seen] + np.floor(_QUANTILE * (count[seen] - 1)).astype(np.int64)]
+    limit[seen] = np.maximum(high, _MEDIANS * median[seen]) + _MARGIN_US
+    return median, limit
+
+
+def _beyond(self_us: Floats, group: Ints, limit: Floats) -> tuple[Ints, Floats, Floats]:
+    """Each group's spans, their time beyond `limit`, stragglers cut to the others' worst, and how many are beyond."""
+    size = len(limit)
+    order, first, count = _sorted(self_us, group, size)
+    beyond = np.maximum(self_us - limit[group], 0.0)
+    any_one = np.flatnonzero(count > 0)
+    cap = np.zeros(size)
+    cap[any_one] = beyond[order][first[any_one] + np.floor(_STRAGGLERS * (count[any_one] - 1)).astype(np.int64)]
+    lost = np.bincount(group, np.minimum(beyond, cap[group]), size).astype(np.float64)
+    return count, lost, np.bincount(group, beyond > 0, size).astype(np.float64)
+
+
+def _sorted(self_us: Floats, group: Ints, size: int) -> tuple[Ints, Ints, Ints]:
+    """The order by group and time, where each group begins in it, and its size."""
+    count = np.bincount(group, minlength=size)
+    return np.lexsort((self_us, group)), np.r_[0, np.cumsum(count)[:-1]], count
 
 
 def _by(key: Ints, rows: _Rows, chosen: Mask, size: int) -> _Rows:
@@ -170,8 +187,8 @@ def _by(key: Ints, rows: _Rows, chosen: Mask, size: int) -> _Rows:
 
 def _any_span(traffic: Traffic) -> Ints:
     """One span of each operation."""
-    result = np.zeros(len(traffic.operations), np.int64)
-    result[traffic.operation] = np.arange(len(traffic.operation))
+    result = np.zeros(int(traffic.timed.max()) + 1, np.int64)
+    result[traffic.timed] = np.arange(len(traffic.timed))
     return result
 
 
@@ -193,8 +210,10 @@ def _slow(
         mine &= target >= 0
     worst = int(np.argmax(np.where(mine, rows.excess, -1.0)))
     operation = int(rows.operation[worst])
-    during = np.flatnonzero(traffic.during & (traffic.operation == operation))
-    before = traffic.self_us[traffic.before & (traffic.operation == operation)]
+    during = np.flatnonzero(traffic.during & (traffic.timed == operation))
+    before = traffic.self_us[traffic.before & (traffic.timed == operation)]
+    if len(before) < _FEWEST:
+        before = traffic.self_us[traffic.before & (traffic.target == target[worst])]
     times = traffic.self_us[during]
     order = during[np.argsort(-times, kind="stable")]
     return Slow(
@@ -202,7 +221,7 @@ def _slow(
         strength=float(strength[service]),
         excess=float(excess[service]),
         on_calls=float(on_calls[service]),
-        operation=operation,
+        operation=int(traffic.operation[any_span[operation]]),
         calls=len(during),
         median=float(np.median(times)),
         median_before=float(np.median(before)),

@@ -37,7 +37,7 @@ _ENOUGH = 500
 _STEPS = 64
 _SIDE = 0.08
 # How much the longest pause counts, as a part of the best likelihood ratio.
-_PAUSE = 0.15
+_PAUSE = 0.3
 # Self times in classes of powers of two of this many microseconds.
 _CLASS_US = 50.0
 # No call tree is deeper; what claims to be is a cycle.
@@ -52,7 +52,8 @@ _PARAMETER = r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\b[0-9a-fA-F]{12,}\b|\b\d+\b"
 class Traffic:
     """One entry per span unless said otherwise; times in microseconds; -1 stands for none.
 
-    `operation` is what a span does: service, name and, for a call, what it calls. `head` is the first span of the visit: of
+    `operation` is what a span does: service, name and, for a call, what it calls; `timed` is the same for
+    comparing times, where all calls from one service to another are alike. `head` is the first span of the visit: of
     the spans joined by parent links within one service. `self_us` is the span's own time without that of its children, and
     0 for spans that merely enclose a sibling. `lines` gives for each log line its span, and
     `line_event` the event that it is in there. Transitions are pairs of events
@@ -67,6 +68,7 @@ class Traffic:
     service: Ints
     operation: Ints
     target: Ints
+    timed: Ints
     parent: Ints
     head: Ints
     trace: Ints
@@ -103,7 +105,7 @@ def read_traffic(spans: pa.Table, logs: pa.Table, template_ids: pa.DictionaryArr
     begin = _micros(spans.column("@timestamp"))
     length = np.maximum(spans.column("duration_us").combine_chunks().fill_null(0).to_numpy(), 0).astype(np.int64)
     depth, parent = _depths(parent)
-    operation, operations, target = _operations(spans, service, services, parent)
+    operation, operations, target, timed = _operations(spans, service, services, parent)
     head = _heads(parent, service)
     lines = _lines(logs, own_id, trace, service, services, spans, head, begin)
     line_event, events = _line_events(logs, template_ids, lines, 2 + len(operations))
@@ -122,6 +124,7 @@ def read_traffic(spans: pa.Table, logs: pa.Table, template_ids: pa.DictionaryArr
         service=service,
         operation=operation,
         target=target,
+        timed=timed,
         parent=parent,
         head=head,
         trace=trace,
@@ -193,8 +196,8 @@ def _depths(parent: Ints) -> tuple[Ints, Ints]:
     return depth, np.where(above >= 0, -1, parent)
 
 
-def _operations(spans: pa.Table, service: Ints, services: list[str], parent: Ints) -> tuple[Ints, list[str], Ints]:
-    """Each span's operation, their names, and the service that a span calls."""
+def _operations(spans: pa.Table, service: Ints, services: list[str], parent: Ints) -> tuple[Ints, list[str], Ints, Ints]:
+    """Each span's operation, their names, the service that a span calls, and the operation for comparing times."""
     encoded = spans.column("name").combine_chunks().fill_null("-").dictionary_encode()
     plain = pc.replace_substring_regex(encoded.dictionary, _PARAMETER, "*").dictionary_encode()
     name = plain.indices.to_numpy(zero_copy_only=False)[encoded.indices.to_numpy(zero_copy_only=False)]
@@ -211,7 +214,9 @@ def _operations(spans: pa.Table, service: Ints, services: list[str], parent: Int
         label = names[own % len(names)]
         labels.append(f"{label} -> {services[(other - 1) // len(names)]}" if other else label)
     target = np.where(called >= 0, called // len(names), -1)
-    return operation.astype(np.int64), labels, target
+    apart = np.where(target >= 0, len(services) * len(names) + service * len(services) + target, bare)
+    _, timed = np.unique(apart, return_inverse=True)
+    return operation.astype(np.int64), labels, target, timed.astype(np.int64)
 
 
 def _heads(parent: Ints, service: Ints) -> Ints:
