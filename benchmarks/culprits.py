@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from _faults import KINDS, inject
 
-from benchmarks._faults import KINDS, inject
 from parsers.tables import ORDER_EVENTS, empty
 from pipeline.cluster import cluster
 from pipeline.collect import collect
@@ -105,7 +105,9 @@ def main() -> int:
         f"top-3 {sum(r in often for r in roots) / len(roots):.3f}"
     )
     seconds = sorted(answer.seconds for _, answer in plain)
-    print(f"  detector: median {1000 * seconds[len(seconds) // 2]:.0f} ms, most {1000 * seconds[-1]:.0f} ms of processor time")
+    print(
+        f"  detector: median {1000 * seconds[len(seconds) // 2]:.0f} ms, most {1000 * seconds[-1]:.0f} ms of processor time"
+    )
     if not options.quick:
         for name, change in CHANGES.items():
             changed = [change(incident, incidents) for incident in incidents]
@@ -175,11 +177,13 @@ def report(name: str, answers: list[tuple[Incident, Answer]]) -> tuple[float, fl
     three = np.array([incident.want in answer.services[:3] for incident, answer in answers])
     kind = np.array([answer.subclass == incident.subclass for incident, answer in answers])
     named = np.array([answer.fault_class == "internal_fault" for _, answer in answers])
+    sure = np.array([not answer.abstained for _, answer in answers])
     draws = np.random.default_rng(1).integers(0, len(first), (2000, len(first)))
     low, high = np.quantile(first[draws].mean(axis=1), [0.025, 0.975])
     print(
         f"{name}: top-1 {first.mean():.3f} (95 % {low:.2f} to {high:.2f}), top-3 {three.mean():.3f}, "
-        f"class {named.mean():.3f}, subclass {kind.mean():.3f}, incidents {len(first)}"
+        f"class {named.mean():.3f}, subclass {kind.mean():.3f}, of {sure.sum()} not abstained top-1 "
+        f"{first[sure].mean():.3f}, incidents {len(first)}"
     )
     return float(first.mean()), float(three.mean())
 
@@ -274,7 +278,9 @@ def put_in(incidents: list[Incident], hosts: list[str]) -> tuple[float, bool]:
         calm = _calm(host, HOSTS[host.name])
         answer = judge(calm)
         silent &= answer.abstained
-        print(f"  {host.name} without its fault: {'abstains' if answer.abstained else 'LOCATED ' + str(answer.services)}")
+        print(
+            f"  {host.name} without its fault: {'abstains' if answer.abstained else 'LOCATED ' + str(answer.services)}"
+        )
         before, during = calm.part(calm.spans, before=True), calm.part(calm.spans, before=False)
         early, late = calm.part(calm.logs, before=True), calm.part(calm.logs, before=False)
         traces = set(during.column("trace.id").to_pylist())
@@ -316,7 +322,9 @@ def _calm(incident: Incident, touched: str) -> Incident:
 
     def kept(table: pa.Table) -> pa.Table:
         gone = pc.is_in(table.column("trace.id"), value_set=traces)
-        return pa.concat_tables([incident.part(table, before=True), incident.part(table.filter(pc.invert(gone)), before=False)])
+        return pa.concat_tables(
+            [incident.part(table, before=True), incident.part(table.filter(pc.invert(gone)), before=False)]
+        )
 
     last = _last(incident.spans)
     ticket = replace(incident.ticket, created_at=datetime.fromtimestamp(last / MICROS + 120, UTC))

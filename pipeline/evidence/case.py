@@ -29,8 +29,8 @@ import re2
 from parsers.identifiers import values_in
 from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
-from pipeline.evidence.traffic import Traffic, read_traffic
 from pipeline.payments import Order, is_healthy
+from pipeline.traffic.spans import Traffic, read_traffic
 from pipeline.values import Cited, Material, Scope, Span, Ticket
 
 if TYPE_CHECKING:

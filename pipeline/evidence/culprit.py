@@ -1,8 +1,9 @@
 """Culprit: which service the trouble began in, from the traffic before and during it.
 
 For tickets that name no order, payment or trace: there the traffic as a whole is the incident. The services are ranked by
-how much longer they take (`latency`) and how far they leave their usual path (`paths`). The first one's finding says what
-kind of fault it looks like; the others are named as less likely, without a kind.
+how much longer they take (`pipeline/traffic/latency.py`) and how far they leave their usual path
+(`pipeline/traffic/paths.py`). The first one's finding says what kind of fault it looks like; the others are named as less
+likely, without a kind.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.evidence.case import Case, clip
-from pipeline.evidence.latency import ON_CALLS, Slow, slow_services, slow_spans
-from pipeline.evidence.paths import Deviation, deviations
-from pipeline.evidence.traffic import END, START, Traffic
+from pipeline.traffic.latency import ON_CALLS, Slow, slow_services, slow_spans
+from pipeline.traffic.paths import Deviation, deviations
+from pipeline.traffic.spans import END, START, Traffic
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -30,9 +31,7 @@ _NAMED = ("order_id", "out_trade_no", "refund_id", "channel_txn_id", "trace_id")
 def detect(case: Case) -> Seen:
     """At most one finding for each service and reason, the likeliest culprits first."""
     if case.scope.values(*_NAMED) or case.scope.focus_orders:
-        return _nothing(
-            Text(en="culprit service: the ticket is about one order", zh="故障服务：工单针对单个订单，不做全局比较")
-        )
+        return Seen()
     traffic = case.traffic
     if traffic is None:
         return _nothing(

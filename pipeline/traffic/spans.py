@@ -196,7 +196,9 @@ def _depths(parent: Ints) -> tuple[Ints, Ints]:
     return depth, np.where(above >= 0, -1, parent)
 
 
-def _operations(spans: pa.Table, service: Ints, services: list[str], parent: Ints) -> tuple[Ints, list[str], Ints, Ints]:
+def _operations(
+    spans: pa.Table, service: Ints, services: list[str], parent: Ints
+) -> tuple[Ints, list[str], Ints, Ints]:
     """Each span's operation, their names, the service that a span calls, and the operation for comparing times."""
     encoded = spans.column("name").combine_chunks().fill_null("-").dictionary_encode()
     plain = pc.replace_substring_regex(encoded.dictionary, _PARAMETER, "*").dictionary_encode()
@@ -390,7 +392,8 @@ def _moment_of_change(
     # The pause in which each step ends, a long one counting no more than a tenth of the whole time.
     next_one = np.clip(np.searchsorted(opened, edges), 1, len(opened) - 1)
     pause = np.minimum(opened[next_one] - opened[next_one - 1], max(last - first, 1) / 10)
-    allowed = (next_one >= _SIDE * len(opened)) & (next_one <= (1 - _SIDE) * len(opened))
+    least = max(_SIDE * len(opened), FEWEST_TRACES)
+    allowed = (next_one >= least) & (next_one <= len(opened) - least)
     score = ratio / max(ratio.max(), 1.0) + _PAUSE * pause / max(pause.max(), 1)
     best = int(np.argmax(np.where(allowed, score, -1.0)))
     return int(opened[next_one[best]])

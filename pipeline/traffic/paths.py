@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.identifiers import values_in
-from pipeline.evidence.traffic import END, START, Floats, Ints, Mask, Traffic
+from pipeline.traffic.spans import END, START, Floats, Ints, Mask, Traffic
 
 # Spans that passed an event before, from which what follows it can be called usual.
 _FEWEST = 3

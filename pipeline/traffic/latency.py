@@ -3,7 +3,7 @@
 Compared are the self times of every operation, during the trouble against before. A call's self time is the part of the
 caller's span that the callee's does not cover: the way there and back, waiting included. What exceeds the operation's usual
 range counts; the slowest twentieth counts as much as the one just below, so that a few stragglers decide nothing. The time
-lost on calls from A to B is divided between the two: the larger part goes to the one of which more other calls are slow.
+lost on calls from A to B is divided between the two: the larger part goes to the one about which more else is slow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evidence.traffic import Floats, Ints, Mask, Traffic
+from pipeline.traffic.spans import Floats, Ints, Mask, Traffic
 
 # An operation seen less often, before or during, has no usual range.
 _FEWEST = 3
@@ -26,6 +26,8 @@ _WIDESPREAD, _WIDESPREAD_CALLS = 0.2, 0.5
 _EVEN = 2.0
 # A service that loses less than this part of its excess on calls is slow by itself.
 ON_CALLS = 0.9
+# How much the callee is preferred where both ends have as much that is slow, and how sharply the two are told apart.
+_CALLEE, _SHARP = 1.5, 4
 # Time that calls take although nothing is wrong with them, so that a service without any is not divided by nothing.
 _FLOOR_US = 1000.0
 
@@ -84,10 +86,11 @@ def slow_services(traffic: Traffic) -> list[Slow]:
     all_edges = np.unique(traffic.service[calls] * size + traffic.target[calls])
     of_caller = np.bincount(caller, part, size) / np.maximum(np.bincount(all_edges // size, minlength=size), 1)
     of_callee = np.bincount(callee, part, size) / np.maximum(np.bincount(all_edges % size, minlength=size), 1)
-    # Whoever is also slow by itself is the likelier one. One caller and one callee: the answer is late rather than the
-    # question, so the callee is named first.
-    of_callee_all, of_caller_all = (of_callee + slow_part)[callee] + 0.01, (of_caller + slow_part)[caller]
-    to_callee = of_callee_all**2 / (of_callee_all**2 + of_caller_all**2)
+    # The end with more that is slow about it, calls in, calls out and own time, is the likelier one. Between equals it is the
+    # callee: an answer that is late is commoner than a question that is.
+    about = of_caller + of_callee + slow_part
+    to_callee = (_CALLEE * about[callee]) ** _SHARP
+    to_callee = to_callee / np.maximum(to_callee + about[caller] ** _SHARP, 1e-12)
     slow_part = slow_part / _WIDESPREAD
     for end, share, widespread in ((callee, to_callee, of_callee), (caller, 1 - to_callee, of_caller)):
         lost = np.bincount(end, per_edge.excess * share, size)
