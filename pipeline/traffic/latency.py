@@ -20,7 +20,8 @@ _FEWEST = 3
 _QUANTILE, _MEDIANS, _MARGIN_US = 0.9, 3.0, 1000.0
 _STRAGGLERS = 0.95
 # The part of a service's spans, and of the calls to or from it, that must be slow for its excess to count in full. A slow
-# network slows most packets; a busy processor stalls some spans.
+# network slows most packets, and some calls are slow in any network, so fewer count less than in proportion; a busy
+# processor stalls some spans.
 _WIDESPREAD, _WIDESPREAD_CALLS = 0.2, 0.5
 # The excess, in multiples of the usual time, at which a service is as likely to blame as not.
 _EVEN = 2.0
@@ -96,7 +97,7 @@ def slow_services(traffic: Traffic) -> list[Slow]:
         lost = np.bincount(end, per_edge.excess * share, size)
         excess, on_calls = excess + lost, on_calls + lost
         usual = usual + np.bincount(end, per_edge.usual * share, size)
-        slow_part = np.maximum(slow_part, np.where(lost > 0.2 * excess, widespread / _WIDESPREAD_CALLS, 0.0))
+        slow_part = np.maximum(slow_part, np.where(lost > 0.2 * excess, (widespread / _WIDESPREAD_CALLS) ** 2, 0.0))
 
     ratio = excess / usual * np.minimum(slow_part, 1.0)
     strength = ratio / (ratio + _EVEN)
