@@ -198,6 +198,8 @@ class Found:
     code: str | None = None
     about_focus: bool = True
     at: datetime | None = None
+    # The fault classes that it speaks against.
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
