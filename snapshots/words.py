@@ -212,8 +212,8 @@ _TERMS: dict[str, tuple[str, str]] = {
     "refund": ("refund", "退款"),
     # Seed classes.
     "interface": ("interface fault", "接口故障"),
-    "configuration": ("parameter configuration", "参数配置错误"),
-    "other": ("other", "其他"),
+    "configuration": ("parameter configuration", "参数配置"),
+    "other": ("neither interface nor configuration", "非接口、非配置"),
     # Normal order states.
     "CREATED": ("created", "已创建"),
     "AWAITING_PAYMENT": ("awaiting payment", "待支付"),

@@ -95,6 +95,8 @@ def _top(v: View) -> RenderableType:
 def _verdict(v: View) -> RenderableType:
     style = _VERDICT[v.kind]
     head = Text.assemble(
+        (v.seed.upper(), "bold underline"),
+        "  " if v.seed else "",
         (v.verdict.upper(), f"{style} reverse"),
         "  " if v.name else "",
         (v.name, style if v.kind != "undecided" else ""),
