@@ -8,6 +8,7 @@ labels and program give the same bytes.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -21,8 +22,8 @@ import msgspec
 
 from pipeline import scores
 from pipeline.errors import UsageError
-from pipeline.labels import Labels
-from pipeline.scores import Answer, Judged, Label, Weighed
+from pipeline.labels import Labels, read_labels
+from pipeline.scores import Answer, Bin, ClassScore, Comparison, Group, Judged, Label, Outcome, Weighed
 from snapshots.model import Text
 
 if TYPE_CHECKING:
@@ -106,26 +107,30 @@ class Work:
 
     def take(self, name: str) -> Given:
         """The answer to one case. Never raises: an error is an answer, too."""
-        from pipeline.run import take_snapshot
-        from pipeline.sources import open_bundle
-        from pipeline.tickets.file import find_ticket
-        from snapshots.model import canonical_bytes
-        from snapshots.store import ticket_folder
-
         try:
-            ticket, bundle = find_ticket(name, self.folder)
-            if bundle is None:  # pragma: no cover - with a folder there is one
-                raise UsageError(f"{name}: has no bundle in {self.folder}")
-            source = open_bundle(bundle, zone=self.settings.zone or ticket.created_at.tzinfo)
-            try:
-                snapshot = take_snapshot(ticket, [source], self.settings).snapshot
-            finally:
-                source.close()
+            snapshot = self._snapshot(name)
             if self.keep is not None:
+                from snapshots.model import canonical_bytes
+                from snapshots.store import ticket_folder
+
                 (self.keep / f"{ticket_folder(name)}.json").write_bytes(canonical_bytes(snapshot))
             return answer_of(snapshot)
         except Exception as error:  # noqa: BLE001 - whatever one case does, the others go on
             return _failure(error)
+
+    def _snapshot(self, name: str) -> ProblemSnapshot:
+        from pipeline.run import take_snapshot
+        from pipeline.sources import open_bundle
+        from pipeline.tickets.file import find_ticket
+
+        ticket, bundle = find_ticket(name, self.folder)
+        if bundle is None:  # pragma: no cover - with a folder there is one
+            raise UsageError(f"{name}: has no bundle in {self.folder}")
+        source = open_bundle(bundle, zone=self.settings.zone or ticket.created_at.tzinfo)
+        try:
+            return take_snapshot(ticket, [source], self.settings).snapshot
+        finally:
+            source.close()
 
 
 def run_cases(work: Work, labels: Sequence[Label], jobs: int = 1, step: Step = lambda _: None) -> Ran:
@@ -317,7 +322,7 @@ class Case:
 
     label: Label
     answer: Answer
-    outcome: scores.Outcome
+    outcome: Outcome
     right: bool
 
 
@@ -337,17 +342,17 @@ class Report:
     ci95: Mapping[str, tuple[float, float]]
     counts: Mapping[str, tuple[int, int]]
     exact95: Mapping[str, tuple[float, float] | None]
-    reliability: tuple[scores.Bin, ...]
-    per_class: Mapping[str, scores.ClassScore]
-    per_kind: Mapping[str, scores.Group]
-    per_channel: Mapping[str, scores.Group]
-    per_language: Mapping[str, scores.Group]
+    reliability: tuple[Bin, ...]
+    per_class: Mapping[str, ClassScore]
+    per_kind: Mapping[str, Group]
+    per_channel: Mapping[str, Group]
+    per_language: Mapping[str, Group]
     cases: tuple[Case, ...]
     interrupted: bool = False
     absent: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     assumed: tuple[Text, ...] = ()
-    against: scores.Comparison | None = None
+    against: Comparison | None = None
     against_from: str = ""
     against_made: tuple[Made, ...] = ()
     format: str = FORMAT
@@ -466,5 +471,95 @@ def read_goal(text: str, option: str) -> tuple[str, float]:
         raise UsageError(f"{option} {text}: the value must be 0 or more")
     if (name in scores.LOWER_IS_BETTER) != (option == "--fail-over"):
         other = "--fail-over" if option == "--fail-under" else "--fail-under"
-        raise UsageError(f"{option} {text}: of {name} {'less' if other == '--fail-over' else 'more'} is better; use {other}")
+        raise UsageError(
+            f"{option} {text}: of {name} {'less' if other == '--fail-over' else 'more'} is better; use {other}"
+        )
     return name, number
+
+
+# ---- all of it
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a backtest is asked for; see the command's options."""
+
+    cases: str
+    labels: Path | None = None
+    codes: Path | None = None
+    jobs: int = 1
+    keep: Path | None = None
+    against: Path | None = None
+    against_snapshots: str | None = None
+    fail_under: tuple[str, ...] = ()
+    fail_over: tuple[str, ...] = ()
+    no_regressions: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """The report, a sentence for each goal that was missed, and how long the cases took in seconds."""
+
+    report: Report
+    missed: tuple[str, ...]
+    seconds: float
+
+
+def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], None] = lambda _done, _of: None) -> Done:
+    """Reads the labels, takes or reads the snapshots, scores and compares. `step` is told how many of how many are done.
+
+    Everything that can be wrong with the call is found before the first case runs. Raises `UsageError`.
+    """
+    at_least = dict(read_goal(goal, "--fail-under") for goal in asked.fail_under)
+    at_most = dict(read_goal(goal, "--fail-over") for goal in asked.fail_over)
+    if asked.against is not None and asked.against_snapshots is not None:
+        raise UsageError("--against and --against-snapshots exclude each other; give one of them")
+    compared = asked.against is not None or asked.against_snapshots is not None
+    if asked.no_regressions and not compared:
+        raise UsageError("--no-regressions needs --against or --against-snapshots")
+    taken = is_cases(asked.cases)
+    folder = Path(asked.cases)
+    if asked.keep is not None and not taken:
+        raise UsageError(f"--keep: {asked.cases} holds no cases to take snapshots of")
+    path = asked.labels or _beside(folder, "_labels.csv") if taken else asked.labels
+    if path is None:
+        raise UsageError("--labels is needed with a store: a CSV with id and fault_class, or resolution_code and --map")
+    labels = read_labels(path, asked.codes, _beside(folder, "_evidence") if taken else None)
+    names = [label.id for label in labels.labels]
+    before = _before(asked, names)
+
+    def count(done: int) -> None:
+        step(done, len(names))
+
+    if taken:
+        ran = run_cases(Work(folder, settings, asked.keep), labels.labels, min(asked.jobs, _cores()), count)
+    else:
+        ran = read_kept(asked.cases, names, count)
+        if not ran.given and not ran.interrupted:
+            raise UsageError(f"{asked.cases}: has no snapshot of any ticket in {path}")
+    place = folder.resolve().name if "://" not in asked.cases else asked.cases.rpartition("@")[2]
+    made = report(ran, labels, cases_from=place or asked.cases, labels_from=path.name)
+    if before is not None and ran.given:
+        name = asked.against.name if asked.against else Path(asked.against_snapshots or "").name
+        made = held_against(made, before, name)
+    missed = unmet(made, at_least, at_most)
+    worse = made.against.regressions if made.against and asked.no_regressions else ()
+    if worse:
+        missed.append(f"{len(worse)} regressions: {', '.join(change.id for change in worse[:10])}")
+    return Done(made, tuple(missed), ran.seconds)
+
+
+def _before(asked: Asked, names: Sequence[str]) -> Ran | None:
+    if asked.against is not None:
+        return read_report(asked.against)
+    return read_kept(asked.against_snapshots, names) if asked.against_snapshots is not None else None
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    whole = folder.resolve()
+    return whole.with_name(whole.name + ending)
+
+
+def _cores() -> int:
+    # What this process may use, where the system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
