@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,11 +28,11 @@ _BAR = 40
 
 _MEANING: Mapping[str, Text] = {
     "coverage": Text(en="a class was named", zh="给出了类别"),
-    "precision_located_strict": Text(en="named: the label's class", zh="给出的类别即标注类别"),
-    "precision_located_alt": Text(en="named: label or alternate", zh="给出的类别为标注或可接受类别"),
-    "precision_all_located_alt": Text(en="as above, over all kinds", zh="同上，含全部种类的案例"),
-    "top1_strict": Text(en="of all faults: the label", zh="占全部故障：标注类别"),
-    "top1_alt": Text(en="of all faults: or alternate", zh="占全部故障：标注或可接受类别"),
+    "precision_located_strict": Text(en="named: the label's class", zh="给出：标注类别"),
+    "precision_located_alt": Text(en="named: label or alternate", zh="给出：标注或可接受"),
+    "precision_all_located_alt": Text(en="as above, over all kinds", zh="同上，含全部种类"),
+    "top1_strict": Text(en="all faults: the label", zh="全部故障：标注"),
+    "top1_alt": Text(en="all faults: label or alternate", zh="全部故障：标注或可接受"),
     "top1_subclass_strict": Text(en="class and subclass", zh="类别与子类均一致"),
     "top1_subclass_alt": Text(en="subclass, or alternate", zh="子类一致或可接受"),
     "top3_alt": Text(en="among the first three", zh="前三名之内"),
@@ -108,10 +108,8 @@ _WORDS: Mapping[str, Text] = {
         zh="准确含可接受类别，严格不含；不判：对照与证据不足的案例中，未判为故障而正确的数量。",
     ),
     "wrong": Text(en="Wrong answers and failed runs", zh="错误的回答与失败的运行"),
-    "id": Text(en="case", zh="案例"),
-    "expected": Text(en="expected", zh="应为"),
-    "got": Text(en="got", zh="得到"),
-    "sure": Text(en="sure", zh="概率"),
+    "expected": Text(en="expected {0}", zh="应为 {0}"),
+    "got": Text(en="got {0}", zh="得到 {0}"),
     "more": Text(en="and {0} more; the JSON has all", zh="另有 {0} 个，全部见 JSON"),
     "none": Text(en="none", zh="无"),
     "against": Text(en="Against {0}: {1} common cases", zh="与 {0} 相比：共同案例 {1} 个"),
@@ -127,7 +125,8 @@ _WORDS: Mapping[str, Text] = {
     "regressions": Text(en="Regressions", zh="退步"),
     "gains": Text(en="Gains", zh="进步"),
     "others": Text(en="Other changes", zh="其他变化"),
-    "moved": Text(en="findings that moved", zh="变动的发现"),
+    "moved": Text(en="{0}, for {1}: {2} → {3}", zh="{0}，支持 {1}：{2} → {3}"),
+    "moved_more": Text(en="and {0} more findings moved", zh="另有 {0} 个发现有变动"),
     "gone": Text(en="gone", zh="消失"),
     "new": Text(en="new", zh="新增"),
     "assumed": Text(en="Assumed", zh="假定"),
@@ -137,14 +136,14 @@ _WORDS: Mapping[str, Text] = {
 
 @dataclass(frozen=True)
 class Section:
-    """A title, sentences, and a table. `right` are the columns whose values are numbers; `code` those of fixed words."""
+    """A title, sentences, then a table (`right` are its columns of numbers), or entries: a line and those that belong to it."""
 
     title: str
     notes: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     right: frozenset[int] = frozenset()
-    lines: tuple[str, ...] = field(default=())
+    entries: tuple[tuple[str, ...], ...] = ()
     style: str = ""
 
 
@@ -166,9 +165,11 @@ def sections(report: Report, language: Language, missed: Sequence[str] = ()) -> 
         yield _groups(say(title), groups, say, first=title == "per_kind")
     yield _wrong(report, say)
     if report.assumed:
-        yield Section(say("assumed"), lines=tuple(text.zh if language == "zh" else text.en for text in report.assumed))
+        yield Section(
+            say("assumed"), entries=tuple((text.zh if language == "zh" else text.en,) for text in report.assumed)
+        )
     if missed:
-        yield Section(say("unmet"), lines=tuple(missed), style="bad")
+        yield Section(say("unmet"), entries=tuple((goal,) for goal in missed), style="bad")
 
 
 class _speaker:  # noqa: N801 - it is used as a function
@@ -268,13 +269,12 @@ def _per_class(report: Report, language: Language, say: _speaker) -> Section:
             _number(one.f1),
             f"{one.strict}/{one.n}",
             f"{one.accepted}/{one.n}",
-            _number(one.recall_alt),
             _interval(one.recall_alt_exact95),
             str(one.predicted),
         )
         for name, one in report.per_class.items()
     )
-    heads = (say("class"), say("n"), "F1", say("strict"), say("alt"), say("top1"), say("interval"), say("named"))
+    heads = (say("class"), say("n"), "F1", say("strict"), say("alt"), say("interval"), say("named"))
     return Section(say("per_class"), heads=heads, rows=rows, right=frozenset(range(1, len(heads))))
 
 
@@ -310,23 +310,21 @@ def _short(text: str, most: int = 20) -> str:
 
 def _wrong(report: Report, say: _speaker) -> Section:
     bad = [case for case in report.cases if case.outcome in {"wrong", "failed"}]
-    rows = tuple(
+    entries = [
         (
-            case.label.id,
-            case.label.kind,
-            case.label.expected,
-            case.answer.said + (f": {case.answer.failed}" if case.answer.failed else ""),
-            _percent(case.answer.confidence),
+            f"{case.label.id}  {case.label.kind}  {say('expected', case.label.expected)}",
+            case.answer.failed or say("got", f"{case.answer.said} {_percent(case.answer.confidence)}".strip()),
         )
-        for case in bad[:_LISTED]
-    )
-    more = (say("more", len(bad) - _LISTED),) if len(bad) > _LISTED else ()
-    heads = (say("id"), "", say("expected"), say("got"), say("sure"))
-    return Section(say("wrong"), heads=heads, rows=rows, right=frozenset({4}), lines=more or _none(rows, say))
+        for case in bad
+    ]
+    return Section(f"{say('wrong')} ({len(bad)})", entries=_shown(entries, say), style="bad" if bad else "")
 
 
-def _none(rows: Sequence[object], say: _speaker) -> tuple[str, ...]:
-    return () if rows else (say("none"),)
+def _shown(entries: Sequence[tuple[str, ...]], say: _speaker) -> tuple[tuple[str, ...], ...]:
+    if not entries:
+        return ((say("none"),),)
+    more = [(say("more", len(entries) - _LISTED),)] if len(entries) > _LISTED else []
+    return (*entries[:_LISTED], *more)
 
 
 def _against(report: Report, c: Comparison, say: _speaker) -> Iterator[Section]:
@@ -365,28 +363,25 @@ def _against(report: Report, c: Comparison, say: _speaker) -> Iterator[Section]:
 
 
 def _changes(title: str, changes: Sequence[Change], style: str, say: _speaker) -> Section:
-    rows = tuple(
+    entries = [
         (
-            change.id,
-            change.expected,
-            f"{change.before} {_percent(change.confidence_before)}".strip(),
-            f"{change.now} {_percent(change.confidence_now)}".strip(),
-            "\n".join(_moved(change, say)),
+            f"{change.id}  {say('expected', change.expected)}",
+            f"{change.before} {_percent(change.confidence_before)}".strip()
+            + f" → {change.now} {_percent(change.confidence_now)}".rstrip(),
+            *_moved(change, say),
         )
-        for change in changes[:_LISTED]
-    )
-    more = (say("more", len(changes) - _LISTED),) if len(changes) > _LISTED else ()
-    heads = (say("id"), say("expected"), say("before"), say("now"), say("moved"))
-    return Section(title, heads=heads, rows=rows, lines=more or _none(rows, say), style=style)
+        for change in changes
+    ]
+    return Section(title, entries=_shown(entries, say), style=style)
 
 
 def _moved(change: Change, say: _speaker) -> Iterator[str]:
     for one in change.findings[:_FINDINGS]:
         before = say("new") if one.before is None else f"{one.before:.1f}"
         now = say("gone") if one.now is None else f"{one.now:.1f}"
-        yield f"{one.finding} {before}→{now}"
+        yield say("moved", one.finding, one.supports or "-", before, now)
     if len(change.findings) > _FINDINGS:
-        yield f"+{len(change.findings) - _FINDINGS}"
+        yield say("moved_more", len(change.findings) - _FINDINGS)
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -426,7 +421,9 @@ _STYLES = {"bad": "bold red", "good": "bold green", "": "bold cyan"}
 def table(parts: Iterable[Section], *, width: int = 100, colour: bool = False) -> str:
     """The sections in at most `width` columns. A non-empty `NO_COLOR` in the environment wins over `colour`."""
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text as Line
 
@@ -455,7 +452,7 @@ def table(parts: Iterable[Section], *, width: int = 100, colour: bool = False) -
         if part.rows:
             grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1))
             for i, head in enumerate(part.heads):
-                short = i in part.right or all(len(row[i]) <= 14 for row in part.rows)
+                short = i in part.right or all(cell_len(row[i]) <= 14 for row in part.rows)
                 # Ids and figures whole; what is long is folded.
                 grid.add_column(
                     head, justify="right" if i in part.right else "left", overflow="fold", no_wrap=short or i == 0
@@ -463,8 +460,10 @@ def table(parts: Iterable[Section], *, width: int = 100, colour: bool = False) -
             for row in part.rows:
                 grid.add_row(*(Line(clean_text(cell)) for cell in row))
             console.print(grid)
-        for line in part.lines:
-            console.print(Line(clean_text(line)))
+        for first, *others in part.entries:
+            console.print(Line(clean_text(first)))
+            for other in others:
+                console.print(Padding(Line(clean_text(other), style="dim"), (0, 0, 0, 4)))
     # Padding to the right edge is noise in a file or a golden copy.
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
@@ -486,7 +485,11 @@ def markdown(parts: Iterable[Section], plot: str | None = None) -> str:
             blocks += ["", *written]
             if plot is not None and any("█" in cell or "│" in cell for cell in part.rows[0]):
                 blocks += ["", f"![]({plot})"]
-        blocks += ["", *(f"- {_escaped(line)}" for line in part.lines)] if part.lines else []
+        if part.entries:
+            blocks.append("")
+        for first, *others in part.entries:
+            blocks.append(f"- {_escaped(first)}")
+            blocks += [f"  - {_escaped(other)}" for other in others]
         blocks.append("")
     return "\n".join(blocks).rstrip() + "\n"
 

@@ -271,7 +271,7 @@ def _sums(judged: Sequence[Judged]) -> _Sums:
                 by_class[row, 2, named] = 1
         if (one := _stated(j)) is not None:
             bins[row, :, _bin(one[0])] = 1, *one
-    flat = [block.reshape(len(judged), -1) for block in (ratios, by_class, bins)]
+    flat = [block.reshape(len(judged), block.shape[1] * block.shape[2]) for block in (ratios, by_class, bins)]
     return _Sums(classes, np.concatenate(flat, axis=1))
 
 
