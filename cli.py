@@ -885,7 +885,7 @@ def backtest(
     emit(rendered_report(done, output, spoken, plot=plot, width=width, colour=to_terminal))
     say(f"{len(done.report.cases)} cases in {done.seconds:.1f} s")
     for sentence in done.missed:
-        say(f"Goal missed: {sentence}")
+        say(f"Goal missed: {sentence.en}")
     if done.report.interrupted:
         say("Interrupted: what was done so far is above.")
         return INTERRUPTED

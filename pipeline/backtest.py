@@ -241,13 +241,13 @@ def _take(name: str) -> Given:
 
 
 def is_cases(place: str) -> bool:
-    """Whether `place` is a folder of bundles, or else something that holds snapshots."""
+    """Whether `place` is a folder of bundles or one of them, or else something that holds snapshots."""
     from pipeline.sources.bundle import is_bundle
 
     path = Path(place)
-    if "://" in place or not path.is_dir() or (path / "snapshots").is_dir():
+    if "://" in place or (path / "snapshots").is_dir():
         return False
-    return any(is_bundle(child) for child in path.iterdir())
+    return is_bundle(path) or (path.is_dir() and any(is_bundle(child) for child in path.iterdir()))
 
 
 def read_kept(place: str, names: Sequence[str], step: Step = lambda _: None) -> Ran:
@@ -444,16 +444,26 @@ def report_json(report: Report) -> str:
 # ---- goals
 
 
-def unmet(report: Report, at_least: Mapping[str, float], at_most: Mapping[str, float]) -> list[str]:
+def unmet(report: Report, at_least: Mapping[str, float], at_most: Mapping[str, float]) -> list[Text]:
     """A sentence for each figure that misses its goal. One that could not be measured misses it."""
     found = []
     for name, goal in [*at_least.items(), *at_most.items()]:
         value = report.scores[name]
         low = name in at_least
         if value is None:
-            found.append(f"{name} was not measured: no case counts for it; wanted {goal:g}")
+            found.append(
+                Text(
+                    en=f"{name} was not measured: no case counts for it; wanted {goal:g}",
+                    zh=f"{name} 未能计算：没有可计入的案例；目标 {goal:g}",
+                )
+            )
         elif value < goal if low else value > goal:
-            found.append(f"{name} is {value:.4g}, {'under' if low else 'over'} {goal:g}")
+            found.append(
+                Text(
+                    en=f"{name} is {value:.4g}, {'under' if low else 'over'} {goal:g}",
+                    zh=f"{name} 为 {value:.4g}，{'低于' if low else '高于'} {goal:g}",
+                )
+            )
     return found
 
 
@@ -501,7 +511,7 @@ class Done:
     """The report, a sentence for each goal that was missed, and how long the cases took in seconds."""
 
     report: Report
-    missed: tuple[str, ...]
+    missed: tuple[Text, ...]
     seconds: float
 
 
@@ -545,7 +555,10 @@ def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], No
     missed = unmet(made, at_least, at_most)
     worse = made.against.regressions if made.against and asked.no_regressions else ()
     if worse:
-        missed.append(f"{len(worse)} regressions: {', '.join(change.id for change in worse[:10])}")
+        shown = ", ".join(change.id for change in worse[:10]) + (" …" if len(worse) > 10 else "")
+        missed.append(
+            Text(en=f"cases that are worse: {len(worse)}: {shown}", zh=f"退步的案例 {len(worse)} 个：{shown}")
+        )
     return Done(made, tuple(missed), ran.seconds)
 
 

@@ -147,7 +147,7 @@ class Section:
     style: str = ""
 
 
-def sections(report: Report, language: Language, missed: Sequence[str] = ()) -> Iterator[Section]:
+def sections(report: Report, language: Language, missed: Sequence[Text] = ()) -> Iterator[Section]:
     """The whole report, in the order in which it is read."""
     say = _speaker(language)
     yield _head(report, say)
@@ -169,7 +169,9 @@ def sections(report: Report, language: Language, missed: Sequence[str] = ()) -> 
             say("assumed"), entries=tuple((text.zh if language == "zh" else text.en,) for text in report.assumed)
         )
     if missed:
-        yield Section(say("unmet"), entries=tuple((goal,) for goal in missed), style="bad")
+        yield Section(
+            say("unmet"), entries=tuple((goal.zh if language == "zh" else goal.en,) for goal in missed), style="bad"
+        )
 
 
 class _speaker:  # noqa: N801 - it is used as a function

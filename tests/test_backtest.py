@@ -388,7 +388,7 @@ def test_two_versions_are_compared_case_by_case(store: str) -> None:
     written("better.json", json.dumps(before))
     result = run(store, "--labels", labels, "--against", "better.json", "--no-regressions")
     assert result.exit_code == 12
-    assert "1 regressions: TK-33097" in result.stderr
+    assert "cases that are worse: 1: TK-33097" in result.stderr
     assert f"rate_limit/qps_limit {kept.diagnosis.confidence:.0%} → interface_fault/dns_failed" in result.stdout
     assert "wording.qps, for rate_limit: 2.0 → gone" in result.stdout
     assert "1 lost, 1 gained" in result.stdout
