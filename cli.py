@@ -5,7 +5,8 @@ Every command imports what it needs when it runs, so that `--help` and shell com
     0 done                      4 credentials refused              9 verify: a record is gone or changed
     1 internal error            5 no source could be reached      10 located       (with --exit-code)
     2 wrong call or settings    8 done in part                    11 undetermined  (with --exit-code)
-    3 ticket not found          130 interrupted                   141 the reader of the output went away
+    3 ticket not found          130 interrupted                   12 backtest: a goal was missed
+                                                                  141 the reader of the output went away
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pipeline.console import Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
+from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
     from snapshots.store import Entry, Store
     from snapshots.verify import State, VerifyReport
+    from snapshots.words import Language
 
 NAME = "problem-snapshot"
-PARTIAL, DRIFT, LOCATED, UNDETERMINED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 130, 141
+PARTIAL, DRIFT, LOCATED, UNDETERMINED, MISSED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 12, 130, 141
 
 FORMATS = ("table", "json", "md", "html")
 
@@ -804,6 +806,90 @@ def schema() -> None:
     from snapshots.schema import json_schema
 
     emit(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+
+
+# ---- backtest
+
+
+@commands.command()
+@click.argument("cases", metavar="DIR|STORE")
+@click.option("--labels", type=_PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
+@click.option("--map", "codes", type=_PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(min=1), default=2, show_default=True, help="Processes, at most one a core."
+)
+@click.option(
+    "--budget",
+    type=Duration(),
+    default=60.0,
+    show_default="60s",
+    help="How long the sources of a case may take: long, so that a busy machine changes nothing.",
+)
+@click.option("--keep", type=_PATH, metavar="DIR", help="Write each case's snapshot to DIR as <ticket>.json.")
+@click.option("--against", type=_PATH, metavar="FILE", help="Compare with an earlier run that --json wrote.")
+@click.option("--against-snapshots", metavar="DIR", help="Compare with snapshots: a store, or a folder of documents.")
+@click.option("--fail-under", multiple=True, metavar="NAME=VALUE", help="Exit 12 where a figure is less; repeatable.")
+@click.option("--fail-over", multiple=True, metavar="NAME=VALUE", help="Exit 12 where ece or failures is more.")
+@click.option("--no-regressions", is_flag=True, help="Exit 12 where a case is worse than in what it is compared with.")
+@click.option(
+    "--output", "-o", type=click.Choice(["table", "json", "md"]), default="table", show_default=True, help="The format."
+)
+@click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write the report as JSON to FILE as well.")
+@click.option("--plot", type=_PATH, metavar="FILE", help="Write the reliability plot as SVG to FILE as well.")
+@click.option(
+    "--language",
+    "-l",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+    help="auto is the machine's language.",
+)
+@from_options
+@debug_option
+def backtest(
+    *,
+    budget: float,
+    output: str,
+    json_file: Path | None,
+    plot: Path | None,
+    language: str,
+    where: From,
+    **given: Any,
+) -> int:
+    """Score the diagnoses of tickets whose cause is known.
+
+    DIR is a folder of cases, which are taken anew. A STORE, or a folder of snapshots, is scored as it is. Exits 8 where a
+    case failed, 12 where a goal was missed, 130 when interrupted, with what was done so far.
+
+    \b
+    problem-snapshot backtest cases/ --json today.json --fail-under precision_located_alt=.9
+    problem-snapshot backtest cases/ --against yesterday.json --no-regressions
+    problem-snapshot backtest /srv/snapshots --labels closed.csv --map codes.toml
+    """
+    from pipeline.backtest import Asked as Wanted
+    from pipeline.backtest import report_json, run_backtest
+    from pipeline.scorecard import plot_svg, rendered_report
+
+    settings = where.settings(sources=False, budget=budget)
+    if language == "auto":
+        language = _language_of(os.environ)
+    spoken: Language = "zh" if language == "zh" else "en"
+    with Counter(where.verbose) as counter:
+        done = run_backtest(Wanted(**given), settings, counter)
+    if json_file is not None:
+        write_file(json_file, report_json(done.report))
+    if plot is not None:
+        write_file(plot, plot_svg(done.report, spoken))
+    to_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = terminal_width() if to_terminal else 100
+    emit(rendered_report(done, output, spoken, plot=plot, width=width, colour=to_terminal))
+    say(f"{len(done.report.cases)} cases in {done.seconds:.1f} s")
+    for sentence in done.missed:
+        say(f"Goal missed: {sentence.en}")
+    if done.report.interrupted:
+        say("Interrupted: what was done so far is above.")
+        return INTERRUPTED
+    return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
 
 
 # ---- init, doctor
