@@ -201,7 +201,7 @@ def _missing(case: Case, seen: Seen, candidates: Sequence[Candidate]) -> list[Mi
 
 def _from_gap(found: Found, window: Window) -> Missing:
     what = found.kind.removeprefix(GAP)
-    if what == "silent_service":
+    if what in ("silent_service", "skipped_service"):
         question = Text(
             en=f"What did {found.service} log in this window? Its lines carry the channel's answer.",
             zh=f"{found.service} 在该时间窗口记录了什么？渠道应答在其日志中。",

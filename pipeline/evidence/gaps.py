@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -87,9 +88,10 @@ def _gaps(case: Case) -> Iterator[Found]:
             cites=_edges(case, start, end),
         )
         return
-    for service, count, cites in _silent_services(case):
+    for service, count, cites, passed in _silent_services(case):
         yield _gap(
-            "gap.silent_service",
+            # What comes after it in the flow has spoken: the deciding answer is not what is missing.
+            "gap.skipped_service" if passed else "gap.silent_service",
             f"{service} wrote about each of {count} healthy orders and nothing about this one",
             f"{service} 对 {count} 个正常订单都有日志，对该订单却没有",
             service,
@@ -148,10 +150,11 @@ def _hole(case: Case) -> tuple[datetime, datetime] | None:
     return None
 
 
-def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...]]]:
+def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...], bool]]:
     """Services that write about healthy orders until they are paid, and wrote nothing about the focus orders.
 
-    With each the number of healthy orders that it wrote about, and one of its lines about each of a few.
+    With each the number of healthy orders that it wrote about, one of its lines about each of a few, and whether a service
+    that comes after it in the flow of healthy orders wrote about the focus orders.
     """
     seen_times = pc.min_max(case.material.logs.column("@timestamp"))
     first, last = seen_times["min"].as_py(), seen_times["max"].as_py()
@@ -167,19 +170,27 @@ def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...]]]
     if len(healthy) < 3:
         return
     lines: dict[str, list[int]] = defaultdict(list)
+    places: dict[str, list[int]] = defaultdict(list)
     for order in healthy:
-        for service, row in _services_until_paid(case, order).items():
+        for place, (service, row) in enumerate(_services_until_paid(case, order).items()):
             lines[service].append(row)
+            places[service].append(place)
     logs = case.material.logs
     here = case.focus_rows | case.near_rows
     present = set(pc.unique(logs.column("service.name").filter(pa.array(here))).to_pylist())
     for service, mine in sorted(lines.items()):
         if len(mine) >= _AGREEING * len(healthy) and service not in present:
-            yield service, len(mine), tuple(case.cite_log(row) for row in mine[:_CITED])
+            passed = any(
+                other in present
+                and len(lines[other]) >= _AGREEING * len(healthy)
+                and median(where) > median(places[service])
+                for other, where in places.items()
+            )
+            yield service, len(mine), tuple(case.cite_log(row) for row in mine[:_CITED]), passed
 
 
 def _services_until_paid(case: Case, order: Order) -> dict[str, int]:
-    """The services that wrote about `order` until the channel answered, each with the row of its first line."""
+    """The services that wrote about `order` until the channel answered, in order of time, each with its first row."""
     names = [order.order_id, *(attempt.entity_id for attempt in order.attempts)]
     logs = case.material.logs
     by_name = pc.or_(
@@ -198,6 +209,9 @@ def _services_until_paid(case: Case, order: Order) -> dict[str, int]:
     until = pc.add(pc.min(times), pa.scalar(timedelta(milliseconds=1500), pa.duration("us")))
     early = pc.fill_null(pc.less_equal(times, until), fill_value=False)
     first: dict[str, int] = {}
+    # Rows come in the source's order; the flow is told by time.
+    by_time = np.argsort(pc.fill_null(times.cast(pa.int64()), 0).to_numpy(), kind="stable")
+    rows, mine, early = rows[by_time], mine.take(pa.array(by_time)), early.take(pa.array(by_time))
     for row, service, is_early in zip(
         rows.tolist(), mine.column("service.name").to_pylist(), early.to_pylist(), strict=True
     ):

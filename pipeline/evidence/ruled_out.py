@@ -67,8 +67,8 @@ _SUSPECTS = (
     ),
     _Suspect(
         "channel",
-        r"\b(channel|provider|psp|gateway|acquirer|status ?page)\b|\bother (calls?|orders?|payments?|merchants?|requests?|customers?|executes?|charges?|methods?)\b"
-        r"|\bsame (second|minute|moment|time)s?\b|\bmeanwhile\b|渠道|官方|其[他它余](接口|订单|商户|用户|调用|支付|请求)|同一(时刻|时间|分钟|秒)|同时段|同期",
+        r"\bstatus ?page\b|\bother (calls?|orders?|payments?|merchants?|requests?|customers?|executes?|charges?|methods?)\b"
+        r"|\bsame (second|minute|moment|time)s?\b|\bmeanwhile\b|官方(公告|状态)|其[他它余](接口|订单|商户|用户|调用|支付|请求)|同一(时刻|时间|分钟|秒)|同时段|同期",
         ("channel_outage", "interface_fault"),
         "the channel and the calls to it",
         "渠道及对其的调用",
