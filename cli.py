@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 NAME = "problem-snapshot"
 PARTIAL, DRIFT, LOCATED, UNDETERMINED, MISSED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 12, 130, 141
 
-FORMATS = ("table", "json", "md", "html")
+FORMATS = ("table", "json", "md", "html", "sarif")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -226,8 +226,15 @@ class View:
     @property
     def format(self) -> str:
         """The format asked for, or the one that the file's name tells."""
-        named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html"}
-        return self.output or named.get(self.out.suffix.lower() if self.out else "", "table")
+        return self.output or format_of(self.out)
+
+
+def format_of(out: Path | None) -> str:
+    """The format that a file's name tells, table where it tells none."""
+    named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html", ".sarif": "sarif"}
+    if out is None:
+        return "table"
+    return "sarif" if out.name.lower().endswith(".sarif.json") else named.get(out.suffix.lower(), "table")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,808 @@
+"""What changed between two documents, and which evidence moved the diagnosis.
+
+`compare` is a pure function: it looks at nothing but the two documents. Findings are matched by what they say and not by
+their number, which shifts when another finding comes before them; records are matched by their sha256.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from snapshots.model import (
+    Coverage,
+    Diagnosis,
+    Evidence,
+    Finding,
+    Missing,
+    Model,
+    OrderState,
+    Outcome,
+    ProblemSnapshot,
+    ScopeRecord,
+    Template,
+    Text,
+    canonical_json,
+)
+from snapshots.verify import all_evidence, pointer_of
+from snapshots.words import class_name
+
+COMPARISON_VERSION = "1.0"
+
+Moved = Literal["new", "gone", "changed"]
+Value = str | int | float | bool | Text | None
+
+Part = TypeVar("Part")
+
+
+# ---- the value
+
+
+class Change(Model):
+    """One field with what it was and what it is."""
+
+    name: str
+    before: Value
+    after: Value
+
+
+class Side(Model):
+    """One of the two documents."""
+
+    snapshot_id: str
+    ticket_id: str
+    summary: Text
+    abstained: bool
+    fault_class: str | None
+    confidence: float
+
+
+class CandidateChange(Model):
+    """One fault class with its probability in 0..1 in both documents; null where it is no candidate there."""
+
+    fault_class: str
+    before: float | None
+    after: float | None
+    subclass_before: str | None = None
+    subclass_after: str | None = None
+
+
+class FindingChange(Model):
+    """One finding that came, went or counts otherwise; its weights are in log-odds for `supports`.
+
+    `candidate` is the explanation that it speaks for, with its probability before and after. `records_new` and
+    `records_gone` count the cited records that only one of the two documents knows at all: where both are 0, the same
+    records were read otherwise. `evidence` is that of the document which has the finding, the later one where both do.
+    """
+
+    change: Moved
+    kind: str
+    statement: Text
+    weight_change: float
+    evidence: list[Evidence]
+    weight_before: float | None = None
+    weight_after: float | None = None
+    supports: str | None = None
+    subclass: str | None = None
+    service: str | None = None
+    code: str | None = None
+    id_before: str | None = None
+    id_after: str | None = None
+    statement_before: Text | None = None
+    candidate: CandidateChange | None = None
+    records_new: int = 0
+    records_gone: int = 0
+
+
+class MissingChange(Model):
+    """Evidence that is missed now and was not, or the other way round."""
+
+    change: Literal["new", "gone"]
+    missing: Missing
+
+
+class CheckChange(Model):
+    """A check whose outcome changed; null where the document has no such check."""
+
+    id: str
+    before: Outcome | None
+    after: Outcome | None
+    statement: Text
+
+
+class CoverageChange(Model):
+    """A row of the ledger that came, went or changed. `asked_same`: both asked the source the same question."""
+
+    change: Moved
+    source: str
+    what: str
+    asked_same: bool
+    fields: list[Change]
+
+
+class TemplateChange(Model):
+    """A listed log template that came, went or is counted otherwise. `contrast` is its change against the baseline."""
+
+    change: Moved
+    id: str
+    text: str
+    incident_before: int | None = None
+    incident_after: int | None = None
+    baseline_before: int | None = None
+    baseline_after: int | None = None
+    contrast_before: str | None = None
+    contrast_after: str | None = None
+
+
+class TemplatesChange(Model):
+    """The listed templates: how many came, went, changed and stayed, the changed sums, and each of the former."""
+
+    new: int
+    gone: int
+    changed: int
+    same: int
+    totals: list[Change]
+    templates: list[TemplateChange]
+
+
+class OrderChange(Model):
+    """An order whose state, or number of events, changed. `events` counts its own and those of its payments."""
+
+    change: Moved
+    order_id: str
+    before: str | None = None
+    after: str | None = None
+    raw_before: str | None = None
+    raw_after: str | None = None
+    events_before: int = 0
+    events_after: int = 0
+
+
+class RecordChange(Model):
+    """A cited record that is at the same place with another content."""
+
+    source: str
+    place: str
+    sha256_before: str
+    sha256_after: str
+
+
+class Inputs(Model):
+    """Whether both documents were made from the same inputs, as far as documents can tell.
+
+    `same`: the ticket, the counts of the ledger, the orders and the set of cited records are equal. `other`: one of them
+    shows that they were not. `undetermined`: nothing contradicts, but the documents cite other records or asked for
+    another window.
+    """
+
+    verdict: Literal["same", "other", "undetermined"]
+    statement: Text
+    reasons: list[Text]
+    records_common: int
+    records_only_before: int
+    records_only_after: int
+    records_changed: list[RecordChange]
+
+
+class Replayed(Model):
+    """How the later document was made from the earlier one, and what the sources still hold of its cited records."""
+
+    ticket_from: Literal["file", "bundle", "snapshot"]
+    window_from: Literal["asked", "derived"]
+    settings: Literal["same", "other"]
+    ok: int
+    changed: int
+    gone: int
+    unreachable: int
+    unstamped: int
+    statements: list[Text]
+
+
+class Comparison(Model):
+    """Everything that changed from `before` to `after`. Equal documents give empty lists.
+
+    `conclusion` says it in a few sentences. `findings` stand in order of how much weight they moved, largest first.
+    """
+
+    comparison_version: str
+    before: Side
+    after: Side
+    same_document: bool
+    same_diagnosis: bool
+    same_evidence: bool
+    conclusion: list[Text]
+    diagnosis: list[Change]
+    candidates: list[CandidateChange]
+    findings: list[FindingChange]
+    missing: list[MissingChange]
+    checks: list[CheckChange]
+    inputs: Inputs
+    coverage: list[CoverageChange]
+    templates: TemplatesChange
+    orders: list[OrderChange]
+    scope: list[Change]
+    ticket: list[Change]
+    provenance: list[Change]
+    replay: Replayed | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether diagnosis and evidence are equal, whatever else is not."""
+        return self.same_diagnosis and self.same_evidence
+
+
+def compare(before: ProblemSnapshot, after: ProblemSnapshot, replay: Replayed | None = None) -> Comparison:
+    """What changed from `before` to `after`, which may be of different tickets. `replay` is only handed through."""
+    diagnosis = _changes(_facts(before.diagnosis), _facts(after.diagnosis))
+    candidates = _candidates(before, after)
+    findings = _findings(before, after)
+    missing = _missing(before, after)
+    ticket = _changes(_ticket(before), _ticket(after))
+    scope = _changes(_scope(before.scope), _scope(after.scope))
+    provenance = _changes(_provenance(before), _provenance(after))
+    coverage = _coverage(before, after)
+    orders = _orders(before, after)
+    inputs = _inputs(before, after, ticket, coverage, orders, scope, provenance)
+    moved = any(one.before != one.after for one in candidates)
+    same_diagnosis = not (diagnosis or moved or missing)
+    same_evidence = not (findings or inputs.records_only_before or inputs.records_only_after)
+    return Comparison(
+        comparison_version=COMPARISON_VERSION,
+        before=_side(before),
+        after=_side(after),
+        same_document=before == after,
+        same_diagnosis=same_diagnosis,
+        same_evidence=same_evidence,
+        conclusion=_conclusion(before, after, findings, inputs, same=(same_diagnosis, same_evidence), replay=replay),
+        diagnosis=diagnosis,
+        candidates=candidates if moved or any(one.subclass_before != one.subclass_after for one in candidates) else [],
+        findings=findings,
+        missing=missing,
+        checks=_checks(before, after),
+        inputs=inputs,
+        coverage=coverage,
+        templates=_templates(before, after),
+        orders=orders,
+        scope=scope,
+        ticket=ticket,
+        provenance=provenance,
+        replay=replay,
+    )
+
+
+# ---- fields
+
+
+def _side(s: ProblemSnapshot) -> Side:
+    d = s.diagnosis
+    return Side(
+        snapshot_id=s.snapshot_id,
+        ticket_id=s.ticket.id,
+        summary=d.summary,
+        abstained=d.abstained,
+        fault_class=d.fault_class,
+        confidence=d.confidence,
+    )
+
+
+def _changes(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[Change]:
+    names = dict.fromkeys([*before, *after])
+    return [
+        Change(name=name, before=before.get(name), after=after.get(name))
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _facts(d: Diagnosis) -> dict[str, Value]:
+    return {
+        "abstained": d.abstained,
+        "fault_class": d.fault_class,
+        "fault_subclass": d.fault_subclass,
+        "seed_class": d.seed_class,
+        "confidence": d.confidence,
+        "location.service": d.location.service,
+        "location.operation": d.location.operation,
+        "location.host": d.location.host,
+        "location.channel": d.location.channel,
+        "culprits": ", ".join(f"{one.service} {one.probability:.4f}" for one in d.culprits) or None,
+        "owner": d.owner,
+        "first_action": d.first_action,
+        "summary": d.summary,
+    }
+
+
+def _ticket(s: ProblemSnapshot) -> dict[str, Value]:
+    ticket = s.ticket
+    return {
+        "id": ticket.id,
+        "system": ticket.system,
+        "title": ticket.title,
+        "description": ticket.description,
+        "created_at": ticket.created_at,
+        "language": ticket.language,
+        "customer_id": ticket.customer_id,
+        "questionnaire": canonical_json(ticket.questionnaire).decode(),
+    }
+
+
+def _scope(scope: ScopeRecord) -> dict[str, Value]:
+    return {
+        "window.start": scope.window.start,
+        "window.end": scope.window.end,
+        "baseline.start": scope.baseline.start,
+        "baseline.end": scope.baseline.end,
+        "anchor": scope.anchor,
+        "reason": scope.reason,
+        "focus_orders": ", ".join(scope.focus_orders) or None,
+        "services": ", ".join(scope.services) or None,
+        "channels": ", ".join(scope.channels) or None,
+        "identifiers": ", ".join(f"{one.kind} {one.value}" for one in scope.identifiers) or None,
+    }
+
+
+def _provenance(s: ProblemSnapshot) -> dict[str, Value]:
+    p = s.provenance
+    return {
+        "schema_version": s.schema_version,
+        "tool": p.tool,
+        "tool_version": p.tool_version,
+        "settings_sha256": p.settings_sha256,
+        "tables_sha256": p.tables_sha256,
+        "sources": ", ".join(p.sources) or None,
+    }
+
+
+# ---- the diagnosis
+
+
+def _candidates(before: ProblemSnapshot, after: ProblemSnapshot) -> list[CandidateChange]:
+    """Every candidate of either document, the one that moved most first. Another subclass is the same class, moved."""
+    left, right = list(before.diagnosis.candidates), list(after.diagnosis.candidates)
+    exact = _paired(left, right, lambda one: (one.fault_class, one.fault_subclass))
+    pairs = [(was, now) for was, now in exact if was and now]
+    left = [was for was, now in exact if was and not now]
+    right = [now for was, now in exact if now and not was]
+    rows = [
+        CandidateChange(
+            fault_class=one.fault_class,
+            before=was.probability if was else None,
+            after=now.probability if now else None,
+            subclass_before=was.fault_subclass if was else None,
+            subclass_after=now.fault_subclass if now else None,
+        )
+        for was, now in [*pairs, *_paired(left, right, lambda one: one.fault_class)]
+        if (one := now or was)
+    ]
+    return sorted(rows, key=lambda row: (-abs((row.after or 0.0) - (row.before or 0.0)), row.fault_class))
+
+
+def _candidate_of(finding: Finding, candidates: Sequence[CandidateChange]) -> CandidateChange | None:
+    """The explanation that `finding` speaks for: of its own subclass where there is one, else the likeliest."""
+    mine = [row for row in candidates if row.fault_class == finding.supports]
+    own = [row for row in mine if finding.subclass in {row.subclass_before, row.subclass_after} - {None}]
+    return max(own or mine, key=lambda row: max(row.before or 0.0, row.after or 0.0), default=None)
+
+
+def _missing(before: ProblemSnapshot, after: ProblemSnapshot) -> list[MissingChange]:
+    def key(missing: Missing) -> Hashable:
+        return missing.source, missing.service, missing.question.en
+
+    pairs = _paired(before.diagnosis.missing, after.diagnosis.missing, key)
+    gone = [MissingChange(change="gone", missing=one) for one, other in pairs if one and not other]
+    return gone + [MissingChange(change="new", missing=other) for one, other in pairs if other and not one]
+
+
+# ---- findings
+
+
+def finding_key(finding: Finding) -> tuple[str | None, ...]:
+    """What makes a finding the same one in two documents: what it says, without the numbers that it counts."""
+    f = finding
+    return f.kind, f.supports, f.code, f.service, f.channel, _without_numbers(f.statement.en)
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "#", text)
+
+
+def _findings(before: ProblemSnapshot, after: ProblemSnapshot) -> list[FindingChange]:
+    known_before, known_after = _records(before), _records(after)
+    candidates = _candidates(before, after)
+    rows = []
+    for was, now in _matched(before.findings, after.findings):
+        shown = now or was
+        assert shown is not None  # noqa: S101  # a pair has at least one
+        records_was = _sha256s(was.evidence) if was else frozenset()
+        records_now = _sha256s(now.evidence) if now else frozenset()
+        if was and now and _says(was) == _says(now) and records_was == records_now:
+            continue
+        rows.append(
+            FindingChange(
+                change="changed" if was and now else "new" if now else "gone",
+                kind=shown.kind,
+                statement=shown.statement,
+                weight_change=round((now.weight if now else 0.0) - (was.weight if was else 0.0), 4),
+                weight_before=was.weight if was else None,
+                weight_after=now.weight if now else None,
+                supports=shown.supports,
+                subclass=shown.subclass,
+                service=shown.service,
+                code=shown.code,
+                id_before=was.id if was else None,
+                id_after=now.id if now else None,
+                statement_before=was.statement if was and was.statement != shown.statement else None,
+                candidate=_candidate_of(shown, candidates),
+                records_new=len(records_now - known_before),
+                records_gone=len(records_was - known_after),
+                evidence=shown.evidence,
+            )
+        )
+    return sorted(rows, key=lambda row: (-abs(row.weight_change), row.change, row.kind, row.statement.en))
+
+
+def _matched(before: Sequence[Finding], after: Sequence[Finding]) -> list[tuple[Finding | None, Finding | None]]:
+    """The same findings side by side: word for word, then but for numbers, then the only ones of their kind."""
+
+    def told(f: Finding) -> Hashable:
+        return f.kind, f.supports, f.code, f.service, f.statement.en, f.statement.zh
+
+    def about(f: Finding) -> Hashable:
+        return f.kind, f.supports, f.code, f.service
+
+    left, right = list(before), list(after)
+    pairs: list[tuple[Finding | None, Finding | None]] = []
+    for key in (told, finding_key, about):
+        if key is about:
+            # Several that differ in words may well be different findings: only a lone one is taken for reworded.
+            lone = [{k for k, n in Counter(map(about, side)).items() if n == 1} for side in (left, right)]
+            both = lone[0] & lone[1]
+            found = _paired([f for f in left if about(f) in both], [f for f in right if about(f) in both], about)
+        else:
+            found = _paired(left, right, key)
+        whole = [(was, now) for was, now in found if was is not None and now is not None]
+        pairs += whole
+        gone, come = {id(was) for was, _ in whole}, {id(now) for _, now in whole}
+        left, right = [f for f in left if id(f) not in gone], [f for f in right if id(f) not in come]
+    return [*pairs, *((f, None) for f in left), *((None, f) for f in right)]
+
+
+def _says(f: Finding) -> tuple[Any, ...]:
+    return f.statement, f.weight, f.supports, f.subclass, f.service, f.channel, f.code, f.about_focus
+
+
+def _paired(
+    before: Iterable[Part], after: Iterable[Part], key: Callable[[Part], Hashable]
+) -> list[tuple[Part | None, Part | None]]:
+    """Both sides by their key, in order of the earlier one; equal keys pair up in their own order."""
+    waiting: dict[Hashable, list[Part]] = {}
+    for part in after:
+        waiting.setdefault(key(part), []).append(part)
+    pairs: list[tuple[Part | None, Part | None]] = []
+    for part in before:
+        others = waiting.get(key(part))
+        pairs.append((part, others.pop(0) if others else None))
+    return [*pairs, *((None, part) for others in waiting.values() for part in others)]
+
+
+# ---- checks, the ledger, templates, orders
+
+
+def _checks(before: ProblemSnapshot, after: ProblemSnapshot) -> list[CheckChange]:
+    rows = []
+    for was, now in _paired(before.checks, after.checks, lambda check: check.id):
+        shown = now or was
+        assert shown is not None  # noqa: S101  # a pair has at least one
+        if (was and was.outcome) != (now and now.outcome):
+            row = CheckChange(
+                id=shown.id,
+                before=was.outcome if was else None,
+                after=now.outcome if now else None,
+                statement=shown.statement,
+            )
+            rows.append(row)
+    return rows
+
+
+def _coverage(before: ProblemSnapshot, after: ProblemSnapshot) -> list[CoverageChange]:
+    def facts(row: Coverage | None) -> dict[str, Value]:
+        if row is None:
+            return {}
+        names = ("status", "matched", "fetched", "used", "cut", "sampled", "duplicates", "unparsed", "outside", "error")
+        return {name: getattr(row, name) for name in names}
+
+    rows = []
+    for was, now in _paired(before.coverage, after.coverage, lambda row: (row.source, row.kind, row.what)):
+        shown = now or was
+        assert shown is not None  # noqa: S101  # a pair has at least one
+        if fields := _changes(facts(was), facts(now)):
+            row = CoverageChange(
+                change=_moved(was, now),
+                source=shown.source,
+                what=shown.what,
+                asked_same=bool(was and now and (was.asked, was.window) == (now.asked, now.window)),
+                fields=fields,
+            )
+            rows.append(row)
+    return rows
+
+
+def _templates(before: ProblemSnapshot, after: ProblemSnapshot) -> TemplatesChange:
+    def facts(one: Template | None) -> tuple[Any, ...]:
+        return (one.incident_count, one.baseline_count, one.change) if one else (None, None, None)
+
+    rows, same = [], 0
+    for was, now in _paired(before.templates, after.templates, lambda one: one.id):
+        shown = now or was
+        assert shown is not None  # noqa: S101  # a pair has at least one
+        if facts(was) == facts(now):
+            same += 1
+            continue
+        (incident_was, baseline_was, contrast_was), (incident, baseline, contrast) = facts(was), facts(now)
+        row = TemplateChange(
+            change=_moved(was, now),
+            id=shown.id,
+            text=shown.text,
+            incident_before=incident_was,
+            incident_after=incident,
+            baseline_before=baseline_was,
+            baseline_after=baseline,
+            contrast_before=contrast_was,
+            contrast_after=contrast,
+        )
+        rows.append(row)
+    rows.sort(key=lambda row: (-abs((row.incident_after or 0) - (row.incident_before or 0)), row.id))
+    count = Counter(row.change for row in rows)
+    totals = _changes(msgspec.to_builtins(before.template_totals), msgspec.to_builtins(after.template_totals))
+    return TemplatesChange(
+        new=count["new"], gone=count["gone"], changed=count["changed"], same=same, totals=totals, templates=rows
+    )
+
+
+def _orders(before: ProblemSnapshot, after: ProblemSnapshot) -> list[OrderChange]:
+    def events(s: ProblemSnapshot, order: OrderState | None) -> int:
+        if order is None:
+            return 0
+        return len(order.history) + sum(attempt.order_id == order.order_id for attempt in s.payment_attempts)
+
+    def of_order(s: ProblemSnapshot, order: OrderState | None) -> Any:
+        return order and [order, *(one for one in s.payment_attempts if one.order_id == order.order_id)]
+
+    rows = []
+    for was, now in _paired(before.orders, after.orders, lambda order: order.order_id):
+        shown = now or was
+        assert shown is not None  # noqa: S101  # a pair has at least one
+        if of_order(before, was) == of_order(after, now):
+            continue
+        row = OrderChange(
+            change=_moved(was, now),
+            order_id=shown.order_id,
+            before=was.state if was else None,
+            after=now.state if now else None,
+            raw_before=was.raw_state if was else None,
+            raw_after=now.raw_state if now else None,
+            events_before=events(before, was),
+            events_after=events(after, now),
+        )
+        rows.append(row)
+    return rows
+
+
+def _moved(was: object | None, now: object | None) -> Moved:
+    return "changed" if was is not None and now is not None else "gone" if now is None else "new"
+
+
+# ---- the inputs
+
+
+def _sha256s(evidence: Iterable[Evidence]) -> frozenset[str]:
+    """The records cited, each by its sha256; by its place where it has none."""
+    return frozenset(one.sha256 or repr(pointer_of(one)) for one in evidence)
+
+
+def _records(s: ProblemSnapshot) -> frozenset[str]:
+    return _sha256s(all_evidence(s))
+
+
+def _changed_records(before: ProblemSnapshot, after: ProblemSnapshot) -> list[RecordChange]:
+    def places(s: ProblemSnapshot) -> dict[tuple[Any, ...], Evidence]:
+        # `at` may be read otherwise from the same place, so it is no part of a place.
+        return {(e.source, e.kind, e.index, e.doc_id, e.file, e.start, e.end): e for e in all_evidence(s) if e.sha256}
+
+    was, now = places(before), places(after)
+    rows = []
+    for key in sorted(was.keys() & now.keys(), key=repr):
+        one, other = was[key], now[key]
+        if one.sha256 != other.sha256:
+            span = f"{one.file}@{one.start}-{one.end}"
+            place = "/".join(part for part in (one.index, one.doc_id) if part) if one.doc_id is not None else span
+            row = RecordChange(source=one.source, place=place, sha256_before=one.sha256, sha256_after=other.sha256)
+            rows.append(row)
+    return rows
+
+
+def _inputs(
+    before: ProblemSnapshot,
+    after: ProblemSnapshot,
+    ticket: Sequence[Change],
+    coverage: Sequence[CoverageChange],
+    orders: Sequence[OrderChange],
+    scope: Sequence[Change],
+    provenance: Sequence[Change],
+) -> Inputs:
+    was, now = _records(before), _records(after)
+    changed = _changed_records(before, after)
+    other: list[Text] = []
+    doubt: list[Text] = []
+    if before.ticket.id != after.ticket.id:
+        other.append(
+            Text(
+                en=f"they are of different tickets ({before.ticket.id}, {after.ticket.id})",
+                zh=f"两者属于不同工单（{before.ticket.id}、{after.ticket.id}）",
+            )
+        )
+    elif ticket:
+        names = ", ".join(change.name for change in ticket)
+        other.append(Text(en=f"the ticket is another ({names})", zh=f"工单内容不同（{names}）"))
+    if changed:
+        n = len(changed)
+        en = f"{_counted(n, 'cited record has', 'cited records have')} another content at the same place"
+        other.append(Text(en=en, zh=f"{n} 条引用记录位置相同而内容不同"))
+    window = {"window.start", "window.end", "baseline.start"} & {change.name for change in scope}
+    if window:
+        doubt.append(Text(en="another time window was looked at", zh="查看的时间窗不同"))
+    # Another question gets another answer from the same source, and newer code may parse more of the same lines.
+    held = [row for row in coverage if row.change != "changed" or (row.asked_same and _held(row))]
+    for rows, reasons in ((held, other), ([row for row in coverage if row not in held], doubt)):
+        if rows:
+            names = ", ".join(dict.fromkeys(f"{row.source} {row.what}" for row in rows))
+            reasons.append(Text(en=f"the ledger counts otherwise ({names})", zh=f"数据覆盖计数不同（{names}）"))
+    if orders and not window and before.ticket.id == after.ticket.id:
+        names = ", ".join(row.order_id for row in orders[:3])
+        doubt.append(Text(en=f"orders read otherwise ({names})", zh=f"订单读取结果不同（{names}）"))
+    if was != now:
+        en = f"{len(was - now)} records are cited only before, {len(now - was)} only after"
+        doubt.append(Text(en=en, zh=f"{len(was - now)} 条记录仅前者引用，{len(now - was)} 条仅后者引用"))
+    verdict: Literal["same", "other", "undetermined"] = "other" if other else "undetermined" if doubt else "same"
+    return Inputs(
+        verdict=verdict,
+        statement=_inputs_statement(verdict, [*other, *doubt], provenance, same_document=before == after),
+        reasons=[*other, *doubt],
+        records_common=len(was & now),
+        records_only_before=len(was - now),
+        records_only_after=len(now - was),
+        records_changed=changed,
+    )
+
+
+_MADE_BY = {
+    "tool_version": Text(en="another tool version", zh="工具版本不同"),
+    "tables_sha256": Text(en="other fault tables", zh="故障表不同"),
+    "settings_sha256": Text(en="other settings", zh="设置不同"),
+}
+
+
+def _held(row: CoverageChange) -> bool:
+    """Whether a source answered the question otherwise, whatever was made of its answer."""
+    return bool({"status", "matched", "fetched", "cut", "sampled", "error"} & {change.name for change in row.fields})
+
+
+def _inputs_statement(
+    verdict: str, reasons: Sequence[Text], provenance: Sequence[Change], *, same_document: bool
+) -> Text:
+    made = [_MADE_BY[change.name] for change in provenance if change.name in _MADE_BY]
+    en_made, zh_made = ", ".join(one.en for one in made), "、".join(one.zh for one in made)
+    if same_document:
+        return Text(en="It is the same document.", zh="两者是同一文档。")
+    en_made = en_made or "the same tool version, tables and settings"
+    zh_made = zh_made or "工具版本、故障表与设置均相同"
+    if verdict == "same":
+        return Text(en=f"Same inputs as far as the documents tell; {en_made}.", zh=f"就文档所载，输入相同；{zh_made}。")
+    en, zh = "; ".join(one.en for one in reasons), "；".join(one.zh for one in reasons)
+    if verdict == "other":
+        return Text(en=f"Other inputs: {en}. Made with {en_made}.", zh=f"输入不同：{zh}。生成条件：{zh_made}。")
+    return Text(
+        en=f"Whether the inputs are the same cannot be told from the documents: {en}. Made with {en_made}.",
+        zh=f"仅凭文档无法判断输入是否相同：{zh}。生成条件：{zh_made}。",
+    )
+
+
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
+# ---- the conclusion
+
+
+def _conclusion(
+    before: ProblemSnapshot,
+    after: ProblemSnapshot,
+    findings: Sequence[FindingChange],
+    inputs: Inputs,
+    *,
+    same: tuple[bool, bool],
+    replay: Replayed | None,
+) -> list[Text]:
+    same_diagnosis, same_evidence = same
+    lines = []
+    if before.ticket.id != after.ticket.id:
+        lines.append(
+            Text(
+                en=f"These are snapshots of different tickets: {before.ticket.id} and {after.ticket.id}.",
+                zh=f"这是两个不同工单的快照：{before.ticket.id} 与 {after.ticket.id}。",
+            )
+        )
+    lines.append(_verdict(before.diagnosis, after.diagnosis, same_diagnosis=same_diagnosis))
+    lines.append(_moved_by(findings, same_diagnosis=same_diagnosis, same_evidence=same_evidence))
+    lines.append(inputs.statement)
+    return [*lines, *(replay.statements if replay else [])]
+
+
+def _verdict(was: Diagnosis, now: Diagnosis, *, same_diagnosis: bool) -> Text:
+    en, zh = _answer(now, "en"), _answer(now, "zh")
+    en_was, zh_was = _answer(was, "en"), _answer(was, "zh")
+    if same_diagnosis:
+        return Text(en=f"Same diagnosis: {en}.", zh=f"诊断相同：{zh}。")
+    if en == en_was:
+        return Text(
+            en=f"The answer stays {en}, but not all of the diagnosis is the same.",
+            zh=f"结论仍为{zh}，但诊断并非完全相同。",
+        )
+    return Text(en=f"The diagnosis moved: {en_was} -> {en}.", zh=f"诊断变化：{zh_was} -> {zh}。")
+
+
+def _answer(d: Diagnosis, language: Literal["en", "zh"]) -> str:
+    share = f"{d.confidence:.1%}"
+    if d.abstained or not d.fault_class:
+        first = max(d.candidates, key=lambda one: one.probability, default=None)
+        if first is None:
+            return "not decided" if language == "en" else "未定"
+        leads = class_name(first.fault_class, language)
+        return f"not decided ({leads} leads, {share})" if language == "en" else f"未定（{leads}居首，{share}）"
+    name = class_name(d.fault_class, language)
+    return f"{name} ({share})" if language == "en" else f"{name}（{share}）"
+
+
+_CAME = {
+    "new": ("the new finding", "新发现"),
+    "gone": ("the finding that is gone", "消失的发现"),
+    "changed": ("the changed finding", "变化的发现"),
+}
+
+
+def _moved_by(findings: Sequence[FindingChange], *, same_diagnosis: bool, same_evidence: bool) -> Text:
+    first = next(iter(findings), None)
+    if first is None:
+        if same_diagnosis:
+            if same_evidence:
+                return Text(en="Every finding and every cited record is the same.", zh="所有发现与引用记录均相同。")
+            return Text(
+                en="Every finding is the same; other records are cited beside them.",
+                zh="所有发现相同，仅其他引用记录不同。",
+            )
+        return Text(
+            en="No finding changed: the same findings are counted otherwise.", zh="没有发现变化：同样的发现计权不同。"
+        )
+    if not first.weight_change:
+        return Text(
+            en=f"{len(findings)} findings differ, none of them in weight.",
+            zh=f"{len(findings)} 条发现不同，权重均未变化。",
+        )
+    en_came, zh_came = _CAME[first.change]
+    en = f'Most weight was moved by {en_came} "{first.statement.en}" ({first.weight_change:+.2f}'
+    zh = f"影响最大的是{zh_came}“{first.statement.zh}”（{first.weight_change:+.2f}"
+    if first.supports:
+        en += f" for {class_name(first.supports, 'en')}"
+        zh += f"，支持{class_name(first.supports, 'zh')}"
+    if first.candidate:
+        shares = (first.candidate.before, first.candidate.after)
+        was, now = (f"{share:.1%}" if share is not None else "not considered" for share in shares)
+        en, zh = f"{en}, {was} -> {now}", f"{zh}，{was} -> {now}".replace("not considered", "未列入")
+    known = first.evidence and not (first.records_new or first.records_gone)
+    if known:
+        return Text(en=f"{en}); both documents cite its records.", zh=f"{zh}）；两份文档都引用了它的记录。")
+    return Text(en=f"{en}).", zh=f"{zh}）。")
