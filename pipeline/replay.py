@@ -153,6 +153,7 @@ def _how(
         gone=report.count("gone"),
         unreachable=report.count("unreachable"),
         unstamped=report.count("unstamped"),
+        records=[row for row in report.evidence if row.state != "ok"],
         statements=[_told(ticket_from, span, same=same), _still_there(report)],
     )
 

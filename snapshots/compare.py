@@ -28,7 +28,7 @@ from snapshots.model import (
     Text,
     canonical_json,
 )
-from snapshots.verify import all_evidence, pointer_of
+from snapshots.verify import CheckedEvidence, all_evidence, pointer_of
 from snapshots.words import class_name
 
 COMPARISON_VERSION = "1.0"
@@ -189,7 +189,10 @@ class Inputs(Model):
 
 
 class Replayed(Model):
-    """How the later document was made from the earlier one, and what the sources still hold of its cited records."""
+    """How the later document was made from the earlier one, and what the sources still hold of its cited records.
+
+    `records` are those of the earlier document that are not as they were, by their ref in it.
+    """
 
     ticket_from: Literal["file", "bundle", "snapshot"]
     window_from: Literal["asked", "derived"]
@@ -199,6 +202,7 @@ class Replayed(Model):
     gone: int
     unreachable: int
     unstamped: int
+    records: list[CheckedEvidence]
     statements: list[Text]
 
 
@@ -515,6 +519,8 @@ def _coverage(before: ProblemSnapshot, after: ProblemSnapshot) -> list[CoverageC
         names = ("status", "matched", "fetched", "used", "cut", "sampled", "duplicates", "unparsed", "outside", "error")
         return {name: getattr(row, name) for name in names}
 
+    # A source that gives all it has tells the span of its rows, not of the question.
+    same_scope = (before.scope.window, before.scope.baseline) == (after.scope.window, after.scope.baseline)
     rows = []
     for was, now in _paired(before.coverage, after.coverage, lambda row: (row.source, row.kind, row.what)):
         shown = now or was
@@ -524,7 +530,7 @@ def _coverage(before: ProblemSnapshot, after: ProblemSnapshot) -> list[CoverageC
                 change=_moved(was, now),
                 source=shown.source,
                 what=shown.what,
-                asked_same=bool(was and now and (was.asked, was.window) == (now.asked, now.window)),
+                asked_same=bool(was and now and was.asked == now.asked and (same_scope or was.window == now.window)),
                 fields=fields,
             )
             rows.append(row)
@@ -665,7 +671,8 @@ def _inputs(
         names = ", ".join(row.order_id for row in orders[:3])
         doubt.append(Text(en=f"orders read otherwise ({names})", zh=f"订单读取结果不同（{names}）"))
     if was != now:
-        en = f"{len(was - now)} records are cited only before, {len(now - was)} only after"
+        counts = _counted(len(was - now), "record is", "records are"), len(now - was)
+        en = f"{counts[0]} cited only before, {counts[1]} only after"
         doubt.append(Text(en=en, zh=f"{len(was - now)} 条记录仅前者引用，{len(now - was)} 条仅后者引用"))
     verdict: Literal["same", "other", "undetermined"] = "other" if other else "undetermined" if doubt else "same"
     return Inputs(
@@ -739,7 +746,14 @@ def _conclusion(
     lines.append(_verdict(before.diagnosis, after.diagnosis, same_diagnosis=same_diagnosis))
     lines.append(_moved_by(findings, same_diagnosis=same_diagnosis, same_evidence=same_evidence))
     lines.append(inputs.statement)
-    return [*lines, *(replay.statements if replay else [])]
+    if replay:
+        lines += replay.statements
+        lost = {row.ref for row in replay.records if row.state in {"gone", "changed", "unreachable"}}
+        bare = sum(row.change == "gone" and any(e.ref in lost for e in row.evidence) for row in findings)
+        if bare:
+            en = f"{_counted(bare, 'finding that is gone cites', 'findings that are gone cite')} such records."
+            lines.append(Text(en=en, zh=f"消失的发现中有 {bare} 条引用了这些记录。"))
+    return lines
 
 
 def _verdict(was: Diagnosis, now: Diagnosis, *, same_diagnosis: bool) -> Text:
@@ -752,7 +766,7 @@ def _verdict(was: Diagnosis, now: Diagnosis, *, same_diagnosis: bool) -> Text:
             en=f"The answer stays {en}, but not all of the diagnosis is the same.",
             zh=f"结论仍为{zh}，但诊断并非完全相同。",
         )
-    return Text(en=f"The diagnosis moved: {en_was} -> {en}.", zh=f"诊断变化：{zh_was} -> {zh}。")
+    return Text(en=f"The diagnosis moved: {en_was} → {en}.", zh=f"诊断变化：{zh_was} → {zh}。")
 
 
 def _answer(d: Diagnosis, language: Literal["en", "zh"]) -> str:
@@ -801,7 +815,7 @@ def _moved_by(findings: Sequence[FindingChange], *, same_diagnosis: bool, same_e
     if first.candidate:
         shares = (first.candidate.before, first.candidate.after)
         was, now = (f"{share:.1%}" if share is not None else "not considered" for share in shares)
-        en, zh = f"{en}, {was} -> {now}", f"{zh}，{was} -> {now}".replace("not considered", "未列入")
+        en, zh = f"{en}, {was} → {now}", f"{zh}，{was} → {now}".replace("not considered", "未列入")
     known = first.evidence and not (first.records_new or first.records_gone)
     if known:
         return Text(en=f"{en}); both documents cite its records.", zh=f"{zh}）；两份文档都引用了它的记录。")

@@ -195,6 +195,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "diff_missing": ("What would decide it", "缺少的关键证据"),
     "diff_checks": ("Checks whose outcome changed", "结果变化的检查项"),
     "diff_records": ("Cited records", "引用记录"),
+    "diff_lost": ("Records that are not as they were", "已变化的原引用记录"),
     "diff_record_counts": (
         "{common} cited by both, {before} only before, {after} only after; {changed} with another content",
         "两者共引 {common} 条，仅前者 {before} 条，仅后者 {after} 条；内容不同 {changed} 条",
@@ -273,6 +274,11 @@ _TERMS: dict[str, tuple[str, str]] = {
     "found": ("found wrong", "发现异常"),
     "healthy": ("healthy", "正常"),
     "not_evaluated": ("not evaluated", "未评估"),
+    # What became of a cited record.
+    "gone": ("gone", "已消失"),
+    "changed": ("changed", "已改变"),
+    "unreachable": ("unreachable", "无法访问"),
+    "unstamped": ("unstamped", "无摘要可比"),
     # Template changes.
     "new": ("new", "新出现"),
     "surged": ("surged", "激增"),

@@ -62,8 +62,8 @@ class _Reader:
         """Which two documents."""
         before, after = self.c.before, self.c.after
         if before.ticket_id == after.ticket_id:
-            return f"{after.ticket_id}  {before.snapshot_id} -> {after.snapshot_id}"
-        return f"{before.ticket_id} {before.snapshot_id} -> {after.ticket_id} {after.snapshot_id}"
+            return f"{after.ticket_id}  {before.snapshot_id} → {after.snapshot_id}"
+        return f"{before.ticket_id} {before.snapshot_id} → {after.ticket_id} {after.snapshot_id}"
 
     def conclusion(self) -> list[str]:
         """The few sentences that say it."""
@@ -79,6 +79,7 @@ class _Reader:
             self._missing(),
             self._checks(),
             self._records(),
+            self._lost(),
             self._coverage(),
             self._orders(),
             self._templates(),
@@ -166,7 +167,7 @@ class _Reader:
                 for sub, share in ((one.subclass_before, one.before), (one.subclass_after, one.after))
                 if share is not None
             )
-            sub = " -> ".join(subclasses)
+            sub = " → ".join(subclasses)
             moved = 100 * ((one.after or 0.0) - (one.before or 0.0))
             name = f"{name} › {sub}" if sub != "-" else name
             rows.append((name, self._share(one.before), self._share(one.after), f"{moved:+.1f}"))
@@ -180,15 +181,15 @@ class _Reader:
         return self._section("findings", heads, rows, right=(1,))
 
     def _finding(self, one: FindingChange) -> tuple[str, ...]:
-        numbers = " -> ".join(dict.fromkeys(part for part in (one.id_before, one.id_after) if part))
-        weights = [f"{part:+.2f}" for part in (one.weight_before, one.weight_after) if part is not None]
-        weight = " -> ".join(dict.fromkeys(weights))
+        numbers = " → ".join(dict.fromkeys(part for part in (one.id_before, one.id_after) if part))
+        weights = [f"{part:+.2f}" if part is not None else "-" for part in (one.weight_before, one.weight_after)]
+        weight = " → ".join(dict.fromkeys(weights))
         moves = class_name(one.supports, self.language) if one.supports else "-"
         if one.candidate:
-            moves += f" {self._share(one.candidate.before)} -> {self._share(one.candidate.after)}"
+            moves += f" {self._share(one.candidate.before)} → {self._share(one.candidate.after)}"
         statement = self._short(self.text(one.statement))
         if one.statement_before and self.text(one.statement_before) != self.text(one.statement):
-            statement = f"{self._short(self.text(one.statement_before))} -> {statement}"
+            statement = f"{self._short(self.text(one.statement_before))} → {statement}"
         if one.evidence:
             first = one.evidence[0]
             statement = f"{statement} [{first.ref}: {pointer_text(first)}]"
@@ -230,11 +231,16 @@ class _Reader:
         ]
         return self._section("records", ("col_source", "col_pointer", "col_before", "col_after"), rows, note=note)
 
+    def _lost(self) -> Section | None:
+        records = self.c.replay.records if self.c.replay else []
+        rows = [(row.ref, term(row.state, self.language), row.source, row.reason) for row in records]
+        return self._section("lost", ("col_ref", "col_status", "col_source", "col_note"), rows)
+
     def _coverage(self) -> Section | None:
         rows = []
         for one in self.c.coverage:
             fields = "; ".join(
-                f"{self.name(f)} {self.value(f.name, f.before)} -> {self.value(f.name, f.after)}" for f in one.fields
+                f"{self.name(f)} {self.value(f.name, f.before)} → {self.value(f.name, f.after)}" for f in one.fields
             )
             rows.append(
                 (self.say(f"moved_{one.change}"), one.source, term(one.what, self.language), self._short(fields))
@@ -250,7 +256,7 @@ class _Reader:
                 one.order_id,
                 state(one.before, one.raw_before),
                 state(one.after, one.raw_after),
-                f"{one.events_before} -> {one.events_after}",
+                f"{one.events_before} → {one.events_after}",
             )
             for one in self.c.orders
         ]
@@ -263,12 +269,12 @@ class _Reader:
         counts: dict[str, Any] = {"new": moved.new, "gone": moved.gone, "changed": moved.changed, "same": moved.same}
         note = self.say("diff_template_counts", **counts)
         if moved.totals:
-            sums = "; ".join(f"{f.name} {self.value('', f.before)} -> {self.value('', f.after)}" for f in moved.totals)
+            sums = "; ".join(f"{f.name} {self.value('', f.before)} → {self.value('', f.after)}" for f in moved.totals)
             note += f" ({sums})"
         rows = []
         for one in moved.templates:
             incident, baseline = (
-                " -> ".join("-" if n is None else count(n) for n in pair)
+                " → ".join("-" if n is None else count(n) for n in pair)
                 for pair in (
                     (one.incident_before, one.incident_after),
                     (one.baseline_before, one.baseline_after),
@@ -276,7 +282,7 @@ class _Reader:
             )
             said = self.say(f"moved_{one.change}")
             contrasts = [part for part in (one.contrast_before, one.contrast_after) if part]
-            contrast = " -> ".join(dict.fromkeys(term(part, self.language) for part in contrasts))
+            contrast = " → ".join(dict.fromkeys(term(part, self.language) for part in contrasts))
             rows.append((said, incident, baseline, contrast, self._short(one.text)))
         heads = ("col_change", "col_incident", "col_baseline", "col_contrast", "col_template")
         return self._section("templates", heads, rows, right=(1, 2), note=note)
