@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from pipeline.errors import TicketNotFound, UsageError
+from pipeline.document import open_again
+from pipeline.errors import SourceError, TicketNotFound, UsageError
 from pipeline.run import Taken, take_snapshot
 from pipeline.scope import ASKED_FOR
 from pipeline.settings import Settings
@@ -21,7 +22,7 @@ from pipeline.tickets.file import find_ticket
 from pipeline.values import Pointer, Source, Span, Ticket
 from snapshots.compare import Comparison, Replayed, compare
 from snapshots.model import ProblemSnapshot, Text, TicketRecord
-from snapshots.verify import VerifyReport, verify
+from snapshots.verify import VerifyReport, all_evidence, pointer_of, verify
 
 TicketFrom = Literal["file", "bundle", "snapshot"]
 
@@ -42,7 +43,7 @@ class Resolver:
 
     def resolve(self, pointers: Iterable[Any], /) -> dict[Any, bytes | None]:
         """The canonical bytes of each record, by the pointer that was given."""
-        own = {Pointer(p.kind, p.index, p.doc_id, p.file, p.start, p.end, p.at): p for p in pointers}
+        own = {_own(p): p for p in pointers}
         return {own[pointer]: data for pointer, data in self.source.resolve(own).items() if pointer in own}
 
 
@@ -58,13 +59,39 @@ def replay(
 
     Raises as `take_snapshot`.
     """
-    resolvers: Mapping[str, Resolver] = {source.name: Resolver(source) for source in sources}
     progress("opening the cited records again")
-    report = verify(document, resolvers.get)
+    report = _verified(document, sources, settings.budget)
     span = asked_span(document)
     taken = take_snapshot(ticket, sources, settings, around=span, progress=progress)
     how = _how(document, taken.snapshot, report, ticket_from, span)
     return Replay(taken, compare(document, taken.snapshot, how))
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What a source had answered, or why it did not, handed out as if it were asked now."""
+
+    answer: Mapping[Pointer, bytes | None] | str
+
+    def resolve(self, pointers: Iterable[Any], /) -> dict[Any, bytes | None]:
+        if isinstance(self.answer, str):
+            raise SourceError(self.answer)
+        return {p: self.answer[own] for p in pointers if (own := _own(p)) in self.answer}
+
+
+def _verified(document: ProblemSnapshot, sources: Sequence[Source], seconds: float) -> VerifyReport:
+    """What became of the cited records. All sources are asked at once, and none is waited for longer than `seconds`."""
+    asked: dict[str, dict[Pointer, None]] = {}
+    for evidence in all_evidence(document):
+        asked.setdefault(evidence.source, {})[_own(pointer_of(evidence))] = None
+    answers = open_again(
+        {name: list(pointers) for name, pointers in asked.items()}, {source.name: source for source in sources}, seconds
+    )
+    return verify(document, {name: _Answered(answer) for name, answer in answers.items()}.get)
+
+
+def _own(p: Any) -> Pointer:
+    return Pointer(p.kind, p.index, p.doc_id, p.file, p.start, p.end, p.at)
 
 
 def ticket_again(

@@ -74,7 +74,8 @@ class CandidateChange(Model):
 class FindingChange(Model):
     """One finding that came, went or counts otherwise; its weights are in log-odds for `supports`.
 
-    `candidate` is the explanation that it speaks for, with its probability before and after. `records_new` and
+    `candidate` is the explanation that it speaks for (or against: `role`), with its probability before and after; without
+    `supports` it is the one that cites it and moved most. `records_new` and
     `records_gone` count the cited records that only one of the two documents knows at all: where both are 0, the same
     records were read otherwise. `evidence` is that of the document which has the finding, the later one where both do.
     """
@@ -94,6 +95,7 @@ class FindingChange(Model):
     id_after: str | None = None
     statement_before: Text | None = None
     candidate: CandidateChange | None = None
+    role: Literal["for", "against"] | None = None
     records_new: int = 0
     records_gone: int = 0
 
@@ -385,11 +387,36 @@ def _candidates(before: ProblemSnapshot, after: ProblemSnapshot) -> list[Candida
     return sorted(rows, key=lambda row: (-abs((row.after or 0.0) - (row.before or 0.0)), row.fault_class))
 
 
-def _candidate_of(finding: Finding, candidates: Sequence[CandidateChange]) -> CandidateChange | None:
-    """The explanation that `finding` speaks for: of its own subclass where there is one, else the likeliest."""
-    mine = [row for row in candidates if row.fault_class == finding.supports]
-    own = [row for row in mine if finding.subclass in {row.subclass_before, row.subclass_after} - {None}]
-    return max(own or mine, key=lambda row: max(row.before or 0.0, row.after or 0.0), default=None)
+_Role = Literal["for", "against"]
+
+
+def _moves(
+    finding: Finding, candidates: Sequence[CandidateChange], cited: Mapping[str, _Role]
+) -> tuple[CandidateChange | None, _Role | None]:
+    """The explanation that `finding` moved, and which way; `cited` are the classes whose candidates cite it.
+
+    Of its own class the one of its own subclass, where there is one, else the likeliest.
+    """
+    if finding.supports:
+        mine = [row for row in candidates if row.fault_class == finding.supports]
+        own = [row for row in mine if finding.subclass in {row.subclass_before, row.subclass_after} - {None}]
+        best = max(own or mine, key=lambda row: max(row.before or 0.0, row.after or 0.0), default=None)
+        return best, "against" if finding.weight < 0 else "for"
+    first = next((row for row in candidates if row.fault_class in cited), None)
+    return first, cited[first.fault_class] if first else None
+
+
+def _cited_by(s: ProblemSnapshot, finding: Finding | None) -> dict[str, _Role]:
+    """The classes of the candidates that cite the finding, each with the side on which they do."""
+    if finding is None:
+        return {}
+    roles: dict[str, _Role] = {}
+    for candidate in s.diagnosis.candidates:
+        if finding.id in candidate.against:
+            roles[candidate.fault_class] = "against"
+        if finding.id in candidate.findings:
+            roles[candidate.fault_class] = "for"
+    return roles
 
 
 def _missing(before: ProblemSnapshot, after: ProblemSnapshot) -> list[MissingChange]:
@@ -425,9 +452,10 @@ def _findings(before: ProblemSnapshot, after: ProblemSnapshot) -> list[FindingCh
         records_now = _sha256s(now.evidence) if now else frozenset()
         if was and now and _says(was) == _says(now) and records_was == records_now:
             continue
+        candidate, role = _moves(shown, candidates, {**_cited_by(before, was), **_cited_by(after, now)})
         rows.append(
             FindingChange(
-                change="changed" if was and now else "new" if now else "gone",
+                change=_moved(was, now),
                 kind=shown.kind,
                 statement=shown.statement,
                 weight_change=round((now.weight if now else 0.0) - (was.weight if was else 0.0), 4),
@@ -440,7 +468,8 @@ def _findings(before: ProblemSnapshot, after: ProblemSnapshot) -> list[FindingCh
                 id_before=was.id if was else None,
                 id_after=now.id if now else None,
                 statement_before=was.statement if was and was.statement != shown.statement else None,
-                candidate=_candidate_of(shown, candidates),
+                candidate=candidate,
+                role=role,
                 records_new=len(records_now - known_before),
                 records_gone=len(records_was - known_after),
                 evidence=shown.evidence,
@@ -770,15 +799,31 @@ def _verdict(was: Diagnosis, now: Diagnosis, *, same_diagnosis: bool) -> Text:
 
 
 def _answer(d: Diagnosis, language: Literal["en", "zh"]) -> str:
-    share = f"{d.confidence:.1%}"
+    share = share_words(d.confidence, language)
     if d.abstained or not d.fault_class:
         first = max(d.candidates, key=lambda one: one.probability, default=None)
         if first is None:
             return "not decided" if language == "en" else "未定"
+        share = share_words(first.probability, language)
         leads = class_name(first.fault_class, language)
         return f"not decided ({leads} leads, {share})" if language == "en" else f"未定（{leads}居首，{share}）"
     name = class_name(d.fault_class, language)
     return f"{name} ({share})" if language == "en" else f"{name}（{share}）"
+
+
+def share_words(share: float | None, language: Literal["en", "zh"]) -> str:
+    """A probability to a tenth of a percent, since small moves count here; it never claims certainty.
+
+    >>> share_words(0.943, "en"), share_words(0.99999, "en"), share_words(None, "zh")
+    ('94.3 %', 'over 99.9 %', '未列入')
+    """
+    if share is None:
+        return "not considered" if language == "en" else "未列入"
+    if share > 0.999:
+        return "over 99.9 %" if language == "en" else "99.9 % 以上"
+    if share < 0.001:
+        return "under 0.1 %" if language == "en" else "不足 0.1 %"
+    return f"{100 * share:.1f} %"
 
 
 _CAME = {
@@ -810,12 +855,13 @@ def _moved_by(findings: Sequence[FindingChange], *, same_diagnosis: bool, same_e
     en = f'Most weight was moved by {en_came} "{first.statement.en}" ({first.weight_change:+.2f}'
     zh = f"影响最大的是{zh_came}“{first.statement.zh}”（{first.weight_change:+.2f}"
     if first.supports:
+        # The sign says which way.
         en += f" for {class_name(first.supports, 'en')}"
         zh += f"，支持{class_name(first.supports, 'zh')}"
     if first.candidate:
         shares = (first.candidate.before, first.candidate.after)
-        was, now = (f"{share:.1%}" if share is not None else "not considered" for share in shares)
-        en, zh = f"{en}, {was} → {now}", f"{zh}，{was} → {now}".replace("not considered", "未列入")
+        en += ", " + " → ".join(share_words(share, "en") for share in shares)
+        zh += "，" + " → ".join(share_words(share, "zh") for share in shares)
     known = first.evidence and not (first.records_new or first.records_gone)
     if known:
         return Text(en=f"{en}); both documents cite its records.", zh=f"{zh}）；两份文档都引用了它的记录。")

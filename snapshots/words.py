@@ -216,6 +216,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "col_points": ("points", "百分点"),
     "col_candidate": ("explanation", "原因"),
     "col_moves": ("speaks for", "支持"),
+    "moves_against": ("against {name}", "反对{name}"),
     "col_events": ("events", "事件数"),
     "col_contrast": ("contrast", "对比"),
     "field_abstained": ("abstained", "未能定论"),

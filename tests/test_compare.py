@@ -181,6 +181,18 @@ def test_where_no_finding_changed_it_is_said_that_they_are_counted_otherwise():
     assert "counted otherwise" in found.conclusion[1].en
 
 
+def test_a_finding_for_no_class_is_said_to_move_the_one_that_cites_it_and_which_way():
+    """As a finding does that only rules something out."""
+    only = replace(S.findings[0], id="F9", supports=None, subclass=None, kind="retry.none", weight=0.7)
+    top, *others = D.candidates
+    again = diagnosed(candidates=[replace(top, probability=0.2, against=[*top.against, "F9"]), *others])
+    (moved,) = compare(S, replace(again, findings=[*S.findings, only])).findings
+    assert moved.candidate is not None
+    assert (moved.role, moved.candidate.fault_class, moved.candidate.after) == ("against", top.fault_class, 0.2)
+    quiet = replace(S.findings[0], supports=None, subclass=None, kind="gap.hole", weight=0.0)
+    assert compare(S, replace(S, findings=[*S.findings, replace(quiet, id="F8")])).findings[0].candidate is None
+
+
 def test_a_class_in_another_subclass_is_one_explanation_that_moved():
     top = replace(D.candidates[0], fault_subclass="other_subclass", probability=0.3)
     rows = compare(S, diagnosed(candidates=[top, *D.candidates[1:]])).candidates

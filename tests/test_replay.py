@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import msgspec
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.replay import asked_span, ticket_of
+from pipeline.replay import _verified, asked_span, ticket_of
 from pipeline.scope import ASKED_FOR
 from snapshots.compare import Comparison
 from snapshots.model import canonical_bytes, read_snapshot, with_id
+from snapshots.verify import all_evidence
 from tests.snapshots_samples import SAMPLES
 from tests.test_cli import LINES, ORDERS, TICKET, bare, bundle, home, line, run
 
@@ -199,6 +202,27 @@ def test_a_source_that_gave_a_part_exits_8_before_9(bundle: Path) -> None:
     log.write_bytes(log.read_bytes()[:-40])
     found = compared("replay", "TK-1", "--bundle", bundle, "--exit-code", code=8)
     assert found.inputs.verdict == "other"
+
+
+def test_a_source_that_hangs_is_not_waited_for_when_the_cited_records_are_opened() -> None:
+    """Its records are unreachable, those of the others are told all the same."""
+    s = SAMPLES["dns_failure"]
+    names = sorted({evidence.source for evidence in all_evidence(s)})
+    free = threading.Event()
+
+    class Hanging:
+        name = names[0]
+
+        def resolve(self, pointers: Any) -> Any:
+            free.wait(30)
+            return dict.fromkeys(pointers)
+
+    begun = time.monotonic()
+    report = _verified(s, [Hanging()], 0.2)  # type: ignore[list-item]
+    free.set()
+    assert time.monotonic() - begun < 5
+    assert report.count("unreachable") == len(report.evidence)
+    assert any("no answer within 0.2 s" in row.reason for row in report.evidence)
 
 
 def test_a_bundle_without_the_records_and_no_source_at_all_are_told(bundle: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from snapshots.compare import Change, Comparison, FindingChange, Value
+from snapshots.compare import Change, Comparison, FindingChange, Value, share_words
 from snapshots.model import Text
 from snapshots.render.clean import clean, shorten
-from snapshots.render.figures import count, parse_time, percent, pointer_text, utc_offset
+from snapshots.render.figures import count, parse_time, pointer_text, utc_offset
 from snapshots.render.shapes import Grid, Section
 from snapshots.words import Language, class_name, label, owner_name, subclass_name, term
 
@@ -106,7 +106,7 @@ class _Reader:
         if isinstance(value, bool):
             return self.say("yes" if value else "no")
         if isinstance(value, int | float):
-            return f"{value:.1%}" if name == "confidence" else f"{value:,}"
+            return share_words(value, self.language) if name == "confidence" else f"{value:,}"
         if name == "fault_class":
             return f"{class_name(value, self.language)} ({value})"
         if name in {"seed_class", "status"}:
@@ -156,7 +156,7 @@ class _Reader:
         return self._section(key, ("col_field", "col_before", "col_after"), rows)
 
     def _share(self, share: float | None) -> str:
-        return "-" if share is None else percent(share, self.language)
+        return "-" if share is None else share_words(share, self.language)
 
     def _candidates(self) -> Section | None:
         rows = []
@@ -184,7 +184,10 @@ class _Reader:
         numbers = " → ".join(dict.fromkeys(part for part in (one.id_before, one.id_after) if part))
         weights = [f"{part:+.2f}" if part is not None else "-" for part in (one.weight_before, one.weight_after)]
         weight = " → ".join(dict.fromkeys(weights))
-        moves = class_name(one.supports, self.language) if one.supports else "-"
+        whose = one.supports or (one.candidate.fault_class if one.candidate else "")
+        moves = class_name(whose, self.language) if whose else "-"
+        if one.role == "against":
+            moves = self.say("moves_against", name=moves)
         if one.candidate:
             moves += f" {self._share(one.candidate.before)} → {self._share(one.candidate.after)}"
         statement = self._short(self.text(one.statement))
