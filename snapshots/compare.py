@@ -211,7 +211,8 @@ class Replayed(Model):
 class Comparison(Model):
     """Everything that changed from `before` to `after`. Equal documents give empty lists.
 
-    `conclusion` says it in a few sentences. `findings` stand in order of how much weight they moved, largest first.
+    `conclusion` says it in a few sentences. `parts` names every field of the document that differs, also those of which
+    the lists say nothing, such as `spans` and `redaction`. `findings` stand in order of how much weight they moved, largest first.
     """
 
     comparison_version: str
@@ -221,6 +222,7 @@ class Comparison(Model):
     same_diagnosis: bool
     same_evidence: bool
     conclusion: list[Text]
+    parts: list[str]
     diagnosis: list[Change]
     candidates: list[CandidateChange]
     findings: list[FindingChange]
@@ -264,6 +266,11 @@ def compare(before: ProblemSnapshot, after: ProblemSnapshot, replay: Replayed | 
         same_diagnosis=same_diagnosis,
         same_evidence=same_evidence,
         conclusion=_conclusion(before, after, findings, inputs, same=(same_diagnosis, same_evidence), replay=replay),
+        parts=[
+            name
+            for name in before.__struct_fields__
+            if name != "snapshot_id" and getattr(before, name) != getattr(after, name)
+        ],
         diagnosis=diagnosis,
         candidates=candidates if moved or any(one.subclass_before != one.subclass_after for one in candidates) else [],
         findings=findings,

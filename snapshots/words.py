@@ -210,6 +210,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "diff_scope": ("Scope", "范围"),
     "diff_ticket": ("Ticket", "工单"),
     "diff_provenance": ("Made with", "生成条件"),
+    "diff_parts": ("Parts of the document that differ", "文档中有差异的部分"),
     "col_field": ("field", "字段"),
     "col_before": ("before", "之前"),
     "col_after": ("after", "之后"),

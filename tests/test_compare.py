@@ -275,6 +275,23 @@ def test_each_part_tells_its_own_change_and_no_other_does(part, other):
     assert found.same or part in {"diagnosis", "candidates", "missing"}
 
 
+@pytest.mark.parametrize("part", [name for name in S.__struct_fields__ if name != "snapshot_id"])
+def test_no_difference_goes_unnamed(part):
+    """Also where only the part as a whole is named."""
+    other = SAMPLES["duplicate_charge"] if part != "provenance" else LATER
+    different = {"schema_version": "1.1", "severity": {"level": "S1"}, "routing": {"team": "a"}}
+    different |= {
+        "customer_message": Text(en="a", zh="b"),
+        "similar_tickets": [{"id": "a"}],
+        "knowledge": [{"id": "a"}],
+    }
+    again = with_id(replace(S, **{part: different.get(part, getattr(other, part))}))
+    found = compare(S, again)
+    assert found.parts == [part]
+    assert part in render_comparison(found, "table")
+    assert not found.same_document
+
+
 def test_templates_are_counted_as_new_gone_changed_and_the_same():
     a, b, *rest = S.templates
     come = replace(a, id="new", text="new")

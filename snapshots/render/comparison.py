@@ -86,6 +86,7 @@ class _Reader:
             self._changes("scope", c.scope),
             self._changes("ticket", c.ticket),
             self._changes("provenance", c.provenance),
+            self._section("parts", (), (), note=", ".join(c.parts)),
         ]
         return [section for section in made if section]
 
