@@ -29,7 +29,7 @@ from snapshots.model import (
     canonical_json,
 )
 from snapshots.verify import CheckedEvidence, all_evidence, pointer_of
-from snapshots.words import class_name
+from snapshots.words import Language, class_name, subclass_name
 
 COMPARISON_VERSION = "1.0"
 
@@ -244,7 +244,10 @@ class Comparison(Model):
 
 
 def compare(before: ProblemSnapshot, after: ProblemSnapshot, replay: Replayed | None = None) -> Comparison:
-    """What changed from `before` to `after`, which may be of different tickets. `replay` is only handed through."""
+    """What changed from `before` to `after`, which may be of different tickets.
+
+    `replay` says how `after` was made from `before`, where it was; what it knows of the sources counts for `inputs`.
+    """
     diagnosis = _changes(_facts(before.diagnosis), _facts(after.diagnosis))
     candidates = _candidates(before, after)
     findings = _findings(before, after)
@@ -254,7 +257,7 @@ def compare(before: ProblemSnapshot, after: ProblemSnapshot, replay: Replayed | 
     provenance = _changes(_provenance(before), _provenance(after))
     coverage = _coverage(before, after)
     orders = _orders(before, after)
-    inputs = _inputs(before, after, ticket, coverage, orders, scope, provenance)
+    inputs = _inputs(before, after, ticket, coverage, orders, scope, provenance, replay)
     moved = any(one.before != one.after for one in candidates)
     same_diagnosis = not (diagnosis or moved or missing)
     same_evidence = not (findings or inputs.records_only_before or inputs.records_only_after)
@@ -675,6 +678,7 @@ def _inputs(
     orders: Sequence[OrderChange],
     scope: Sequence[Change],
     provenance: Sequence[Change],
+    replay: Replayed | None,
 ) -> Inputs:
     was, now = _records(before), _records(after)
     changed = _changed_records(before, after)
@@ -690,7 +694,11 @@ def _inputs(
     elif ticket:
         names = ", ".join(change.name for change in ticket)
         other.append(Text(en=f"the ticket is another ({names})", zh=f"工单内容不同（{names}）"))
-    if changed:
+    if replay and replay.gone + replay.changed:
+        n = replay.gone + replay.changed
+        en = f"{_counted(n, 'record', 'records')} that the snapshot cites {'is' if n == 1 else 'are'} gone or changed"
+        other.append(Text(en=en, zh=f"快照引用的 {n} 条记录已消失或改变"))
+    elif changed:
         n = len(changed)
         en = f"{_counted(n, 'cited record has', 'cited records have')} another content at the same place"
         other.append(Text(en=en, zh=f"{n} 条引用记录位置相同而内容不同"))
@@ -698,7 +706,7 @@ def _inputs(
     if window:
         doubt.append(Text(en="another time window was looked at", zh="查看的时间窗不同"))
     # Another question gets another answer from the same source, and newer code may parse more of the same lines.
-    held = [row for row in coverage if row.change != "changed" or (row.asked_same and _held(row))]
+    held = [row for row in coverage if row.change != "changed" or _lost(row) or (row.asked_same and _held(row))]
     for rows, reasons in ((held, other), ([row for row in coverage if row not in held], doubt)):
         if rows:
             names = ", ".join(dict.fromkeys(f"{row.source} {row.what}" for row in rows))
@@ -732,6 +740,12 @@ _MADE_BY = {
 def _held(row: CoverageChange) -> bool:
     """Whether a source answered the question otherwise, whatever was made of its answer."""
     return bool({"status", "matched", "fetched", "cut", "sampled", "error"} & {change.name for change in row.fields})
+
+
+def _lost(row: CoverageChange) -> bool:
+    """Whether the source could be read in one of the documents only, or not whole."""
+    states = {value for change in row.fields if change.name == "status" for value in (change.before, change.after)}
+    return bool(states & {"failed", "partial", "skipped"})
 
 
 def _inputs_statement(
@@ -793,32 +807,43 @@ def _conclusion(
 
 
 def _verdict(was: Diagnosis, now: Diagnosis, *, same_diagnosis: bool) -> Text:
-    en, zh = _answer(now, "en"), _answer(now, "zh")
-    en_was, zh_was = _answer(was, "en"), _answer(was, "zh")
+    (en_was, en_share_was), (zh_was, zh_share_was) = _answer(was, "en"), _answer(was, "zh")
+    (en, en_share), (zh, zh_share) = _answer(now, "en"), _answer(now, "zh")
     if same_diagnosis:
-        return Text(en=f"Same diagnosis: {en}.", zh=f"诊断相同：{zh}。")
-    if en == en_was:
+        return Text(en=f"Same diagnosis: {en}, {en_share}.", zh=f"诊断相同：{zh}，{zh_share}。")
+    if (was.abstained, was.fault_subclass, en_was) != (now.abstained, now.fault_subclass, en):
         return Text(
-            en=f"The answer stays {en}, but not all of the diagnosis is the same.",
-            zh=f"结论仍为{zh}，但诊断并非完全相同。",
+            en=f"The diagnosis moved: {en_was}, {en_share_was} → {en}, {en_share}.",
+            zh=f"诊断变化：{zh_was}，{zh_share_was} → {zh}，{zh_share}。",
         )
-    return Text(en=f"The diagnosis moved: {en_was} → {en}.", zh=f"诊断变化：{zh_was} → {zh}。")
+    if was.confidence != now.confidence:
+        return Text(
+            en=f"The answer stays {en}; how sure: {en_share_was} → {en_share}.",
+            zh=f"结论仍为{zh}；把握：{zh_share_was} → {zh_share}。",
+        )
+    return Text(
+        en=f"The answer stays {en}, {en_share}, but not all of the diagnosis is the same.",
+        zh=f"结论仍为{zh}，{zh_share}，但诊断并非完全相同。",
+    )
 
 
-def _answer(d: Diagnosis, language: Literal["en", "zh"]) -> str:
+def _answer(d: Diagnosis, language: Language) -> tuple[str, str]:
+    """The answer in words, and how sure it is."""
     share = share_words(d.confidence, language)
-    if d.abstained or not d.fault_class:
-        first = max(d.candidates, key=lambda one: one.probability, default=None)
-        if first is None:
-            return "not decided" if language == "en" else "未定"
-        share = share_words(first.probability, language)
-        leads = class_name(first.fault_class, language)
-        return f"not decided ({leads} leads, {share})" if language == "en" else f"未定（{leads}居首，{share}）"
-    name = class_name(d.fault_class, language)
-    return f"{name} ({share})" if language == "en" else f"{name}（{share}）"
+    if not d.abstained and d.fault_class:
+        sub = subclass_name(d.fault_class, d.fault_subclass, language)
+        whole = class_name(d.fault_class, language)
+        return (f"{whole} › {sub}" if sub else whole), share
+    undecided = "not decided" if language == "en" else "未定"
+    first = max(d.candidates, key=lambda one: one.probability, default=None)
+    if first is None:
+        return undecided, share
+    leads = class_name(first.fault_class, language)
+    share = share_words(first.probability, language)
+    return (f"{undecided} ({leads} leads)" if language == "en" else f"{undecided}（{leads}居首）"), share
 
 
-def share_words(share: float | None, language: Literal["en", "zh"]) -> str:
+def share_words(share: float | None, language: Language) -> str:
     """A probability to a tenth of a percent, since small moves count here; it never claims certainty.
 
     >>> share_words(0.943, "en"), share_words(0.99999, "en"), share_words(None, "zh")
@@ -854,9 +879,11 @@ def _moved_by(findings: Sequence[FindingChange], *, same_diagnosis: bool, same_e
             en="No finding changed: the same findings are counted otherwise.", zh="没有发现变化：同样的发现计权不同。"
         )
     if not first.weight_change:
+        n = len(findings)
+        en = f"No finding changed in weight; {n} came, went or {'says' if n == 1 else 'say'} something else"
         return Text(
-            en=f"{len(findings)} findings differ, none of them in weight.",
-            zh=f"{len(findings)} 条发现不同，权重均未变化。",
+            en=f'{en}, first "{first.statement.en}".',
+            zh=f"没有发现的权重变化；{n} 条发现出现、消失或表述不同，首先是“{first.statement.zh}”。",
         )
     en_came, zh_came = _CAME[first.change]
     en = f'Most weight was moved by {en_came} "{first.statement.en}" ({first.weight_change:+.2f}'

@@ -27,6 +27,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = {"table": "txt", "md": "md"}
 S = SAMPLES["wechat_signature"]
 D = S.diagnosis
+NAME = "Signature / certificate fault › Request signature invalid"
 
 
 def changed(**fields: Any) -> ProblemSnapshot:
@@ -193,6 +194,22 @@ def test_a_finding_for_no_class_is_said_to_move_the_one_that_cites_it_and_which_
     assert compare(S, replace(S, findings=[*S.findings, replace(quiet, id="F8")])).findings[0].candidate is None
 
 
+def test_the_same_answer_with_another_probability_is_told_as_that():
+    """In both directions, and also of an abstention."""
+    less = compare(S, diagnosed(confidence=0.7)).conclusion[0]
+    assert less.en == f"The answer stays {NAME}; how sure: 88.0 % → 70.0 %."
+    assert "70.0 % → 88.0 %" in compare(diagnosed(confidence=0.7), S).conclusion[0].zh
+    hole = SAMPLES["log_hole"]
+    again = replace(hole, diagnosis=replace(hole.diagnosis, confidence=0.01))
+    assert compare(hole, again).conclusion[0].en.startswith("The answer stays not decided (")
+    top, *others = hole.diagnosis.candidates
+    turned = [replace(top, probability=0.0), *others]
+    another = replace(hole, diagnosis=replace(hole.diagnosis, candidates=turned))
+    assert compare(hole, another).conclusion[0].en.startswith("The diagnosis moved: not decided (")
+    other = compare(S, diagnosed(owner="issuer")).conclusion[0].en
+    assert other == f"The answer stays {NAME}, 88.0 %, but not all of the diagnosis is the same."
+
+
 def test_a_class_in_another_subclass_is_one_explanation_that_moved():
     top = replace(D.candidates[0], fault_subclass="other_subclass", probability=0.3)
     rows = compare(S, diagnosed(candidates=[top, *D.candidates[1:]])).candidates
@@ -237,7 +254,9 @@ def test_a_source_that_answers_the_same_question_otherwise_means_other_inputs_an
     fetched = compare(S, changed(coverage=[replace(row, fetched=row.fetched + 1), *S.coverage[1:]]))
     used = compare(S, changed(coverage=[replace(row, used=row.used + 1), *S.coverage[1:]]))
     asked = compare(S, changed(coverage=[replace(row, fetched=1, asked="another question"), *S.coverage[1:]]))
-    assert [one.inputs.verdict for one in (fetched, used, asked)] == ["other", "undetermined", "undetermined"]
+    down = compare(S, changed(coverage=[replace(row, status="failed", asked="another question"), *S.coverage[1:]]))
+    found = [one.inputs.verdict for one in (fetched, used, asked, down)]
+    assert found == ["other", "undetermined", "undetermined", "other"]
     assert fetched.coverage[0].fields == [Change(name="fetched", before=row.fetched, after=row.fetched + 1)]
 
 

@@ -133,6 +133,7 @@ def test_records_that_are_gone_are_counted_and_named(bundle: Path) -> None:
     assert found.replay is not None
     assert found.replay.gone >= 1
     assert {row.state for row in found.replay.records} == {"gone"}
+    assert found.inputs.verdict == "other"
     told = " ".join(line.en for line in found.conclusion)
     assert f"{found.replay.gone} gone: not all of its evidence is there" in told
     result = run("replay", "TK-1", "--bundle", bundle)
