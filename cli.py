@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.doctor import Health
     from pipeline.settings import Settings
     from pipeline.values import Source, Span, Ticket
-    from snapshots.compare import Comparison
+    from snapshots.comparison import Comparison
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
     from snapshots.store import Entry, Store
     from snapshots.verify import State, VerifyReport

@@ -20,7 +20,8 @@ from pipeline.scope import ASKED_FOR
 from pipeline.settings import Settings
 from pipeline.tickets.file import find_ticket
 from pipeline.values import Pointer, Source, Span, Ticket
-from snapshots.compare import Comparison, Replayed, compare
+from snapshots.compare import compare
+from snapshots.comparison import Comparison, Replayed
 from snapshots.model import ProblemSnapshot, Text, TicketRecord
 from snapshots.verify import VerifyReport, all_evidence, pointer_of, verify
 

@@ -13,234 +13,42 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from snapshots.comparison import (
+    COMPARISON_VERSION,
+    CandidateChange,
+    Change,
+    CheckChange,
+    Comparison,
+    CoverageChange,
+    FindingChange,
+    Inputs,
+    MissingChange,
+    Moved,
+    OrderChange,
+    RecordChange,
+    Replayed,
+    Side,
+    TemplateChange,
+    TemplatesChange,
+    Value,
+)
+from snapshots.conclusion import conclusion, counted, inputs_statement
 from snapshots.model import (
     Coverage,
     Diagnosis,
     Evidence,
     Finding,
     Missing,
-    Model,
     OrderState,
-    Outcome,
     ProblemSnapshot,
     ScopeRecord,
     Template,
     Text,
     canonical_json,
 )
-from snapshots.verify import CheckedEvidence, all_evidence, pointer_of
-from snapshots.words import Language, class_name, subclass_name
-
-COMPARISON_VERSION = "1.0"
-
-Moved = Literal["new", "gone", "changed"]
-Value = str | int | float | bool | Text | None
+from snapshots.verify import all_evidence, pointer_of
 
 Part = TypeVar("Part")
-
-
-# ---- the value
-
-
-class Change(Model):
-    """One field with what it was and what it is."""
-
-    name: str
-    before: Value
-    after: Value
-
-
-class Side(Model):
-    """One of the two documents."""
-
-    snapshot_id: str
-    ticket_id: str
-    summary: Text
-    abstained: bool
-    fault_class: str | None
-    confidence: float
-
-
-class CandidateChange(Model):
-    """One fault class with its probability in 0..1 in both documents; null where it is no candidate there."""
-
-    fault_class: str
-    before: float | None
-    after: float | None
-    subclass_before: str | None = None
-    subclass_after: str | None = None
-
-
-class FindingChange(Model):
-    """One finding that came, went or counts otherwise; its weights are in log-odds for `supports`.
-
-    `candidate` is the explanation that it speaks for (or against: `role`), with its probability before and after; without
-    `supports` it is the one that cites it and moved most. `records_new` and
-    `records_gone` count the cited records that only one of the two documents knows at all: where both are 0, the same
-    records were read otherwise. `evidence` is that of the document which has the finding, the later one where both do.
-    """
-
-    change: Moved
-    kind: str
-    statement: Text
-    weight_change: float
-    evidence: list[Evidence]
-    weight_before: float | None = None
-    weight_after: float | None = None
-    supports: str | None = None
-    subclass: str | None = None
-    service: str | None = None
-    code: str | None = None
-    id_before: str | None = None
-    id_after: str | None = None
-    statement_before: Text | None = None
-    candidate: CandidateChange | None = None
-    role: Literal["for", "against"] | None = None
-    records_new: int = 0
-    records_gone: int = 0
-
-
-class MissingChange(Model):
-    """Evidence that is missed now and was not, or the other way round."""
-
-    change: Literal["new", "gone"]
-    missing: Missing
-
-
-class CheckChange(Model):
-    """A check whose outcome changed; null where the document has no such check."""
-
-    id: str
-    before: Outcome | None
-    after: Outcome | None
-    statement: Text
-
-
-class CoverageChange(Model):
-    """A row of the ledger that came, went or changed. `asked_same`: both asked the source the same question."""
-
-    change: Moved
-    source: str
-    what: str
-    asked_same: bool
-    fields: list[Change]
-
-
-class TemplateChange(Model):
-    """A listed log template that came, went or is counted otherwise. `contrast` is its change against the baseline."""
-
-    change: Moved
-    id: str
-    text: str
-    incident_before: int | None = None
-    incident_after: int | None = None
-    baseline_before: int | None = None
-    baseline_after: int | None = None
-    contrast_before: str | None = None
-    contrast_after: str | None = None
-
-
-class TemplatesChange(Model):
-    """The listed templates: how many came, went, changed and stayed, the changed sums, and each of the former."""
-
-    new: int
-    gone: int
-    changed: int
-    same: int
-    totals: list[Change]
-    templates: list[TemplateChange]
-
-
-class OrderChange(Model):
-    """An order whose state, or number of events, changed. `events` counts its own and those of its payments."""
-
-    change: Moved
-    order_id: str
-    before: str | None = None
-    after: str | None = None
-    raw_before: str | None = None
-    raw_after: str | None = None
-    events_before: int = 0
-    events_after: int = 0
-
-
-class RecordChange(Model):
-    """A cited record that is at the same place with another content."""
-
-    source: str
-    place: str
-    sha256_before: str
-    sha256_after: str
-
-
-class Inputs(Model):
-    """Whether both documents were made from the same inputs, as far as documents can tell.
-
-    `same`: the ticket, the counts of the ledger, the orders and the set of cited records are equal. `other`: one of them
-    shows that they were not. `undetermined`: nothing contradicts, but the documents cite other records or asked for
-    another window.
-    """
-
-    verdict: Literal["same", "other", "undetermined"]
-    statement: Text
-    reasons: list[Text]
-    records_common: int
-    records_only_before: int
-    records_only_after: int
-    records_changed: list[RecordChange]
-
-
-class Replayed(Model):
-    """How the later document was made from the earlier one, and what the sources still hold of its cited records.
-
-    `records` are those of the earlier document that are not as they were, by their ref in it.
-    """
-
-    ticket_from: Literal["file", "bundle", "snapshot"]
-    window_from: Literal["asked", "derived"]
-    settings: Literal["same", "other"]
-    ok: int
-    changed: int
-    gone: int
-    unreachable: int
-    unstamped: int
-    records: list[CheckedEvidence]
-    statements: list[Text]
-
-
-class Comparison(Model):
-    """Everything that changed from `before` to `after`. Equal documents give empty lists.
-
-    `conclusion` says it in a few sentences. `parts` names every field of the document that differs, also those of which
-    the lists say nothing, such as `spans` and `redaction`. `findings` stand in order of how much weight they moved, largest first.
-    """
-
-    comparison_version: str
-    before: Side
-    after: Side
-    same_document: bool
-    same_diagnosis: bool
-    same_evidence: bool
-    conclusion: list[Text]
-    parts: list[str]
-    diagnosis: list[Change]
-    candidates: list[CandidateChange]
-    findings: list[FindingChange]
-    missing: list[MissingChange]
-    checks: list[CheckChange]
-    inputs: Inputs
-    coverage: list[CoverageChange]
-    templates: TemplatesChange
-    orders: list[OrderChange]
-    scope: list[Change]
-    ticket: list[Change]
-    provenance: list[Change]
-    replay: Replayed | None = None
-
-    @property
-    def same(self) -> bool:
-        """Whether diagnosis and evidence are equal, whatever else is not."""
-        return self.same_diagnosis and self.same_evidence
 
 
 def compare(before: ProblemSnapshot, after: ProblemSnapshot, replay: Replayed | None = None) -> Comparison:
@@ -268,7 +76,7 @@ def compare(before: ProblemSnapshot, after: ProblemSnapshot, replay: Replayed | 
         same_document=before == after,
         same_diagnosis=same_diagnosis,
         same_evidence=same_evidence,
-        conclusion=_conclusion(before, after, findings, inputs, same=(same_diagnosis, same_evidence), replay=replay),
+        conclusion=conclusion(before, after, findings, inputs, same=(same_diagnosis, same_evidence), replay=replay),
         parts=[
             name
             for name in before.__struct_fields__
@@ -696,11 +504,11 @@ def _inputs(
         other.append(Text(en=f"the ticket is another ({names})", zh=f"工单内容不同（{names}）"))
     if replay and replay.gone + replay.changed:
         n = replay.gone + replay.changed
-        en = f"{_counted(n, 'record', 'records')} that the snapshot cites {'is' if n == 1 else 'are'} gone or changed"
+        en = f"{counted(n, 'record', 'records')} that the snapshot cites {'is' if n == 1 else 'are'} gone or changed"
         other.append(Text(en=en, zh=f"快照引用的 {n} 条记录已消失或改变"))
     elif changed:
         n = len(changed)
-        en = f"{_counted(n, 'cited record has', 'cited records have')} another content at the same place"
+        en = f"{counted(n, 'cited record has', 'cited records have')} another content at the same place"
         other.append(Text(en=en, zh=f"{n} 条引用记录位置相同而内容不同"))
     window = {"window.start", "window.end", "baseline.start"} & {change.name for change in scope}
     if window:
@@ -715,26 +523,19 @@ def _inputs(
         names = ", ".join(row.order_id for row in orders[:3])
         doubt.append(Text(en=f"orders read otherwise ({names})", zh=f"订单读取结果不同（{names}）"))
     if was != now:
-        counts = _counted(len(was - now), "record is", "records are"), len(now - was)
+        counts = counted(len(was - now), "record is", "records are"), len(now - was)
         en = f"{counts[0]} cited only before, {counts[1]} only after"
         doubt.append(Text(en=en, zh=f"{len(was - now)} 条记录仅前者引用，{len(now - was)} 条仅后者引用"))
     verdict: Literal["same", "other", "undetermined"] = "other" if other else "undetermined" if doubt else "same"
     return Inputs(
         verdict=verdict,
-        statement=_inputs_statement(verdict, [*other, *doubt], provenance, same_document=before == after),
+        statement=inputs_statement(verdict, [*other, *doubt], provenance, same_document=before == after),
         reasons=[*other, *doubt],
         records_common=len(was & now),
         records_only_before=len(was - now),
         records_only_after=len(now - was),
         records_changed=changed,
     )
-
-
-_MADE_BY = {
-    "tool_version": Text(en="another tool version", zh="工具版本不同"),
-    "tables_sha256": Text(en="other fault tables", zh="故障表不同"),
-    "settings_sha256": Text(en="other settings", zh="设置不同"),
-}
 
 
 def _held(row: CoverageChange) -> bool:
@@ -746,157 +547,3 @@ def _lost(row: CoverageChange) -> bool:
     """Whether the source could be read in one of the documents only, or not whole."""
     states = {value for change in row.fields if change.name == "status" for value in (change.before, change.after)}
     return bool(states & {"failed", "partial", "skipped"})
-
-
-def _inputs_statement(
-    verdict: str, reasons: Sequence[Text], provenance: Sequence[Change], *, same_document: bool
-) -> Text:
-    made = [_MADE_BY[change.name] for change in provenance if change.name in _MADE_BY]
-    en_made, zh_made = ", ".join(one.en for one in made), "、".join(one.zh for one in made)
-    if same_document:
-        return Text(en="It is the same document.", zh="两者是同一文档。")
-    en_made = en_made or "the same tool version, tables and settings"
-    zh_made = zh_made or "工具版本、故障表与设置均相同"
-    if verdict == "same":
-        return Text(en=f"Same inputs as far as the documents tell; {en_made}.", zh=f"就文档所载，输入相同；{zh_made}。")
-    en, zh = "; ".join(one.en for one in reasons), "；".join(one.zh for one in reasons)
-    if verdict == "other":
-        return Text(en=f"Other inputs: {en}. Made with {en_made}.", zh=f"输入不同：{zh}。生成条件：{zh_made}。")
-    return Text(
-        en=f"Whether the inputs are the same cannot be told from the documents: {en}. Made with {en_made}.",
-        zh=f"仅凭文档无法判断输入是否相同：{zh}。生成条件：{zh_made}。",
-    )
-
-
-def _counted(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
-
-
-# ---- the conclusion
-
-
-def _conclusion(
-    before: ProblemSnapshot,
-    after: ProblemSnapshot,
-    findings: Sequence[FindingChange],
-    inputs: Inputs,
-    *,
-    same: tuple[bool, bool],
-    replay: Replayed | None,
-) -> list[Text]:
-    same_diagnosis, same_evidence = same
-    lines = []
-    if before.ticket.id != after.ticket.id:
-        lines.append(
-            Text(
-                en=f"These are snapshots of different tickets: {before.ticket.id} and {after.ticket.id}.",
-                zh=f"这是两个不同工单的快照：{before.ticket.id} 与 {after.ticket.id}。",
-            )
-        )
-    lines.append(_verdict(before.diagnosis, after.diagnosis, same_diagnosis=same_diagnosis))
-    lines.append(_moved_by(findings, same_diagnosis=same_diagnosis, same_evidence=same_evidence))
-    lines.append(inputs.statement)
-    if replay:
-        lines += replay.statements
-        lost = {row.ref for row in replay.records if row.state in {"gone", "changed", "unreachable"}}
-        bare = sum(row.change == "gone" and any(e.ref in lost for e in row.evidence) for row in findings)
-        if bare:
-            en = f"{_counted(bare, 'finding that is gone cites', 'findings that are gone cite')} such records."
-            lines.append(Text(en=en, zh=f"消失的发现中有 {bare} 条引用了这些记录。"))
-    return lines
-
-
-def _verdict(was: Diagnosis, now: Diagnosis, *, same_diagnosis: bool) -> Text:
-    (en_was, en_share_was), (zh_was, zh_share_was) = _answer(was, "en"), _answer(was, "zh")
-    (en, en_share), (zh, zh_share) = _answer(now, "en"), _answer(now, "zh")
-    if same_diagnosis:
-        return Text(en=f"Same diagnosis: {en}, {en_share}.", zh=f"诊断相同：{zh}，{zh_share}。")
-    if (was.abstained, was.fault_subclass, en_was) != (now.abstained, now.fault_subclass, en):
-        return Text(
-            en=f"The diagnosis moved: {en_was}, {en_share_was} → {en}, {en_share}.",
-            zh=f"诊断变化：{zh_was}，{zh_share_was} → {zh}，{zh_share}。",
-        )
-    if was.confidence != now.confidence:
-        return Text(
-            en=f"The answer stays {en}; how sure: {en_share_was} → {en_share}.",
-            zh=f"结论仍为{zh}；把握：{zh_share_was} → {zh_share}。",
-        )
-    return Text(
-        en=f"The answer stays {en}, {en_share}, but not all of the diagnosis is the same.",
-        zh=f"结论仍为{zh}，{zh_share}，但诊断并非完全相同。",
-    )
-
-
-def _answer(d: Diagnosis, language: Language) -> tuple[str, str]:
-    """The answer in words, and how sure it is."""
-    share = share_words(d.confidence, language)
-    if not d.abstained and d.fault_class:
-        sub = subclass_name(d.fault_class, d.fault_subclass, language)
-        whole = class_name(d.fault_class, language)
-        return (f"{whole} › {sub}" if sub else whole), share
-    undecided = "not decided" if language == "en" else "未定"
-    first = max(d.candidates, key=lambda one: one.probability, default=None)
-    if first is None:
-        return undecided, share
-    leads = class_name(first.fault_class, language)
-    share = share_words(first.probability, language)
-    return (f"{undecided} ({leads} leads)" if language == "en" else f"{undecided}（{leads}居首）"), share
-
-
-def share_words(share: float | None, language: Language) -> str:
-    """A probability to a tenth of a percent, since small moves count here; it never claims certainty.
-
-    >>> share_words(0.943, "en"), share_words(0.99999, "en"), share_words(None, "zh")
-    ('94.3 %', 'over 99.9 %', '未列入')
-    """
-    if share is None:
-        return "not considered" if language == "en" else "未列入"
-    if share > 0.999:
-        return "over 99.9 %" if language == "en" else "99.9 % 以上"
-    if share < 0.001:
-        return "under 0.1 %" if language == "en" else "不足 0.1 %"
-    return f"{100 * share:.1f} %"
-
-
-_CAME = {
-    "new": ("the new finding", "新发现"),
-    "gone": ("the finding that is gone", "消失的发现"),
-    "changed": ("the changed finding", "变化的发现"),
-}
-
-
-def _moved_by(findings: Sequence[FindingChange], *, same_diagnosis: bool, same_evidence: bool) -> Text:
-    first = next(iter(findings), None)
-    if first is None:
-        if same_diagnosis:
-            if same_evidence:
-                return Text(en="Every finding and every cited record is the same.", zh="所有发现与引用记录均相同。")
-            return Text(
-                en="Every finding is the same; other records are cited beside them.",
-                zh="所有发现相同，仅其他引用记录不同。",
-            )
-        return Text(
-            en="No finding changed: the same findings are counted otherwise.", zh="没有发现变化：同样的发现计权不同。"
-        )
-    if not first.weight_change:
-        n = len(findings)
-        en = f"No finding changed in weight; {n} came, went or {'says' if n == 1 else 'say'} something else"
-        return Text(
-            en=f'{en}, first "{first.statement.en}".',
-            zh=f"没有发现的权重变化；{n} 条发现出现、消失或表述不同，首先是“{first.statement.zh}”。",
-        )
-    en_came, zh_came = _CAME[first.change]
-    en = f'Most weight was moved by {en_came} "{first.statement.en}" ({first.weight_change:+.2f}'
-    zh = f"影响最大的是{zh_came}“{first.statement.zh}”（{first.weight_change:+.2f}"
-    if first.supports:
-        # The sign says which way.
-        en += f" for {class_name(first.supports, 'en')}"
-        zh += f"，支持{class_name(first.supports, 'zh')}"
-    if first.candidate:
-        shares = (first.candidate.before, first.candidate.after)
-        en += ", " + " → ".join(share_words(share, "en") for share in shares)
-        zh += "，" + " → ".join(share_words(share, "zh") for share in shares)
-    known = first.evidence and not (first.records_new or first.records_gone)
-    if known:
-        return Text(en=f"{en}); both documents cite its records.", zh=f"{zh}）；两份文档都引用了它的记录。")
-    return Text(en=f"{en}).", zh=f"{zh}）。")

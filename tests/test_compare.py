@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
-from snapshots.compare import Change, Comparison, compare
+from snapshots.compare import compare
+from snapshots.comparison import Change, Comparison
 from snapshots.model import Check, Missing, ProblemSnapshot, Text, with_id
 from snapshots.render.comparison import OUTPUTS, render_comparison
 from tests.snapshots_samples import SAMPLES

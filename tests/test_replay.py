@@ -16,7 +16,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.replay import _verified, asked_span, ticket_of
 from pipeline.scope import ASKED_FOR
-from snapshots.compare import Comparison
+from snapshots.comparison import Comparison
 from snapshots.model import canonical_bytes, read_snapshot, with_id
 from snapshots.verify import all_evidence
 from tests.snapshots_samples import SAMPLES

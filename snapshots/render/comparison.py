@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from snapshots.compare import Change, Comparison, FindingChange, Value, share_words
+from snapshots.comparison import Change, Comparison, FindingChange, Value
+from snapshots.conclusion import share_words
 from snapshots.model import Text
 from snapshots.render.clean import clean, shorten
 from snapshots.render.figures import count, parse_time, pointer_text, utc_offset
