@@ -124,10 +124,10 @@ def _changes(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[Ch
 
 def _facts(d: Diagnosis) -> dict[str, Value]:
     return {
+        "seed_class": d.seed_class,
         "abstained": d.abstained,
         "fault_class": d.fault_class,
         "fault_subclass": d.fault_subclass,
-        "seed_class": d.seed_class,
         "confidence": d.confidence,
         "location.service": d.location.service,
         "location.operation": d.location.operation,
@@ -215,6 +215,10 @@ def _moves(
 
     Of its own class the one of its own subclass, where there is one, else the likeliest.
     """
+    if finding.against and (finding.weight < 0 or not finding.supports):
+        # What it takes, it takes from all of these: the one that moved most is named.
+        ruled = [row for row in candidates if row.fault_class in finding.against]
+        return (ruled[0] if ruled else None), "against"
     if finding.supports:
         mine = [row for row in candidates if row.fault_class == finding.supports]
         own = [row for row in mine if finding.subclass in {row.subclass_before, row.subclass_after} - {None}]
@@ -281,6 +285,7 @@ def _findings(before: ProblemSnapshot, after: ProblemSnapshot) -> list[FindingCh
                 weight_after=now.weight if now else None,
                 supports=shown.supports,
                 subclass=shown.subclass,
+                against=shown.against,
                 service=shown.service,
                 code=shown.code,
                 id_before=was.id if was else None,
@@ -323,7 +328,8 @@ def _matched(before: Sequence[Finding], after: Sequence[Finding]) -> list[tuple[
 
 
 def _says(f: Finding) -> tuple[Any, ...]:
-    return f.statement, f.weight, f.supports, f.subclass, f.service, f.channel, f.code, f.about_focus
+    who = f.supports, f.subclass, f.against, f.service, f.channel, f.code
+    return f.statement, f.weight, f.strength, f.about_focus, who
 
 
 def _paired(

@@ -46,7 +46,7 @@ class CandidateChange(Model):
 
 
 class FindingChange(Model):
-    """One finding that came, went or counts otherwise; its weights are in log-odds for `supports`.
+    """One finding that came, went or counts otherwise; its weights are in log-odds for `supports`, or from `against`.
 
     `candidate` is the explanation that it speaks for (or against: `role`), with its probability before and after; without
     `supports` it is the one that cites it and moved most. `records_new` and
@@ -59,6 +59,7 @@ class FindingChange(Model):
     statement: Text
     weight_change: float
     evidence: list[Evidence]
+    against: list[str]
     weight_before: float | None = None
     weight_after: float | None = None
     supports: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from snapshots.comparison import Change, FindingChange, Inputs, Replayed
 from snapshots.model import Diagnosis, ProblemSnapshot, Text
-from snapshots.words import Language, class_name, subclass_name
+from snapshots.words import Language, class_name, subclass_name, term
 
 _MADE_BY = {
     "tool_version": Text(en="another tool version", zh="工具版本不同"),
@@ -69,7 +69,12 @@ def _verdict(was: Diagnosis, now: Diagnosis, *, same_diagnosis: bool) -> Text:
 
 
 def _answer(d: Diagnosis, language: Language) -> tuple[str, str]:
-    """The answer in words, and how sure it is."""
+    """The answer in words, the coarse class first, and how sure it is."""
+    name, share = _name(d, language)
+    return (f"{term(d.seed_class, language)} · {name}" if d.seed_class else name), share
+
+
+def _name(d: Diagnosis, language: Language) -> tuple[str, str]:
     share = share_words(d.confidence, language)
     if not d.abstained and d.fault_class:
         sub = subclass_name(d.fault_class, d.fault_subclass, language)
@@ -129,10 +134,11 @@ def _moved_by(findings: Sequence[FindingChange], *, same_diagnosis: bool, same_e
     en_came, zh_came = _CAME[first.change]
     en = f'Most weight was moved by {en_came} "{first.statement.en}" ({first.weight_change:+.2f}'
     zh = f"影响最大的是{zh_came}“{first.statement.zh}”（{first.weight_change:+.2f}"
-    if first.supports:
+    whose = first.candidate.fault_class if first.candidate else first.supports
+    if whose:
         # The sign says which way.
-        en += f" for {class_name(first.supports, 'en')}"
-        zh += f"，支持{class_name(first.supports, 'zh')}"
+        en += f" for {class_name(whose, 'en')}"
+        zh += f"，对{class_name(whose, 'zh')}"
     if first.candidate:
         shares = (first.candidate.before, first.candidate.after)
         en += ", " + " → ".join(share_words(share, "en") for share in shares)

@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = {"table": "txt", "md": "md"}
 S = SAMPLES["wechat_signature"]
 D = S.diagnosis
-NAME = "Signature / certificate fault › Request signature invalid"
+NAME = "parameter configuration · Signature / certificate fault › Request signature invalid"
 
 
 def changed(**fields: Any) -> ProblemSnapshot:
@@ -191,6 +191,10 @@ def test_a_finding_for_no_class_is_said_to_move_the_one_that_cites_it_and_which_
     (moved,) = compare(S, replace(again, findings=[*S.findings, only])).findings
     assert moved.candidate is not None
     assert (moved.role, moved.candidate.fault_class, moved.candidate.after) == ("against", top.fault_class, 0.2)
+    out = replace(S.findings[0], id="F7", supports=None, subclass=None, against=[top.fault_class], weight=-1.1)
+    (moved,) = compare(S, replace(S, findings=[*S.findings, out])).findings
+    assert moved.candidate is not None
+    assert (moved.role, moved.candidate.fault_class, moved.against) == ("against", top.fault_class, [top.fault_class])
     quiet = replace(S.findings[0], supports=None, subclass=None, kind="gap.hole", weight=0.0)
     assert compare(S, replace(S, findings=[*S.findings, replace(quiet, id="F8")])).findings[0].candidate is None
 

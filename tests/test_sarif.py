@@ -113,6 +113,17 @@ def test_no_fault_is_no_failure():
     assert (result["kind"], result["level"]) == ("informational", "none")
 
 
+def test_what_only_rules_a_class_out_is_no_failure():
+    s = SAMPLES["dns_failure"]
+    out = msgspec.structs.replace(s.findings[0], supports=None, subclass=None, against=["risk_block"], weight=-1.2)
+    result = run_of(msgspec.structs.replace(s, findings=[out]))["results"][0]
+    assert (result["kind"], result["level"], result["properties"]["against"]) == (
+        "informational",
+        "none",
+        ["risk_block"],
+    )
+
+
 def test_a_byte_range_is_a_region_of_a_file_relative_to_its_source():
     run = run_of(with_evidence(file="logs/支付 a#1.log", start=120, end=160, quote="boom"))
     place = run["results"][0]["locations"][0]["physicalLocation"]

@@ -186,7 +186,7 @@ class _Reader:
         numbers = " → ".join(dict.fromkeys(part for part in (one.id_before, one.id_after) if part))
         weights = [f"{part:+.2f}" if part is not None else "-" for part in (one.weight_before, one.weight_after)]
         weight = " → ".join(dict.fromkeys(weights))
-        whose = one.supports or (one.candidate.fault_class if one.candidate else "")
+        whose = one.candidate.fault_class if one.candidate else one.supports or next(iter(one.against), "")
         moves = class_name(whose, self.language) if whose else "-"
         if one.role == "against":
             moves = self.say("moves_against", name=moves)

@@ -3,7 +3,7 @@
 One run. A rule is a kind of finding or a check; the fault classes are a taxonomy that the results point into. `message`
 is English, `properties.zh` the same in Chinese. Times stay in UTC, and equal documents give equal text.
 
-    finding             fail, or review where the document abstains, or informational where it speaks for no fault
+    finding             fail, or review where the document abstains, or informational where it speaks for no fault or only rules one out
     missing evidence    open
     check               pass (healthy), review (found wrong: its finding is the failure), notApplicable (no input for it)
     ledger              a notification for each source that failed, gave a part, or was cut
@@ -164,7 +164,7 @@ def _finding(
 def _kind_and_level(finding: Finding, s: ProblemSnapshot) -> tuple[str, str]:
     """SARIF knows a level only for what failed: all else has the level `none`."""
     d = s.diagnosis
-    if finding.supports in _NO_FAULT:
+    if finding.supports in _NO_FAULT or (finding.against and not finding.supports):
         return "informational", "none"
     if d.abstained and finding.supports and finding.weight > 0:
         return "review", "none"
