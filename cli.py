@@ -3,8 +3,8 @@
 Every command imports what it needs when it runs, so that `--help` and shell completion answer at once.
 
     0 done                      4 credentials refused              9 verify: a record is gone or changed
-    1 internal error            5 no source could be reached      10 located       (with --exit-code)
-    2 wrong call or settings    8 done in part                    11 undetermined  (with --exit-code)
+    1 internal error            5 no source could be reached         diff, replay: they differ  (with --exit-code)
+    2 wrong call or settings    8 done in part                    10 located, 11 undetermined   (with --exit-code)
     3 ticket not found          130 interrupted                   12 backtest: a goal was missed
                                                                   141 the reader of the output went away
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.doctor import Health
     from pipeline.settings import Settings
     from pipeline.values import Source, Span, Ticket
+    from snapshots.comparison import Comparison
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
     from snapshots.store import Entry, Store
     from snapshots.verify import State, VerifyReport
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 NAME = "problem-snapshot"
 PARTIAL, DRIFT, LOCATED, UNDETERMINED, MISSED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 12, 130, 141
 
-FORMATS = ("table", "json", "md", "html")
+FORMATS = ("table", "json", "md", "html", "sarif")
+DIFFERENCES = ("table", "json", "md")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -226,8 +228,32 @@ class View:
     @property
     def format(self) -> str:
         """The format asked for, or the one that the file's name tells."""
-        named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html"}
-        return self.output or named.get(self.out.suffix.lower() if self.out else "", "table")
+        return self.output or format_of(self.out)
+
+
+def format_of(out: Path | None) -> str:
+    """The format that a file's name tells, table where it tells none."""
+    named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html", ".sarif": "sarif"}
+    if out is None:
+        return "table"
+    return "sarif" if out.name.lower().endswith(".sarif.json") else named.get(out.suffix.lower(), "table")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a comparison of two snapshots is shown."""
+
+    output: str | None
+    out: Path | None
+    language: str | None
+    timezone: str | None
+    full: bool
+    verdict: bool
+
+    @property
+    def format(self) -> str:
+        """The format asked for, or the one that the file's name tells."""
+        return self.output or format_of(self.out)
 
 
 @dataclass(frozen=True)
@@ -370,6 +396,33 @@ view_options = _gathered(
         help="Zone of the times shown, and of a bundle's times without one, such as Asia/Shanghai; otherwise the ticket's.",
     ),
     click.option("--full", is_flag=True, help="Everything, not only the first screen (table)."),
+)
+
+difference_options = _gathered(
+    "view",
+    Difference,
+    click.option(
+        "--output",
+        "-o",
+        type=click.Choice(DIFFERENCES),
+        help="The format; table, or what the name of --out tells.",
+    ),
+    click.option("--out", type=_PATH, metavar="FILE", help="Write to FILE instead of standard output."),
+    click.option(
+        "--language",
+        "-l",
+        type=click.Choice(["auto", "en", "zh"]),
+        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+        help="auto is the ticket's language.",
+    ),
+    click.option(
+        "--timezone",
+        type=Zone(),
+        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
+        help="Zone of the times shown, and of a bundle's times without one; otherwise the ticket's.",
+    ),
+    click.option("--full", is_flag=True, help="Every row, not only the first of each (table, md)."),
+    click.option("--exit-code", "verdict", is_flag=True, help="Exit 9 where diagnosis or evidence differ."),
 )
 
 asked_options = _gathered(
@@ -717,6 +770,7 @@ def verify(*, snapshot: str, bundle: Path | None, timezone: str | None, where: F
     \b
     problem-snapshot verify TK-1042 --bundle ./incident
     """
+    from pipeline.replay import Resolver
     from snapshots.verify import verify as verify_snapshot
 
     settings = where.settings(sources=bundle is None, timezone=timezone)
@@ -724,7 +778,7 @@ def verify(*, snapshot: str, bundle: Path | None, timezone: str | None, where: F
     if bundle is not None:
         bundle = _records_of(document, bundle)
     with open_sources(settings, bundle, _zone_of(document)) as sources:
-        resolvers = {source.name: _Resolver(source) for source in sources}
+        resolvers = {source.name: Resolver(source) for source in sources}
         report = verify_snapshot(document, resolvers.get)
     emit("\n".join(_report_lines(report, document)))
     if report.drifted:
@@ -746,20 +800,6 @@ def _records_of(document: ProblemSnapshot, bundle: Path) -> Path:
             raise
         say(f"{bundle} holds no ticket {document.ticket.id}; the records are looked for in it all the same.")
         return bundle
-
-
-@dataclass(frozen=True)
-class _Resolver:
-    """A source that is asked with the document's pointers, which are of another class than the flow's."""
-
-    source: Source
-
-    def resolve(self, pointers: Iterable[Any], /) -> dict[Any, bytes | None]:
-        """The canonical bytes of each record, by the pointer that was given."""
-        from pipeline.values import Pointer
-
-        own = {Pointer(p.kind, p.index, p.doc_id, p.file, p.start, p.end, p.at): p for p in pointers}
-        return {own[pointer]: data for pointer, data in self.source.resolve(own).items() if pointer in own}
 
 
 def _report_lines(report: VerifyReport, document: ProblemSnapshot) -> Iterator[str]:
@@ -806,6 +846,97 @@ def schema() -> None:
     from snapshots.schema import json_schema
 
     emit(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+
+
+# ---- diff, replay
+
+
+@commands.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@difference_options
+@from_options
+@debug_option
+def diff(*, before: str, after: str, view: Difference, where: From) -> int:
+    """Show what changed from snapshot A to snapshot B, and which evidence moved the diagnosis.
+
+    Each is named by its id or the beginning of one, by its ticket (the newest), or by its file. Exits 0 whatever differs;
+    with --exit-code 9 where diagnosis or evidence differ.
+
+    \b
+    problem-snapshot diff ps-3f9c21 TK-1042
+    problem-snapshot diff before.json after.json -o md --exit-code
+    """
+    from snapshots.compare import compare
+
+    settings = where.settings(sources=False, language=view.language, timezone=view.timezone)
+    first, second = find_snapshot(before, settings), find_snapshot(after, settings)
+    comparison = compare(first, second)
+    show_comparison(comparison, second, view, settings)
+    return DRIFT if view.verdict and not comparison.same else 0
+
+
+def show_comparison(comparison: Comparison, after: ProblemSnapshot, view: Difference, settings: Settings) -> None:
+    """Renders the comparison as `view` asks, in the language and zone of the settings, else of the later ticket."""
+    from snapshots.render.comparison import render_comparison
+
+    if view.format not in DIFFERENCES:
+        raise UsageError(f"--out {view.out}: a comparison is shown as {', '.join(DIFFERENCES)}; say which with -o")
+    to_terminal = view.out is None and sys.stdout is not None and sys.stdout.isatty()
+    language = after.ticket.language if settings.language == "auto" else settings.language
+    text = render_comparison(
+        comparison,
+        view.format,
+        language="zh" if language == "zh" else "en",
+        zone=settings.zone or _zone_of(after),
+        full=view.full,
+        width=terminal_width() if to_terminal else 100,
+        colour=to_terminal,
+    )
+    if view.out is None:
+        emit(text)
+    else:
+        write_file(view.out, text)
+        say(f"Written: {view.out}")
+
+
+@commands.command("replay")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@bundle_option
+@click.option("--ticket", metavar="FILE", help="The ticket as a ticket.json, or - for standard input.")
+@click.option(
+    "--budget", type=Duration(), envvar="PROBLEM_SNAPSHOT_BUDGET", help="How long the sources may take together."
+)
+@difference_options
+@from_options
+@debug_option
+def replay_snapshot(
+    *, snapshot: str, bundle: Path | None, ticket: str | None, budget: float | None, view: Difference, where: From
+) -> int:
+    """Take a snapshot's ticket again with the program of today, and show what moved.
+
+    The ticket is the one of --ticket, else of the bundle, else the redacted one in the snapshot. The window is the
+    snapshot's where a person had asked for it. Nothing is kept. Exits 8 where a source failed or gave a part; with
+    --exit-code 9 where diagnosis or evidence differ.
+
+    \b
+    problem-snapshot replay TK-1042 --bundle ./incident
+    problem-snapshot replay ps-3f9c21 --profile prod -o json --exit-code
+    """
+    from pipeline.replay import replay, ticket_again
+
+    settings = where.settings(sources=bundle is None, budget=budget, language=view.language, timezone=view.timezone)
+    document = find_snapshot(snapshot, settings)
+    if snapshot == "-" and ticket == "-":
+        raise UsageError("SNAPSHOT and --ticket cannot both be standard input")
+    found, origin, bundle = ticket_again(document, ticket, bundle, _stdin(), say)
+    with open_sources(settings, bundle, found.created_at.tzinfo) as sources, Progress(where.verbose) as progress:
+        done = replay(document, found, origin, sources, settings, progress)
+    again = done.taken.snapshot
+    show_comparison(done.comparison, again, view, settings)
+    if is_partial(again.coverage):
+        return PARTIAL
+    return DRIFT if view.verdict and not done.comparison.same else 0
 
 
 # ---- backtest

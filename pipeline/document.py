@@ -170,7 +170,7 @@ class _Stamp:
         asked: dict[str, list[Pointer]] = {}
         for name, pointer in distinct:
             asked.setdefault(name, []).append(pointer)
-        answers = _open_again(asked, {source.name: source for source in sources}, seconds)
+        answers = open_again(asked, {source.name: source for source in sources}, seconds)
         self._bytes: dict[tuple[str, Pointer], bytes | None] = {}
         self._trouble: list[str] = []
         for name, pointers in asked.items():
@@ -218,7 +218,7 @@ class _Stamp:
         return [Check(id="evidence", outcome=outcome, statement=Text(en=en, zh=zh))]
 
 
-def _open_again(
+def open_again(
     asked: Mapping[str, list[Pointer]], sources: Mapping[str, Source], seconds: float
 ) -> dict[str, Mapping[Pointer, bytes | None] | str]:
     """What each source holds of its pointers, or why that cannot be told. All are waited for until one same moment."""
