@@ -1023,6 +1023,100 @@ def backtest(
     return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
 
 
+# ---- learn-weights
+
+
+@commands.command("learn-weights")
+@click.argument("cases", metavar="DIR|STORE|FILE")
+@click.option("--labels", type=_PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
+@click.option("--map", "codes", type=_PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(min=1), default=2, show_default=True, help="Processes, at most one a core."
+)
+@click.option(
+    "--out", type=_PATH, metavar="FILE", help="Where to write the weights; without it they are only measured."
+)
+@click.option("--start", type=_PATH, metavar="FILE", help="Weights to begin with; otherwise those in force.")
+@click.option("--alone", is_flag=True, help="Learn from these cases alone, without the shipped ones.")
+@click.option(
+    "--precision",
+    type=click.FloatRange(0.5, 0.999),
+    default=0.92,
+    show_default=True,
+    help="The share of located cases that must be right, alternates counted.",
+)
+@click.option(
+    "--strict",
+    type=click.FloatRange(0.0, 0.999),
+    default=0.82,
+    show_default=True,
+    help="The share of located cases that must name the label's own class.",
+)
+@click.option("--write-cases", type=_PATH, metavar="FILE", help="Write the cases, as the judge meets them, to FILE.")
+@click.option(
+    "--language",
+    "-l",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+    help="auto is the machine's language.",
+)
+@from_options
+@debug_option
+def learn_weights(
+    *,
+    cases: str,
+    out: Path | None,
+    start: Path | None,
+    alone: bool,
+    precision: float,
+    strict: float,
+    write_cases: Path | None,
+    language: str,
+    where: From,
+    **given: Any,
+) -> int:
+    """Learn from closed tickets how much each kind of finding counts.
+
+    DIR is a folder of cases, which are taken anew; STORE holds their snapshots; FILE is what --write-cases wrote. The
+    figures printed come from cases left out. Exits 12 where the learnt weights are worse on the shipped cases.
+
+    \b
+    problem-snapshot learn-weights /srv/snapshots --labels closed.csv --map codes.toml --out weights.toml
+    """
+    from pipeline.backtest import Asked as Wanted
+    from pipeline.backtest import gather
+    from pipeline.judge import weights
+    from pipeline.learn_weights import cases_text, read_cases, weights_text
+    from pipeline.weights_report import labelled, learn_report, report_text
+
+    settings = where.settings(sources=False)
+    begin = weights(str(start) if start else settings.weights)
+    path = Path(cases)
+    if path.is_file():
+        found, left_out = list(read_cases(path.read_bytes(), cases)), 0
+        name = path.name
+    else:
+        with Counter(where.verbose) as counter:
+            have = gather(Wanted(cases, **given), settings, counter)
+        if have.ran.interrupted:
+            say("Interrupted: nothing was learnt.")
+            return INTERRUPTED
+        found, left_out = labelled(have)
+        name = have.cases_from
+    if write_cases is not None:
+        write_file(write_cases, cases_text(found))
+        say(f"Written: {write_cases}")
+    report = learn_report(found, begin, alone=alone, precision=precision, strict=strict, name=name, left_out=left_out)
+    text = report_text(report)
+    spoken = _language_of(os.environ) if language == "auto" else language
+    emit(text.zh if spoken == "zh" else text.en)
+    if out is not None:
+        write_file(out, weights_text(report.learnt.weights))
+        say(f'Written: {out}. It holds with  weights = "{out}"  in problem-snapshot.toml.')
+    return MISSED if report.worse else 0
+
+
 # ---- init, doctor
 
 

@@ -22,6 +22,7 @@ import msgspec
 
 from pipeline import scores
 from pipeline.errors import UsageError
+from pipeline.judge import Testimony, testimony
 from pipeline.labels import Labels, read_labels
 from pipeline.scores import Answer, Bin, ClassScore, Comparison, Group, Judged, Label, Outcome, Weighed
 from snapshots.model import Text
@@ -49,10 +50,16 @@ class Made:
 
 @dataclass(frozen=True)
 class Given:
-    """One case's answer, and what made it where it did not fail."""
+    """One case's answer, and what made it where it did not fail.
+
+    `found` is what the judge weighed, and `channel` the only one of the scope or empty: with other weights they give
+    another answer.
+    """
 
     answer: Answer
     made: Made | None = None
+    found: tuple[Testimony, ...] = ()
+    channel: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,13 @@ def answer_of(snapshot: ProblemSnapshot) -> Given:
         language=snapshot.ticket.language,
         channel=d.location.channel or "",
     )
-    return Given(answer, Made(p.tool_version, p.tables_sha256, p.settings_sha256))
+    channels = snapshot.scope.channels
+    return Given(
+        answer,
+        Made(p.tool_version, p.tables_sha256, p.settings_sha256),
+        testimony(snapshot),
+        channels[0] if len(channels) == 1 else "",
+    )
 
 
 def _failure(error: BaseException) -> Given:
@@ -515,18 +528,21 @@ class Done:
     seconds: float
 
 
-def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], None] = lambda _done, _of: None) -> Done:
-    """Reads the labels, takes or reads the snapshots, scores and compares. `step` is told how many of how many are done.
+@dataclass(frozen=True)
+class Gathered:
+    """Labelled cases with their answers; `cases_from` and `labels_from` are names for a person, without any path."""
 
-    Everything that can be wrong with the call is found before the first case runs. Raises `UsageError`.
+    labels: Labels
+    ran: Ran
+    cases_from: str
+    labels_from: str
+
+
+def gather(asked: Asked, settings: Settings, step: Callable[[int, int], None] = lambda _done, _of: None) -> Gathered:
+    """Reads the labels, and takes or reads the snapshots. `step` is told how many of how many are done.
+
+    Raises `UsageError`.
     """
-    at_least = dict(read_goal(goal, "--fail-under") for goal in asked.fail_under)
-    at_most = dict(read_goal(goal, "--fail-over") for goal in asked.fail_over)
-    if asked.against is not None and asked.against_snapshots is not None:
-        raise UsageError("--against and --against-snapshots exclude each other; give one of them")
-    compared = asked.against is not None or asked.against_snapshots is not None
-    if asked.no_regressions and not compared:
-        raise UsageError("--no-regressions needs --against or --against-snapshots")
     taken = is_cases(asked.cases)
     folder = Path(asked.cases)
     if asked.keep is not None and not taken:
@@ -536,7 +552,6 @@ def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], No
         raise UsageError("--labels is needed with a store: a CSV with id and fault_class, or resolution_code and --map")
     labels = read_labels(path, asked.codes, _beside(folder, "_evidence") if taken else None)
     names = [label.id for label in labels.labels]
-    before = _before(asked, names)
 
     def count(done: int) -> None:
         step(done, len(names))
@@ -548,9 +563,30 @@ def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], No
         if not ran.given and not ran.interrupted:
             raise UsageError(f"{asked.cases}: has no snapshot of any ticket in {path}")
     place = folder.resolve().name if "://" not in asked.cases else asked.cases.rpartition("@")[2]
-    made = report(ran, labels, cases_from=place or asked.cases, labels_from=path.name)
-    if before is not None and ran.given:
+    return Gathered(labels, ran, place or asked.cases, path.name)
+
+
+def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], None] = lambda _done, _of: None) -> Done:
+    """Gathers the cases, scores and compares.
+
+    Everything that can be wrong with the call is found before the first case runs. Raises `UsageError`.
+    """
+    at_least = dict(read_goal(goal, "--fail-under") for goal in asked.fail_under)
+    at_most = dict(read_goal(goal, "--fail-over") for goal in asked.fail_over)
+    if asked.against is not None and asked.against_snapshots is not None:
+        raise UsageError("--against and --against-snapshots exclude each other; give one of them")
+    compared = asked.against is not None or asked.against_snapshots is not None
+    if asked.no_regressions and not compared:
+        raise UsageError("--no-regressions needs --against or --against-snapshots")
+    earlier = read_report(asked.against) if asked.against is not None else None
+    if asked.against_snapshots is not None:
+        # Whether anything of the kind is there; which tickets are wanted is known later.
+        read_kept(asked.against_snapshots, [])
+    have = gather(asked, settings, step)
+    made = report(have.ran, have.labels, cases_from=have.cases_from, labels_from=have.labels_from)
+    if compared and have.ran.given:
         name = asked.against.name if asked.against else Path(asked.against_snapshots or "").name
+        before = earlier or read_kept(asked.against_snapshots or "", [label.id for label in have.labels.labels])
         made = held_against(made, before, name)
     missed = unmet(made, at_least, at_most)
     worse = made.against.regressions if made.against and asked.no_regressions else ()
@@ -559,13 +595,7 @@ def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], No
         missed.append(
             Text(en=f"cases that are worse: {len(worse)}: {shown}", zh=f"退步的案例 {len(worse)} 个：{shown}")
         )
-    return Done(made, tuple(missed), ran.seconds)
-
-
-def _before(asked: Asked, names: Sequence[str]) -> Ran | None:
-    if asked.against is not None:
-        return read_report(asked.against)
-    return read_kept(asked.against_snapshots, names) if asked.against_snapshots is not None else None
+    return Done(made, tuple(missed), have.ran.seconds)
 
 
 def _beside(folder: Path, ending: str) -> Path:

@@ -24,6 +24,7 @@ import msgspec
 from pipeline.errors import UsageError
 from pipeline.faults import seed_class
 from pipeline.faults.tables import SeedClass, channel_key
+from snapshots.model import ProblemSnapshot
 
 UNDECIDED = "undecided"
 GAP = "gap."
@@ -51,6 +52,30 @@ class Witness(Protocol):
     @property
     def against(self) -> Sequence[str]:
         """The fault classes that it speaks against."""
+
+
+class Testimony(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finding as the judge met it, to be weighed again: a `Witness` that can be written down."""
+
+    kind: str
+    strength: float = 0.0
+    supports: str | None = None
+    against: tuple[str, ...] = ()
+
+
+def testimony(snapshot: ProblemSnapshot) -> tuple[Testimony, ...]:
+    """What the judge read of a snapshot's findings, and of the gaps that stand among what is missing."""
+    found = [
+        Testimony(one.kind, one.strength, one.supports, tuple(one.against))
+        for one in snapshot.findings
+        if (one.supports and one.strength > 0) or one.against or one.kind.startswith(GAP)
+    ]
+    cited = {one.kind for one in snapshot.findings}
+    # A gap that has nothing to cite is no finding of the document.
+    return (
+        *found,
+        *(Testimony(m.kind) for m in snapshot.diagnosis.missing if m.kind.startswith(GAP) and m.kind not in cited),
+    )
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

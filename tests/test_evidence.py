@@ -83,8 +83,8 @@ def outcome(name: str, case: Case) -> str:
 
 def test_every_detector_of_the_list_is_a_file_and_every_file_is_in_the_list():
     folder = Path(__file__).parent.parent / "pipeline" / "evidence"
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "beside", "case"}
-    assert set(DETECTORS) == files
+    files = {path.stem for path in folder.glob("*.py") if "\ndef detect(" in path.read_text(encoding="utf-8")}
+    assert set(DETECTORS) == files - {"__init__"}
 
 
 def test_every_detector_looks_at_an_empty_case_and_says_so():
