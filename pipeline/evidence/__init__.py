@@ -23,6 +23,7 @@ DETECTORS: tuple[str, ...] = (
     "http_status",
     "spans",
     "order_rules",
+    "exceptions",
     "changes",
 )
 
