@@ -24,6 +24,7 @@ DETECTORS: tuple[str, ...] = (
     "spans",
     "order_rules",
     "exceptions",
+    "patterns",
     "changes",
 )
 

@@ -325,7 +325,7 @@ def family_of(name: str, message: str) -> Family | None:
 
 
 def _simple(name: str) -> str:
-    return re2.split(r"[.\\:$]+", name)[-1]
+    return str(re2.split(r"[.\\:$]+", name)[-1])
 
 
 def _read(errors: list[tuple[str, str]], frames: tuple[Frame, ...], weight: float) -> _Thrown | None:
