@@ -25,6 +25,7 @@ DETECTORS: tuple[str, ...] = (
     "order_rules",
     "exceptions",
     "patterns",
+    "contrasts",
     "changes",
 )
 
