@@ -24,6 +24,8 @@ DETECTORS: tuple[str, ...] = (
     "spans",
     "order_rules",
     "exceptions",
+    "callbacks",
+    "retries",
     "patterns",
     "contrasts",
     "changes",
