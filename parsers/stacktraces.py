@@ -111,8 +111,12 @@ class Frame:
         return f"{self.function} ({place})" if self.function and place else self.function or place
 
 
+# Where it was thrown, and whose code called there, stands at the top.
+_MOST_FRAMES = 50
+
+
 def root_frames(text: str) -> tuple[Frame, ...]:
-    r"""The frames under the root cause of the trace in `text`, the one that threw first; empty without a trace.
+    r"""The frames under the root cause of the trace in `text`, the one that threw first, at most 50; empty without a trace.
 
     >>> [str(f) for f in root_frames("x.A: b\n\tat a.B.c(B.java:1)\nCaused by: x.Y: z\n\tat q.R.s(R.java:7)\n\t... 3 more")]
     ['q.R.s (R.java:7)']
@@ -122,15 +126,16 @@ def root_frames(text: str) -> tuple[Frame, ...]:
     lines = _unescape(text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if any("Traceback (most recent call last)" in line for line in lines):
         return _python_frames(lines)
+    marks = [number for number, line in enumerate(lines) if line.lstrip().startswith(("Caused by:", "[cause]:"))]
+    # The last cause is the root; what stands before it need not be read.
+    lines = lines[marks[-1] :] if marks else lines
     groups: list[list[Frame]] = [[]]
-    last_is_root = suppressed = False
+    suppressed = False
     for number, line in enumerate(lines):
         bare = line.strip()
         if suppressed and line[:1] in {" ", "\t"} and not bare.startswith("Caused by:"):
             continue
         suppressed = bare.startswith("Suppressed: ")
-        if bare.startswith(("Caused by:", "[cause]:")):
-            last_is_root = True
         frame = _frame(bare, lines[number + 1] if number + 1 < len(lines) else "")
         if frame:
             groups[-1].append(frame)
@@ -138,8 +143,9 @@ def root_frames(text: str) -> tuple[Frame, ...]:
             groups.append([])
         if not frame and (place := _THROWN.search(bare)):
             groups[-1].append(Frame("", place.group(1), int(place.group(2))))
-    filled = [group for group in groups if group]
-    return tuple(filled[-1 if last_is_root else 0]) if filled else ()
+        if len(groups[0]) >= _MOST_FRAMES or (groups[0] and len(groups) > 1):
+            break
+    return tuple(groups[0])
 
 
 _PYTHON_FRAME = re2.compile(r'^\s*File "([^"]*)", line (\d+), in (.+)$')

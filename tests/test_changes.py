@@ -7,7 +7,22 @@ from datetime import timedelta
 import pytest
 
 from pipeline.evidence.changes import detect, kind_of_change
-from tests.flow_samples import ATTEMPT, ORDER, START, case_of, line, order_row, span_row, usual_lines
+from tests.flow_samples import (
+    ATTEMPT,
+    ORDER,
+    START,
+    background,
+    case_of,
+    failed_order,
+    hit,
+    line,
+    ndjson,
+    order_row,
+    span_row,
+    take,
+    usual_lines,
+    write_bundle,
+)
 
 FAILED = [
     order_row(0, "order", ORDER, "pending"),
@@ -246,3 +261,12 @@ def test_without_a_change_the_check_says_so():
 def test_what_a_change_may_have_broken_follows_from_what_was_changed(text, fault):
     (found,) = found_of([line(-300, text, "c", service="pay-core")])
     assert (found.supports, found.subclass) == fault
+
+
+def test_a_file_of_changes_in_a_bundle_is_a_feed(tmp_path):
+    """`logs/changes.ndjson`: nothing else is needed to pass changes in."""
+    feed = [hit(-300, "CHG-8812 approved by li", service="pay-core")]
+    folder = write_bundle(tmp_path / "b", logs=[*background(), hit(1, f"pay {ORDER}")], orders=failed_order())
+    (folder / "logs" / "changes.ndjson").write_bytes(ndjson(feed))
+    kinds = {f.kind: f for f in take(folder).findings}
+    assert "CHG-8812 approved by li" in kinds["change.other"].statement.en

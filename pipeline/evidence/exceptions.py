@@ -254,7 +254,15 @@ def _check(case: Case, found: list[Found]) -> Check:
 
 def _in_lines(case: Case) -> Iterator[_Thrown]:
     traces = case.material.logs.column("error.stack_trace")
+    # Lines of one template tell of one exception: the first of each is read, the others are counted and cited.
+    read: dict[tuple[str, str], _Thrown | None] = {}
     for signal in case.signals:
+        same = (signal.template_id, signal.tier)
+        if same in read:
+            if (first := read[same]) is not None:
+                first.times += signal.times
+                first.cites.append(signal.cited)
+            continue
         text = signal.message[:_READ]
         trace = (traces[signal.row].as_py() or "")[:_READ]
         errors = chain(trace) or chain(text)
@@ -262,12 +270,12 @@ def _in_lines(case: Case) -> Iterator[_Thrown]:
         if not any(name for name, _ in errors):
             errors = _named(signal.error_type, signal.error_message, signal.text[:4000])
         weight = _TIER[signal.tier] * _LEVEL.get(signal.level, 0.85)
-        thrown = _read(errors, frames, weight)
+        thrown = read[same] = _read(errors, frames, weight)
         if thrown:
             thrown.service, thrown.host, thrown.at = signal.service, signal.host, signal.at
             thrown.about_focus = signal.tier != "ambient"
             thrown.cites, thrown.times = [signal.cited], signal.times
-            yield thrown
+    yield from (thrown for thrown in read.values() if thrown)
 
 
 def _in_spans(case: Case) -> Iterator[_Thrown]:
