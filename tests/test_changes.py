@@ -265,7 +265,7 @@ def test_what_a_change_may_have_broken_follows_from_what_was_changed(text, fault
 
 def test_a_file_of_changes_in_a_bundle_is_a_feed(tmp_path):
     """`logs/changes.ndjson`: nothing else is needed to pass changes in."""
-    feed = [hit(-300, "CHG-8812 approved by li", service="pay-core")]
+    feed = [{k: v for k, v in hit(-300, "CHG-8812 approved by li", service="pay-core").items() if k[0] != "_"}]
     folder = write_bundle(tmp_path / "b", logs=[*background(), hit(1, f"pay {ORDER}")], orders=failed_order())
     (folder / "logs" / "changes.ndjson").write_bytes(ndjson(feed))
     kinds = {f.kind: f for f in take(folder).findings}

@@ -5,8 +5,8 @@ and in the version that services write into their own lines and spans. What recu
 change proves nothing by itself: it speaks for a fault only where it touches the order's flow and the failures began after
 it, and less where other orders went through since.
 
-A feed of changes needs no source of its own: it is a log whose file or index is named `changes`, `deployments` or
-`releases`, and each of its lines counts as a change.
+A feed of changes needs no source of its own: it is a log whose index, or whose file where its lines have no `_id`, is named
+`changes`, `deployments` or `releases`; each of its lines counts as a change, whatever its words.
 """
 
 from __future__ import annotations
