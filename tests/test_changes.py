@@ -76,6 +76,7 @@ WORDS = {
     "key": (
         "api key rotated for merchant 1900000109",
         "webhook secret was updated in the console",
+        "keys were rotated two hours before",
         "vault: secret pay/channel renewed",
         "APIv3 密钥已重置",
         "支付公钥切换完成",
@@ -151,7 +152,7 @@ def test_a_change_after_the_failure_is_no_finding():
 def test_a_line_after_the_failure_may_tell_of_an_earlier_change():
     (found,) = found_of([line(60, "keys: api key rotated 2h ago", "c", service="pay-core")])
     assert found.kind == "change.key"
-    assert "told" in found.statement.en
+    assert "told at" in found.statement.en
 
 
 def test_what_recurs_all_the_time_is_routine():
@@ -159,8 +160,25 @@ def test_what_recurs_all_the_time_is_routine():
 
 
 def test_a_line_about_an_order_is_no_change():
-    assert found_of([line(-60, "config changed", "c", **{"labels.order_id": "SO1"})]) == ()
-    assert found_of([line(-60, f"config changed for {ORDER}", "c")]) == ()
+    assert found_of([line(-90, "config changed", "c", **{"labels.order_id": "SO1"})]) == ()
+    assert found_of([line(2, f"config changed for {ORDER}", "c")]) == ()
+
+
+def test_a_line_of_the_order_may_tell_of_a_change_well_before():
+    (early,) = found_of(
+        [line(-600, "release 3.4 live: other fields are sent", "c", level="INFO", **{"trace.id": "a" * 32})]
+    )
+    assert early.kind == "change.deploy"
+    (later,) = found_of([line(2, f"{ORDER} not verified, endpoint secret was rolled 3h ago", "c")])
+    assert (later.kind, later.supports) == ("change.key", "signature_cert")
+    assert "told at" in later.statement.en
+
+
+def test_a_step_that_other_orders_go_through_is_no_change():
+    other = "SO20260304999999"
+    rows = [*FAILED, order_row(-9, "order", other, "pending", order=other, customer="u9")]
+    lines = [line(-500 - i, f"secret {i} was rotated 3h ago: {name}", f"c{i}") for i, name in enumerate((ORDER, other))]
+    assert found_of(lines, rows) == ()
 
 
 def test_the_lines_of_one_rollout_are_one_change():

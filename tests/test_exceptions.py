@@ -86,6 +86,13 @@ def test_springs_nested_exception_is_the_root():
     assert found.subclass == "timeout_unknown"
 
 
+def test_a_field_with_the_type_counts_where_the_message_only_names_a_class():
+    text = f"{ORDER} com.acme.ext.OrderResult\n\tat com.acme.ext.Pay.parse(Pay.java:57)\nerr_type=com.thoughtworks.xstream.security.ForbiddenClassException"
+    (found,) = found_of(text)
+    assert (found.kind, found.code) == ("exception.code", "ForbiddenClassException")
+    assert "com.acme.ext.Pay.parse (Pay.java:57)" in found.statement.en
+
+
 def test_the_exception_of_a_span_is_read_with_its_trace():
     span = span_row(
         "a" * 32,

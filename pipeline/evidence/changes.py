@@ -59,12 +59,15 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
         # https://cert-manager.io and certbot, in their own words
         r"the certificate has been successfully issued|renewals? succeeded|existing certificate.{0,40}renew",
     ),
-    "key": _pair(
-        r"(?:api|private|public|signing|sign|access|encryption|merchant|platform|webhook|apiv[23]|aes|rsa|hmac|kms|secret)[ _-]?(?:key|secret)(?: pair)?"
-        r"|key ?pair|client[ _-]?secret|secrets?|credentials?|(?:database|db|service) password",
-        rf"{_EN_VERB}|uploaded|imported|reset|revoked|regenerated|rolled",
-        r"密钥|秘钥|公钥|私钥|凭证|口令|APIv[23]",
-        rf"{_ZH_VERB}|上传|导入|重置|重新生成|吊销|作废",
+    "key": (
+        r"\bkeys? (?:was|were|has been|have been) (?:rotated|replaced|renewed|rolled|changed|revoked)|\b(?:rotated|rolled|renewed|revoked) (?:the )?keys?\b",
+        *_pair(
+            r"(?:api|private|public|signing|sign|access|encryption|merchant|platform|webhook|apiv[23]|aes|rsa|hmac|kms|secret)[ _-]?(?:key|secret)(?: pair)?"
+            r"|key ?pair|client[ _-]?secret|secrets?|credentials?|(?:database|db|service) password",
+            rf"{_EN_VERB}|uploaded|imported|reset|revoked|regenerated|rolled",
+            r"密钥|秘钥|公钥|私钥|凭证|口令|APIv[23]",
+            rf"{_ZH_VERB}|上传|导入|重置|重新生成|吊销|作废",
+        ),
     ),
     "schema": (
         # Flyway, Liquibase, Alembic, Rails, Django, the online schema changers, and plain DDL.
@@ -135,7 +138,7 @@ _VERBS = (
     r"|[变更修改换切轮调重刷下推生导装续过到吊作加执降迁割启闭开关增删传部回灰滚热正触完版流蓝升发]"
 )
 # What tells of an earlier time: such a line may come after the failure that the change has caused.
-_EARLIER = r"(?i)\b(?:ago|earlier|since|yesterday|last (?:night|week|month|release)|recently|previously)\b|前|昨|上周|上月|刚刚|刚才"
+_EARLIER = r"(?i)\b(?:ago|earlier|since|yesterday|last (?:night|week|month|release)|recently|previously)\b|(?:\d|[一二两三四五六七八九十数几])+ ?(?:秒|分钟|小时|天|周|个月)前|此前|之前|日前|早前|昨|上周|上月|刚刚|刚才"
 # Transactions roll back, customers change their passwords, access tokens are refreshed: no change of the system.
 _NO_CHANGE = (
     r"transaction|\btx\b|rollback only|事务|\b(?:user|customer|member|buyer)s?\b.{0,20}(?:password|setting)|access[ _-]?token|用户(?:修改|更新|重置|更换)"
@@ -169,6 +172,8 @@ _MAY_BREAK: Mapping[str, tuple[str, str, float]] = {
 # A template with more lines is routine; so is one that recurs this often over most of the time that was collected.
 _ROUTINE_LINES = 30
 _ROUTINE_TIMES = 4
+# How long the lines of an order's own flow go back before its failure.
+_FLOW = timedelta(minutes=1)
 # Lines of one change follow each other within this time.
 _ONE_CHANGE = timedelta(minutes=10)
 # A change is told in the first words of a line.
@@ -252,29 +257,44 @@ def _in_words(case: Case) -> Iterator[_Event]:
             kinds[code] = kind_of_change(body or "")
         kind = kinds[code] or ("other" if feed[row] else None)
         if kind and at:
-            yield _Event(kind, at, service, body or "", [case.cite_log(row)], told_later=at > case.first_failure)
+            yield _Event(
+                kind,
+                at,
+                service,
+                body or "",
+                [case.cite_log(row)],
+                told_later=at > case.first_failure or bool(re2.search(_EARLIER, (body or "")[:_READ])),
+            )
 
 
 def _candidates(case: Case, codes: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Rows that may tell of a change before the first failure and name no order, and which rows are of a feed."""
+    """Rows that may tell of a change before the first failure, and which rows are of a feed."""
     logs = case.material.logs
     stamps = logs.column("@timestamp").combine_chunks()
     before = _mask(pc.less_equal(stamps, pa.scalar(case.first_failure, stamps.type)))
     later = _mask(pc.less(stamps, pa.scalar(case.scope.window.end, stamps.type))) & ~before
     sizes = np.bincount(codes, minlength=len(case.clusters.template_ids.dictionary))
     feed = _is_feed(logs)
-    about = (
-        case.focus_rows
-        | (case.followed.owner >= 0)
-        | _mask(pc.is_valid(logs.column("labels.order_id").combine_chunks()))
-    )
-    rows = np.flatnonzero((before | later) & ~about & ((sizes[codes] <= _ROUTINE_LINES) | feed))
+    mine, flows = _of_orders(case, codes)
+    rows = np.flatnonzero((before | later) & ~flows & ((sizes[codes] <= _ROUTINE_LINES) | feed))
     bodies = pc.utf8_slice_codeunits(logs.column("body").take(pa.array(rows)), 0, _READ)
     told = _mask(pc.match_substring_regex(bodies, _THINGS)) & _mask(pc.match_substring_regex(bodies, _VERBS))
-    told &= before[rows] | _mask(pc.match_substring_regex(bodies, _EARLIER))
+    # A line of the order's own flow is no change, but one from well before, or of an earlier time, may be.
+    well_before = _mask(pc.less_equal(stamps, pa.scalar(case.first_failure - _FLOW, stamps.type)))
+    told &= np.where(mine[rows], well_before[rows], before[rows]) | _mask(pc.match_substring_regex(bodies, _EARLIER))
     rows = rows[told | (feed[rows] & before[rows])]
     micros = pc.fill_null(stamps.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
     return rows[~_routine(codes, micros)[codes[rows]] | feed[rows]], feed
+
+
+def _of_orders(case: Case, codes: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Rows about the ticket's own orders, and rows whose template other orders have: these are steps of a flow."""
+    logs, followed = case.material.logs, case.followed
+    focus = np.array([o.order_id in case.scope.focus_orders for o in followed.orders] + [False], bool)
+    mine = case.focus_rows | focus[followed.owner]
+    named = (followed.owner >= 0) | _mask(pc.is_valid(logs.column("labels.order_id").combine_chunks()))
+    steps = np.bincount(codes[named & ~mine], minlength=len(case.clusters.template_ids.dictionary)) > 0
+    return mine, np.asarray(steps[codes], dtype=bool)
 
 
 def _is_feed(logs: pa.Table) -> npt.NDArray[np.bool_]:
@@ -366,8 +386,6 @@ def _finding(case: Case, event: _Event) -> Found:
     where = event.service or "-"
     ago = case.first_failure - event.at
     span, zh_span = spell(abs(ago))
-    when = f"told {span} after" if event.told_later else f"{span} before"
-    zh_when = f"首次失败后{zh_span}提及" if event.told_later else f"早于首次失败 {zh_span}"
     before, after = _went_through(case, event.at, earlier=True), _went_through(case, event.at, earlier=False)
     # When it happened is not known where it is only told of: then no order can be put before or after it.
     if event.told_later:
@@ -377,15 +395,16 @@ def _finding(case: Case, event: _Event) -> Found:
         f"{after[0]} of {after[1]} after it"
     )
     zh_figures = f"；{case.channel or '各渠道'}正常订单：变更前 {before[0]}/{before[1]}，变更后 {after[0]}/{after[1]}"
-    figures, zh_figures = ("", "") if event.told_later else (figures, zh_figures)
     quote = clip(" ".join(event.text.split()), _QUOTED)
+    en = f'{name.en} in {where} at {clock(event.at)}, {span} before the first failure: "{quote}"{figures}'
+    zh = f"{where} 于 {clock(event.at)} 有{name.zh}，早于首次失败 {zh_span}：“{quote}”{zh_figures}"
+    if event.told_later:
+        en = f'{where} told at {clock(event.at)} of {name.en} at an earlier time: "{quote}"'
+        zh = f"{where} 于 {clock(event.at)} 提及此前的{name.zh}：“{quote}”"
     supports, subclass, strength = _blame(case, event, ago, before, after)
     return Found(
         kind=f"change.{event.kind}",
-        statement=Text(
-            en=f'{name.en} in {where} at {clock(event.at)}, {when} the first failure: "{quote}"{figures}',
-            zh=f"{where} 于 {clock(event.at)} 有{name.zh}，{zh_when}：“{quote}”{zh_figures}",
-        ),
+        statement=Text(en=en, zh=zh),
         cites=tuple(event.cites),
         supports=supports,
         subclass=subclass,

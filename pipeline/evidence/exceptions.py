@@ -270,7 +270,12 @@ def _in_lines(case: Case) -> Iterator[_Thrown]:
         if not any(name for name, _ in errors):
             errors = _named(signal.error_type, signal.error_message, signal.text[:4000])
         weight = _TIER[signal.tier] * _LEVEL.get(signal.level, 0.85)
-        thrown = read[same] = _read(errors, frames, weight)
+        thrown = _read(errors, frames, weight)
+        if thrown and thrown.family is _OTHER:
+            # What looks like an exception in the message may be a class that it speaks of, and a field beside it tells.
+            told = _read(_named(signal.error_type, signal.error_message, text[:4000]), frames, weight)
+            thrown = told if told and told.family is not _OTHER else thrown
+        read[same] = thrown
         if thrown:
             thrown.service, thrown.host, thrown.at = signal.service, signal.host, signal.at
             thrown.about_focus = signal.tier != "ambient"
