@@ -117,6 +117,11 @@ def test_the_same_root_cause_is_told_once_with_all_its_lines():
     assert "3 lines" in found.statement.en
 
 
+def test_an_exception_told_again_without_its_message_is_no_second_finding():
+    (found,) = found_of(f"SocketError: getaddrinfo failed for {ORDER}", f"{ORDER} ended in SocketError: see above")
+    assert found.subclass == "dns_failed"
+
+
 def test_lines_without_an_exception_are_no_finding():
     case = case_of([*usual_lines(), line(1, f"{ORDER} refused", "x")], FAILED)
     assert detect(case).found == ()
@@ -197,6 +202,8 @@ def test_every_family_speaks_for_a_fault_of_the_taxonomy_or_for_none():
         (Frame("call", "/usr/local/bundle/gems/rack-3.0/lib/rack.rb", 3), "library"),
         (Frame("com.alipay.api.DefaultAlipayClient.execute", "DefaultAlipayClient.java", 3), "channel library"),
         (Frame("request", "/app/node_modules/stripe/lib/x.js", 3), "channel library"),
+        (Frame("request", "stripe-4.21.2/lib/stripe/stripe_client.rb", 350), "channel library"),
+        (Frame("charge", "/app/payments/stripe/client.py", 3), "ours"),
     ],
 )
 def test_a_frame_is_ours_a_librarys_or_a_channel_librarys(frame, owner):

@@ -179,10 +179,9 @@ _NOT_OURS = (
     r"|com\.alibaba\.(?:druid|fastjson2?|nacos|dubbo|cloud|csp|excel|ttl)|System|Microsoft|Npgsql|Newtonsoft|Dapper|StackExchange|Polly)[.:$]"
     r"|^(?:runtime|net/http|net|encoding/\w+|crypto/\w+|database/sql|syscall|sync|reflect|fmt|io|os|context)\.|^(?:github\.com|golang\.org|google\.golang\.org|gorm\.io|go\.uber\.org|gopkg\.in)/"
 )
-_CHANNEL_LIBRARY = (
-    r"(?i)^(?:com\.(?:alipay\.api|wechat\.pay|github\.(?:binarywang|wxpay|wechatpay)|stripe|paypal|adyen|mollie|braintreegateway|razorpay|squareup\.square|klarna|checkout)|me\.chanjar\.weixin)\."
-    r"|(?:^|[/\\])(?:stripe|paypal\w*|adyen\w*|mollie\w*|braintree\w*|razorpay\w*|squareup|square|alipay\w*|wechatpay\w*|yansongda|overtrue|omnipay)[/\\.]"
-)
+_CHANNEL_LIBRARY = r"(?i)^(?:com\.(?:alipay\.api|wechat\.pay|github\.(?:binarywang|wxpay|wechatpay)|stripe|paypal|adyen|mollie|braintreegateway|razorpay|squareup\.square|klarna|checkout)|me\.chanjar\.weixin|Stripe|Adyen|Braintree)\."
+# In a folder of libraries, or with a version in its name: a folder of ours may bear a channel's name, too.
+_CHANNEL_FILE = r"(?i)(?:packages|node_modules|vendor|gems|mod|lib)[/\\].{0,60}\b(?:stripe|paypal|adyen|mollie|braintree|razorpay|square|alipay|wechatpay|yansongda|overtrue|omnipay)|(?:stripe|paypal|adyen|mollie|braintree|razorpay|square|alipay|wechatpay)[\w-]*-\d+\.\d"
 _LIBRARY_FILE = r"(?:site|dist)-packages|[/\\]lib[/\\]python|<frozen|<string>|node_modules|^node:|^internal[/\\]|[/\\]vendor[/\\]|pkg[/\\]mod|/usr/(?:local/)?(?:go|lib)/|[/\\]gems[/\\]|\[internal"
 # `com.acme.PayException`, `requests.exceptions.ReadTimeout`, `Stripe\Exception\CardException`, `Net::ReadTimeout` in a line without a trace.
 _INLINE = re2.compile(
@@ -227,6 +226,9 @@ def detect(case: Case) -> Seen:
             if len(thrown.names) > len(first.names):
                 first.names = thrown.names
             first.weight = max(first.weight, thrown.weight)
+    # The same exception told again without its message.
+    known = {name for kind, name in kept if kind not in _SILENT}
+    kept = {key: thrown for key, thrown in kept.items() if key[0] not in _SILENT or key[1] not in known}
     found = sorted(
         (_finding(case, thrown) for thrown in kept.values()), key=lambda f: (-f.strength, f.kind, f.statement.en)
     )
@@ -385,7 +387,7 @@ def whose(frame: Frame) -> str:
     >>> whose(Frame("com.acme.pay.Client.charge", "Client.java", 12)), whose(Frame("java.util.HashMap.get", "HashMap.java", 5))
     ('ours', 'library')
     """
-    if re2.search(_CHANNEL_LIBRARY, frame.function) or re2.search(_CHANNEL_LIBRARY, frame.file):
+    if re2.search(_CHANNEL_LIBRARY, frame.function) or re2.search(_CHANNEL_FILE, frame.file):
         return "channel library"
     library = re2.search(_NOT_OURS, frame.function) or re2.search(_LIBRARY_FILE, frame.file)
     return "library" if library else "ours"
