@@ -24,6 +24,12 @@ DETECTORS: tuple[str, ...] = (
     "http_status",
     "spans",
     "order_rules",
+    "exceptions",
+    "callbacks",
+    "retries",
+    "patterns",
+    "contrasts",
+    "changes",
     "ruled_out",
 )
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from parsers.identifiers import values_in
 from pipeline.evidence.case import Case
-from pipeline.payments import Attempt, Order, Refund, is_healthy
+from pipeline.payments import Attempt, Order, Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -166,7 +166,7 @@ def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...], 
     if first is None or not any(at and first <= at <= last for at in tries):
         # Nothing was tried while these logs were written: silence about it says nothing.
         return
-    healthy = [o for o in case.cohort if is_healthy(o, case.now, case.settings.thresholds)][:_FOLLOWED]
+    healthy = [o for o in case.cohort if o.order_id in case.healthy][:_FOLLOWED]
     if len(healthy) < 3:
         return
     lines: dict[str, list[int]] = defaultdict(list)
