@@ -3,9 +3,10 @@
 Every command imports what it needs when it runs, so that `--help` and shell completion answer at once.
 
     0 done                      4 credentials refused              9 verify: a record is gone or changed
-    1 internal error            5 no source could be reached      10 located       (with --exit-code)
-    2 wrong call or settings    8 done in part                    11 undetermined  (with --exit-code)
-    3 ticket not found          130 interrupted                   141 the reader of the output went away
+    1 internal error            5 no source could be reached         diff, replay: they differ  (with --exit-code)
+    2 wrong call or settings    8 done in part                    10 located, 11 undetermined   (with --exit-code)
+    3 ticket not found          130 interrupted                   12 backtest: a goal was missed
+                                                                  141 the reader of the output went away
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pipeline.console import Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
+from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 
 if TYPE_CHECKING:
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
     from pipeline.doctor import Health
     from pipeline.settings import Settings
     from pipeline.values import Source, Span, Ticket
+    from snapshots.comparison import Comparison
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
     from snapshots.store import Entry, Store
     from snapshots.verify import State, VerifyReport
+    from snapshots.words import Language
 
 NAME = "problem-snapshot"
-PARTIAL, DRIFT, LOCATED, UNDETERMINED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 130, 141
+PARTIAL, DRIFT, LOCATED, UNDETERMINED, MISSED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 12, 130, 141
 
-FORMATS = ("table", "json", "md", "html")
+FORMATS = ("table", "json", "md", "html", "sarif")
+DIFFERENCES = ("table", "json", "md")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -224,8 +228,32 @@ class View:
     @property
     def format(self) -> str:
         """The format asked for, or the one that the file's name tells."""
-        named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html"}
-        return self.output or named.get(self.out.suffix.lower() if self.out else "", "table")
+        return self.output or format_of(self.out)
+
+
+def format_of(out: Path | None) -> str:
+    """The format that a file's name tells, table where it tells none."""
+    named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html", ".sarif": "sarif"}
+    if out is None:
+        return "table"
+    return "sarif" if out.name.lower().endswith(".sarif.json") else named.get(out.suffix.lower(), "table")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a comparison of two snapshots is shown."""
+
+    output: str | None
+    out: Path | None
+    language: str | None
+    timezone: str | None
+    full: bool
+    verdict: bool
+
+    @property
+    def format(self) -> str:
+        """The format asked for, or the one that the file's name tells."""
+        return self.output or format_of(self.out)
 
 
 @dataclass(frozen=True)
@@ -368,6 +396,33 @@ view_options = _gathered(
         help="Zone of the times shown, and of a bundle's times without one, such as Asia/Shanghai; otherwise the ticket's.",
     ),
     click.option("--full", is_flag=True, help="Everything, not only the first screen (table)."),
+)
+
+difference_options = _gathered(
+    "view",
+    Difference,
+    click.option(
+        "--output",
+        "-o",
+        type=click.Choice(DIFFERENCES),
+        help="The format; table, or what the name of --out tells.",
+    ),
+    click.option("--out", type=_PATH, metavar="FILE", help="Write to FILE instead of standard output."),
+    click.option(
+        "--language",
+        "-l",
+        type=click.Choice(["auto", "en", "zh"]),
+        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+        help="auto is the ticket's language.",
+    ),
+    click.option(
+        "--timezone",
+        type=Zone(),
+        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
+        help="Zone of the times shown, and of a bundle's times without one; otherwise the ticket's.",
+    ),
+    click.option("--full", is_flag=True, help="Every row, not only the first of each (table, md)."),
+    click.option("--exit-code", "verdict", is_flag=True, help="Exit 9 where diagnosis or evidence differ."),
 )
 
 asked_options = _gathered(
@@ -715,6 +770,7 @@ def verify(*, snapshot: str, bundle: Path | None, timezone: str | None, where: F
     \b
     problem-snapshot verify TK-1042 --bundle ./incident
     """
+    from pipeline.replay import Resolver
     from snapshots.verify import verify as verify_snapshot
 
     settings = where.settings(sources=bundle is None, timezone=timezone)
@@ -722,7 +778,7 @@ def verify(*, snapshot: str, bundle: Path | None, timezone: str | None, where: F
     if bundle is not None:
         bundle = _records_of(document, bundle)
     with open_sources(settings, bundle, _zone_of(document)) as sources:
-        resolvers = {source.name: _Resolver(source) for source in sources}
+        resolvers = {source.name: Resolver(source) for source in sources}
         report = verify_snapshot(document, resolvers.get)
     emit("\n".join(_report_lines(report, document)))
     if report.drifted:
@@ -744,20 +800,6 @@ def _records_of(document: ProblemSnapshot, bundle: Path) -> Path:
             raise
         say(f"{bundle} holds no ticket {document.ticket.id}; the records are looked for in it all the same.")
         return bundle
-
-
-@dataclass(frozen=True)
-class _Resolver:
-    """A source that is asked with the document's pointers, which are of another class than the flow's."""
-
-    source: Source
-
-    def resolve(self, pointers: Iterable[Any], /) -> dict[Any, bytes | None]:
-        """The canonical bytes of each record, by the pointer that was given."""
-        from pipeline.values import Pointer
-
-        own = {Pointer(p.kind, p.index, p.doc_id, p.file, p.start, p.end, p.at): p for p in pointers}
-        return {own[pointer]: data for pointer, data in self.source.resolve(own).items() if pointer in own}
 
 
 def _report_lines(report: VerifyReport, document: ProblemSnapshot) -> Iterator[str]:
@@ -804,6 +846,275 @@ def schema() -> None:
     from snapshots.schema import json_schema
 
     emit(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+
+
+# ---- diff, replay
+
+
+@commands.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@difference_options
+@from_options
+@debug_option
+def diff(*, before: str, after: str, view: Difference, where: From) -> int:
+    """Show what changed from snapshot A to snapshot B, and which evidence moved the diagnosis.
+
+    Each is named by its id or the beginning of one, by its ticket (the newest), or by its file. Exits 0 whatever differs;
+    with --exit-code 9 where diagnosis or evidence differ.
+
+    \b
+    problem-snapshot diff ps-3f9c21 TK-1042
+    problem-snapshot diff before.json after.json -o md --exit-code
+    """
+    from snapshots.compare import compare
+
+    settings = where.settings(sources=False, language=view.language, timezone=view.timezone)
+    first, second = find_snapshot(before, settings), find_snapshot(after, settings)
+    comparison = compare(first, second)
+    show_comparison(comparison, second, view, settings)
+    return DRIFT if view.verdict and not comparison.same else 0
+
+
+def show_comparison(comparison: Comparison, after: ProblemSnapshot, view: Difference, settings: Settings) -> None:
+    """Renders the comparison as `view` asks, in the language and zone of the settings, else of the later ticket."""
+    from snapshots.render.comparison import render_comparison
+
+    if view.format not in DIFFERENCES:
+        raise UsageError(f"--out {view.out}: a comparison is shown as {', '.join(DIFFERENCES)}; say which with -o")
+    to_terminal = view.out is None and sys.stdout is not None and sys.stdout.isatty()
+    language = after.ticket.language if settings.language == "auto" else settings.language
+    text = render_comparison(
+        comparison,
+        view.format,
+        language="zh" if language == "zh" else "en",
+        zone=settings.zone or _zone_of(after),
+        full=view.full,
+        width=terminal_width() if to_terminal else 100,
+        colour=to_terminal,
+    )
+    if view.out is None:
+        emit(text)
+    else:
+        write_file(view.out, text)
+        say(f"Written: {view.out}")
+
+
+@commands.command("replay")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@bundle_option
+@click.option("--ticket", metavar="FILE", help="The ticket as a ticket.json, or - for standard input.")
+@click.option(
+    "--budget", type=Duration(), envvar="PROBLEM_SNAPSHOT_BUDGET", help="How long the sources may take together."
+)
+@difference_options
+@from_options
+@debug_option
+def replay_snapshot(
+    *, snapshot: str, bundle: Path | None, ticket: str | None, budget: float | None, view: Difference, where: From
+) -> int:
+    """Take a snapshot's ticket again with the program of today, and show what moved.
+
+    The ticket is the one of --ticket, else of the bundle, else the redacted one in the snapshot. The window is the
+    snapshot's where a person had asked for it. Nothing is kept. Exits 8 where a source failed or gave a part; with
+    --exit-code 9 where diagnosis or evidence differ.
+
+    \b
+    problem-snapshot replay TK-1042 --bundle ./incident
+    problem-snapshot replay ps-3f9c21 --profile prod -o json --exit-code
+    """
+    from pipeline.replay import replay, ticket_again
+
+    settings = where.settings(sources=bundle is None, budget=budget, language=view.language, timezone=view.timezone)
+    document = find_snapshot(snapshot, settings)
+    if snapshot == "-" and ticket == "-":
+        raise UsageError("SNAPSHOT and --ticket cannot both be standard input")
+    found, origin, bundle = ticket_again(document, ticket, bundle, _stdin(), say)
+    with open_sources(settings, bundle, found.created_at.tzinfo) as sources, Progress(where.verbose) as progress:
+        done = replay(document, found, origin, sources, settings, progress)
+    again = done.taken.snapshot
+    show_comparison(done.comparison, again, view, settings)
+    if is_partial(again.coverage):
+        return PARTIAL
+    return DRIFT if view.verdict and not done.comparison.same else 0
+
+
+# ---- backtest
+
+
+@commands.command()
+@click.argument("cases", metavar="DIR|STORE")
+@click.option("--labels", type=_PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
+@click.option("--map", "codes", type=_PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(min=1), default=2, show_default=True, help="Processes, at most one a core."
+)
+@click.option(
+    "--budget",
+    type=Duration(),
+    default=60.0,
+    show_default="60s",
+    help="How long the sources of a case may take: long, so that a busy machine changes nothing.",
+)
+@click.option("--keep", type=_PATH, metavar="DIR", help="Write each case's snapshot to DIR as <ticket>.json.")
+@click.option("--against", type=_PATH, metavar="FILE", help="Compare with an earlier run that --json wrote.")
+@click.option("--against-snapshots", metavar="DIR", help="Compare with snapshots: a store, or a folder of documents.")
+@click.option("--fail-under", multiple=True, metavar="NAME=VALUE", help="Exit 12 where a figure is less; repeatable.")
+@click.option("--fail-over", multiple=True, metavar="NAME=VALUE", help="Exit 12 where ece or failures is more.")
+@click.option("--no-regressions", is_flag=True, help="Exit 12 where a case is worse than in what it is compared with.")
+@click.option(
+    "--output", "-o", type=click.Choice(["table", "json", "md"]), default="table", show_default=True, help="The format."
+)
+@click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write the report as JSON to FILE as well.")
+@click.option("--plot", type=_PATH, metavar="FILE", help="Write the reliability plot as SVG to FILE as well.")
+@click.option(
+    "--language",
+    "-l",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+    help="auto is the machine's language.",
+)
+@from_options
+@debug_option
+def backtest(
+    *,
+    budget: float,
+    output: str,
+    json_file: Path | None,
+    plot: Path | None,
+    language: str,
+    where: From,
+    **given: Any,
+) -> int:
+    """Score the diagnoses of tickets whose cause is known.
+
+    DIR is a folder of cases, which are taken anew. A STORE, or a folder of snapshots, is scored as it is. Exits 8 where a
+    case failed, 12 where a goal was missed, 130 when interrupted, with what was done so far.
+
+    \b
+    problem-snapshot backtest cases/ --json today.json --fail-under precision_located_alt=.9
+    problem-snapshot backtest cases/ --against yesterday.json --no-regressions
+    problem-snapshot backtest /srv/snapshots --labels closed.csv --map codes.toml
+    """
+    from pipeline.backtest import Asked as Wanted
+    from pipeline.backtest import report_json, run_backtest
+    from pipeline.scorecard import plot_svg, rendered_report
+
+    settings = where.settings(sources=False, budget=budget)
+    if language == "auto":
+        language = _language_of(os.environ)
+    spoken: Language = "zh" if language == "zh" else "en"
+    with Counter(where.verbose) as counter:
+        done = run_backtest(Wanted(**given), settings, counter)
+    if json_file is not None:
+        write_file(json_file, report_json(done.report))
+    if plot is not None:
+        write_file(plot, plot_svg(done.report, spoken))
+    to_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = terminal_width() if to_terminal else 100
+    emit(rendered_report(done, output, spoken, plot=plot, width=width, colour=to_terminal))
+    say(f"{len(done.report.cases)} cases in {done.seconds:.1f} s")
+    for sentence in done.missed:
+        say(f"Goal missed: {sentence.en}")
+    if done.report.interrupted:
+        say("Interrupted: what was done so far is above.")
+        return INTERRUPTED
+    return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
+
+
+# ---- learn-weights
+
+
+@commands.command("learn-weights")
+@click.argument("cases", metavar="DIR|STORE|FILE")
+@click.option("--labels", type=_PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
+@click.option("--map", "codes", type=_PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(min=1), default=2, show_default=True, help="Processes, at most one a core."
+)
+@click.option(
+    "--out", type=_PATH, metavar="FILE", help="Where to write the weights; without it they are only measured."
+)
+@click.option("--start", type=_PATH, metavar="FILE", help="Weights to begin with; otherwise those in force.")
+@click.option("--alone", is_flag=True, help="Learn from these cases alone, without the shipped ones.")
+@click.option(
+    "--precision",
+    type=click.FloatRange(0.5, 0.999),
+    default=0.92,
+    show_default=True,
+    help="The share of located cases that must be right, alternates counted.",
+)
+@click.option(
+    "--strict",
+    type=click.FloatRange(0.0, 0.999),
+    default=0.82,
+    show_default=True,
+    help="The share of located cases that must name the label's own class.",
+)
+@click.option("--write-cases", type=_PATH, metavar="FILE", help="Write the cases, as the judge meets them, to FILE.")
+@click.option(
+    "--language",
+    "-l",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+    help="auto is the machine's language.",
+)
+@from_options
+@debug_option
+def learn_weights(
+    *,
+    cases: str,
+    out: Path | None,
+    start: Path | None,
+    alone: bool,
+    precision: float,
+    strict: float,
+    write_cases: Path | None,
+    language: str,
+    where: From,
+    **given: Any,
+) -> int:
+    """Learn from closed tickets how much each kind of finding counts.
+
+    DIR is a folder of cases, which are taken anew; STORE holds their snapshots; FILE is what --write-cases wrote. The
+    figures printed come from cases left out. Exits 12 where the learnt weights are worse on the shipped cases.
+
+    \b
+    problem-snapshot learn-weights /srv/snapshots --labels closed.csv --map codes.toml --out weights.toml
+    """
+    from pipeline.backtest import Asked as Wanted
+    from pipeline.backtest import gather
+    from pipeline.judge import weights
+    from pipeline.learn_weights import cases_text, read_cases, weights_text
+    from pipeline.weights_report import labelled, learn_report, report_text
+
+    settings = where.settings(sources=False)
+    begin = weights(str(start) if start else settings.weights)
+    path = Path(cases)
+    if path.is_file():
+        found, left_out = list(read_cases(path.read_bytes(), cases)), 0
+        name = path.name
+    else:
+        with Counter(where.verbose) as counter:
+            have = gather(Wanted(cases, **given), settings, counter)
+        if have.ran.interrupted:
+            say("Interrupted: nothing was learnt.")
+            return INTERRUPTED
+        found, left_out = labelled(have)
+        name = have.cases_from
+    if write_cases is not None:
+        write_file(write_cases, cases_text(found))
+        say(f"Written: {write_cases}")
+    report = learn_report(found, begin, alone=alone, precision=precision, strict=strict, name=name, left_out=left_out)
+    text = report_text(report)
+    spoken = _language_of(os.environ) if language == "auto" else language
+    emit(text.zh if spoken == "zh" else text.en)
+    if out is not None:
+        write_file(out, weights_text(report.learnt.weights))
+        say(f'Written: {out}. It holds with  weights = "{out}"  in problem-snapshot.toml.')
+    return MISSED if report.worse else 0
 
 
 # ---- init, doctor

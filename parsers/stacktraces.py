@@ -97,6 +97,98 @@ def chain(text: str) -> list[tuple[str, str]]:
     return [] if trace is None else [(name, " ".join(message.split())) for name, message in trace.errors]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a trace: the function as it was printed, its file and line where they were."""
+
+    function: str
+    file: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        """As people write it: `Pay.charge (Pay.java:12)`."""
+        place = f"{self.file}:{self.line}" if self.file and self.line is not None else self.file
+        return f"{self.function} ({place})" if self.function and place else self.function or place
+
+
+# Where it was thrown, and whose code called there, stands at the top.
+_MOST_FRAMES = 50
+
+
+def root_frames(text: str) -> tuple[Frame, ...]:
+    r"""The frames under the root cause of the trace in `text`, the one that threw first, at most 50; empty without a trace.
+
+    >>> [str(f) for f in root_frames("x.A: b\n\tat a.B.c(B.java:1)\nCaused by: x.Y: z\n\tat q.R.s(R.java:7)\n\t... 3 more")]
+    ['q.R.s (R.java:7)']
+    """
+    if not _SIGN.search(text):
+        return ()
+    lines = _unescape(text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if any("Traceback (most recent call last)" in line for line in lines):
+        return _python_frames(lines)
+    marks = [number for number, line in enumerate(lines) if line.lstrip().startswith(("Caused by:", "[cause]:"))]
+    # The last cause is the root; what stands before it need not be read.
+    lines = lines[marks[-1] :] if marks else lines
+    groups: list[list[Frame]] = [[]]
+    suppressed = False
+    for number, line in enumerate(lines):
+        bare = line.strip()
+        if suppressed and line[:1] in {" ", "\t"} and not bare.startswith("Caused by:"):
+            continue
+        suppressed = bare.startswith("Suppressed: ")
+        frame = _frame(bare, lines[number + 1] if number + 1 < len(lines) else "")
+        if frame:
+            groups[-1].append(frame)
+        elif (groups[-1] and not _FRAME.search(line)) or (groups[-1] and "--- End of " in bare):
+            groups.append([])
+        if not frame and (place := _THROWN.search(bare)):
+            groups[-1].append(Frame("", place.group(1), int(place.group(2))))
+        if len(groups[0]) >= _MOST_FRAMES or (groups[0] and len(groups) > 1):
+            break
+    return tuple(groups[0])
+
+
+_PYTHON_FRAME = re2.compile(r'^\s*File "([^"]*)", line (\d+), in (.+)$')
+_JAVA_FRAME = re2.compile(r"^at (?:[\w.@-]*/)*([\w$.<>/]+)\(([\w$-]+\.\w+|Native Method|Unknown Source)(?::(\d+))?\)")
+_NODE_FRAME = re2.compile(r"^at (?:async |new )?(?:(.+?) \()?(?:file://)?([^\s()]+?):(\d+)(?::\d+)?\)?$")
+_DOTNET_FRAME = re2.compile(r"^at ([^\s(]+)\s*\([^)]*\)(?: in (.+):line (\d+))?$")
+_PHP_FRAME = re2.compile(r"^#\d+ (\S+?)\((\d+)\): (.*)$")
+_RUBY_FRAME = re2.compile(r"^(?:from )?([^\s:]+):(\d+):in [`']([^']*)'")
+_GO_PLACE = re2.compile(r"^\t(\S+\.(?:go|s)):(\d+)")
+# PHP names the place of the throw behind the message.
+_THROWN = re2.compile(r" in ((?:/|[A-Z]:\\)\S+?\.php)(?::| on line )(\d+)")
+
+
+def _python_frames(lines: list[str]) -> tuple[Frame, ...]:
+    """Python prints the root cause's trace first and the frame that threw last."""
+    frames: list[Frame] = []
+    for line in lines:
+        match = _PYTHON_FRAME.search(line)
+        if match:
+            frames.append(Frame(match.group(3), match.group(1), int(match.group(2))))
+        elif frames and line.strip() and line[:1] not in {" ", "\t"}:
+            break
+    return tuple(reversed(frames))
+
+
+def _frame(bare: str, following: str) -> Frame | None:
+    for pattern, function, file, line in (
+        (_JAVA_FRAME, 1, 2, 3),
+        (_NODE_FRAME, 1, 2, 3),
+        (_DOTNET_FRAME, 1, 2, 3),
+        (_PHP_FRAME, 3, 1, 2),
+        (_RUBY_FRAME, 3, 1, 2),
+    ):
+        match = pattern.search(bare)
+        if match:
+            number = match.group(line)
+            return Frame(match.group(function) or "", match.group(file) or "", int(number) if number else None)
+    place = _GO_PLACE.search(following)
+    if place and "(" in bare:
+        return Frame(bare[: bare.rindex("(")], place.group(1), int(place.group(2)))
+    return None
+
+
 def _line(name: str, message: str) -> str:
     return f"{name}: {message}" if name and message else name or message
 

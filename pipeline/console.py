@@ -97,6 +97,34 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+class Counter:
+    """Says on stderr how many of how many are done: on a terminal on one line that is wiped, with `verbose` one line each."""
+
+    def __init__(self, verbose: bool) -> None:
+        """Nothing is said before the first is done."""
+        self._verbose = verbose
+        self._terminal = sys.stderr is not None and sys.stderr.isatty() and not verbose
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Starts the clock."""
+        self._begun = time.monotonic()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Wipes the line."""
+        if self._terminal:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def __call__(self, done: int, of: int) -> None:
+        """One more is done."""
+        line = f"{time.monotonic() - self._begun:5.1f} s  {done} of {of} cases"
+        if self._terminal:
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+        elif self._verbose:
+            say(line)
+
+
 class Progress:
     """Says on stderr what is being done: with `verbose` each step, otherwise on a terminal once it took a second."""
 

@@ -4,6 +4,9 @@ Under the null hypothesis that a template's rate did not change, of its `k` line
 binomial with the share of time that the window has of both together: the exact conditional test for two Poisson rates
 (Przyborowski and Wilenski, 1940). The false-discovery rate over all templates is held by Benjamini and Hochberg's
 procedure (1995).
+
+`exact_shares` compares two groups (failing and healthy orders) by Fisher's exact test (1922): given how many of both have
+a thing, the number in one group is hypergeometric.
 """
 
 from __future__ import annotations
@@ -80,6 +83,49 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
         counts = (int(incident[i]), int(baseline[i]), int(total[i] - both[i]))
         changes[template_id] = Change(template_id, *counts, change, float(p_values[i]), float(q_values[i]))
     return Contrast(changes, in_incident, in_baseline)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """One-sided p-values for "more often in the first group" and "less often", each with its q-value over all tested."""
+
+    p_more: npt.NDArray[np.float64]
+    p_fewer: npt.NDArray[np.float64]
+    q_more: npt.NDArray[np.float64]
+    q_fewer: npt.NDArray[np.float64]
+
+
+def exact_shares(
+    first: npt.NDArray[np.int64],
+    of_first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    of_second: npt.NDArray[np.int64],
+) -> Shares:
+    """Compare, element by element, `first` of `of_first` with `second` of `of_second` by Fisher's exact test.
+
+    With one member in the first group and n in the second the smallest p-value that there is is 1 / (n + 1).
+
+    >>> exact_shares(np.array([3]), np.array([3]), np.array([0]), np.array([8])).p_more.round(6).tolist()
+    [0.006061]
+    """
+    from scipy.special import gammaln
+
+    a, n, b, m = (np.asarray(one, np.int64) for one in (first, of_first, second, of_second))
+
+    def log_choose(total: npt.NDArray[np.int64], some: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        return np.asarray(gammaln(total + 1.0) - gammaln(some + 1.0) - gammaln(total - some + 1.0))
+
+    more, fewer = np.zeros(len(a)), np.zeros(len(a))
+    for k in range(int(n.max(initial=0)) + 1):
+        rest = a + b - k
+        possible = (k <= n) & (rest >= 0) & (rest <= m)
+        kk, left = np.where(possible, k, 0), np.where(possible, rest, 0)
+        weight = np.exp(log_choose(n, kk) + log_choose(m, left) - log_choose(n + m, np.where(possible, a + b, 0)))
+        chance = np.where(possible, weight, 0.0)
+        more += np.where(k >= a, chance, 0.0)
+        fewer += np.where(k <= a, chance, 0.0)
+    more, fewer = np.clip(more, 0.0, 1.0), np.clip(fewer, 0.0, 1.0)
+    return Shares(more, fewer, _benjamini_hochberg(more), _benjamini_hochberg(fewer))
 
 
 def _inside(times: pa.Array, span: Span) -> npt.NDArray[np.bool_]:

@@ -1,74 +1,41 @@
 """Diagnose: from findings to ranked fault classes, or to an abstention that says what would decide.
 
-Each finding adds its weight, in log-odds, to the class that it supports (`faults/weights.toml`); findings for the same
-class are discounted, because they mostly say the same thing. "Undecided" is a candidate like any other: it starts with
-some weight and gains from each gap in the evidence. Probabilities are the softmax of these sums. A class is named only
-where its probability reaches the threshold.
+`pipeline/judge.py` does the sums. A class is named only where its probability reaches the class's threshold. The coarse
+class (interface fault, parameter configuration, other) may be said where the class itself cannot.
 """
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from importlib import resources
 
 from pipeline.evidence.case import Case, clip
 from pipeline.faults import fault_name, seed_class, taxonomy
 from pipeline.faults.tables import SeedClass
+from pipeline.judge import GAP, NO_FAULT, Weights, probabilities, seed_shares, weights
 from pipeline.values import Found, Seen
 from snapshots.model import Candidate, Culprit, Diagnosis, Location, Missing, Text, Window
 
 _SHOWN = 5
 # Characters of a log line that a summary repeats.
 _QUOTED = 160
-_UNDECIDED = "undecided"
-# The answers that are no fault.
-_NO_FAULT = frozenset({"success", "pending"})
-
-
-@dataclass(frozen=True)
-class Weights:
-    """`faults/weights.toml`."""
-
-    weights: Mapping[str, float]
-    gaps: Mapping[str, float]
-    same_class: float
-    undecided: float
-    locate: float
-    seed: float
-
-    def of(self, found: Found) -> float:
-        """The log-odds that `found` adds for the class that it supports."""
-        prefixes = [prefix for prefix in self.weights if found.kind == prefix or found.kind.startswith(prefix + ".")]
-        return self.weights[max(prefixes, key=len)] * found.strength if prefixes else 0.0
-
-
-@cache
-def weights() -> Weights:
-    """The weights in force."""
-    data = tomllib.loads(resources.files("pipeline.faults").joinpath("weights.toml").read_text("utf-8"))
-    return Weights(data["weights"], data["gaps"], data["same_class"], data["undecided"], data["locate"], data["seed"])
+# What a candidate lists against it at most.
+_AGAINST = 6
 
 
 def diagnose(case: Case, seen: Seen, ids: Sequence[str]) -> Diagnosis:
     """Rank the fault classes; `ids[i]` is the number that `seen.found[i]` has in the document."""
-    table = weights()
+    table = weights(case.settings.weights)
     votes = _votes(seen, ids, table)
-    scores = {name: _sum([weight for weight, _, _ in mine], table.same_class) for name, mine in votes.items()}
-    scores[_UNDECIDED] = table.undecided + sum(table.gaps.get(found.kind, 0.0) for found in seen.found)
-    probability = _softmax(scores)
+    probability = probabilities(seen.found, case.channel, table)
 
     ranked = sorted(votes, key=lambda name: (-probability[name], name))
-    candidates = [_candidate(name, votes, probability) for name in ranked[:_SHOWN]]
+    candidates = [_candidate(name, votes, seen, ids, probability) for name in ranked[:_SHOWN]]
     top = ranked[0] if ranked else None
     confidence = probability[top] if top else 0.0
-    located = top is not None and probability[top] >= table.locate
-    gaps = [found for found in seen.found if found.kind.startswith("gap.")]
+    located = top is not None and confidence >= table.threshold(top)
+    gaps = [found for found in seen.found if found.kind.startswith(GAP)]
     seed = _seed(probability, table.seed)
     if not located or top is None:
         return Diagnosis(
@@ -79,7 +46,7 @@ def diagnose(case: Case, seen: Seen, ids: Sequence[str]) -> Diagnosis:
             candidates=candidates,
             missing=_missing(case, seen, candidates),
             location=_location(case, votes.get(top, []) if top else []),
-            culprits=_culprits(votes[top], confidence) if top and top not in _NO_FAULT else [],
+            culprits=_culprits(votes[top], confidence) if top and top not in NO_FAULT else [],
             owner="us (support)",
             first_action=Text(
                 en="Get the evidence named as missing, then take the snapshot again",
@@ -101,13 +68,13 @@ def diagnose(case: Case, seen: Seen, ids: Sequence[str]) -> Diagnosis:
         candidates=candidates,
         missing=_missing(case, seen, candidates) if gaps else [],
         location=_location(case, mine),
-        culprits=[] if top in _NO_FAULT else _culprits(mine),
+        culprits=[] if top in NO_FAULT else _culprits(mine),
         owner=fault.owner if fault else None,
         first_action=fault.first_action if fault else None,
     )
 
 
-# ---- the sums
+# ---- the candidates
 
 _Vote = tuple[float, str, Found]
 
@@ -121,42 +88,35 @@ def _votes(seen: Seen, ids: Sequence[str], table: Weights) -> dict[str, list[_Vo
     return {name: sorted(mine, key=lambda vote: (-vote[0], vote[1])) for name, mine in votes.items()}
 
 
-def _sum(weights_of_class: list[float], discount: float) -> float:
-    return sum(weight * discount**i for i, weight in enumerate(sorted(weights_of_class, reverse=True)))
-
-
-def _softmax(scores: Mapping[str, float]) -> dict[str, float]:
-    highest = max(scores.values())
-    odds = {name: math.exp(score - highest) for name, score in scores.items()}
-    total = sum(odds.values())
-    return {name: value / total for name, value in odds.items()}
-
-
-def _candidate(name: str, votes: Mapping[str, list[_Vote]], probability: Mapping[str, float]) -> Candidate:
+def _candidate(
+    name: str,
+    votes: Mapping[str, list[_Vote]],
+    seen: Seen,
+    ids: Sequence[str],
+    probability: Mapping[str, float],
+) -> Candidate:
     by_subclass: dict[str, float] = defaultdict(float)
     for weight, _, found in votes[name]:
         if found.subclass:
             # An outer code names a group: whatever says more exactly what it was decides the subclass.
             by_subclass[found.subclass] += weight * (0.5 if found.kind == "channel_code.outer" else 1.0)
     subclass = min(by_subclass, key=lambda s: (-by_subclass[s], s), default=None)
-    against = [vote[1] for other, mine in votes.items() if other != name for vote in mine[:1]]
+    against = [one for found, one in zip(seen.found, ids, strict=True) if name in found.against]
+    rivals = [vote for other, mine in votes.items() if other != name for vote in mine[:1]]
+    against += [vote[1] for vote in sorted(rivals, key=lambda vote: (-vote[0], vote[1]))]
     return Candidate(
         fault_class=name,
         fault_subclass=subclass,
         probability=round(probability[name], 4),
         findings=[vote[1] for vote in votes[name]],
-        against=sorted(against),
+        against=list(dict.fromkeys(against))[:_AGAINST],
     )
 
 
 def _seed(probability: Mapping[str, float], threshold: float) -> SeedClass | None:
-    sums: dict[SeedClass, float] = defaultdict(float)
-    for name, value in probability.items():
-        seed = seed_class(name)
-        if seed:
-            sums[seed] += value
-    best = min(sums, key=lambda s: (-sums[s], s), default=None)
-    return best if best and sums[best] >= threshold else None
+    shares = seed_shares(probability)
+    best = min(shares, key=lambda s: (-shares[s], s), default=None)
+    return best if best and shares[best] >= threshold else None
 
 
 # ---- the words
@@ -228,38 +188,38 @@ def _culprits(mine: Sequence[_Vote], of: float = 1.0) -> list[Culprit]:
 
 def _missing(case: Case, seen: Seen, candidates: Sequence[Candidate]) -> list[Missing]:
     window = Window(start=_z(case.scope.window.start), end=_z(case.scope.window.end))
-    missing = [_from_gap(found, window) for found in seen.found if found.kind.startswith("gap.")]
+    missing = [_from_gap(found, window) for found in seen.found if found.kind.startswith(GAP)]
     for found in seen.found:
         if found.kind == "channel_code.unknown":
             question = Text(
                 en=f"What does {found.channel} mean by {found.code}? Ask the channel's support or its documents.",
                 zh=f"{found.channel} 的返回码 {found.code} 是什么含义？请查渠道文档或询问渠道支持。",
             )
-            missing.append(Missing(source="channel", question=question))
+            missing.append(Missing(source="channel", question=question, kind="unknown_code"))
     if not missing:
         missing.append(_what_would_decide(case, candidates, window))
     return missing
 
 
 def _from_gap(found: Found, window: Window) -> Missing:
-    what = found.kind.removeprefix("gap.")
-    if what == "silent_service":
+    what = found.kind.removeprefix(GAP)
+    if what in ("silent_service", "skipped_service"):
         question = Text(
             en=f"What did {found.service} log in this window? Its lines carry the channel's answer.",
             zh=f"{found.service} 在该时间窗口记录了什么？渠道应答在其日志中。",
         )
-        return Missing(source="logs", service=found.service, window=window, question=question)
+        return Missing(source="logs", service=found.service, window=window, question=question, kind=found.kind)
     if what == "no_order":
         question = Text(
             en="Which order number or payment time is it? No order of this customer is known here.",
             zh="订单号或支付时间是多少？此处没有该客户的订单。",
         )
-        return Missing(source="orders", window=window, question=question)
+        return Missing(source="orders", window=window, question=question, kind=found.kind)
     question = Text(
         en=f"Can you get the logs of this window? {_sentence(found.statement.en)}",
         zh=f"能否取得该时间窗口的日志？{found.statement.zh}。",
     )
-    return Missing(source="logs", window=window, question=question)
+    return Missing(source="logs", window=window, question=question, kind=found.kind)
 
 
 def _what_would_decide(case: Case, candidates: Sequence[Candidate], window: Window) -> Missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -16,10 +17,10 @@ import pyarrow.compute as pc
 from msgspec import structs
 
 from pipeline.contrast import Change
-from pipeline.diagnose import weights
 from pipeline.errors import SourceError
 from pipeline.evidence.case import Case, cite_log
 from pipeline.faults import tables_sha256
+from pipeline.judge import Weights, weights
 from pipeline.payments import Order
 from pipeline.redact import redact_words, redactor_for
 from pipeline.settings import settings_digest
@@ -59,8 +60,12 @@ _EXAMPLES = 2
 
 
 def number(seen: Seen) -> list[str]:
-    """The findings' ids in the document, in their order: F1, F2, ..."""
-    return [f"F{i}" for i in range(1, len(seen.found) + 1)]
+    """The findings' ids in the document, in their order: F1, F2, ...
+
+    What cites nothing is no finding of the document and has an empty id: it stands in a check and among what is missing.
+    """
+    numbers = itertools.count(1)
+    return [f"F{next(numbers)}" if found.cites else "" for found in seen.found]
 
 
 def write_document(case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequence[Source]) -> ProblemSnapshot:
@@ -75,13 +80,14 @@ def write_document(case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequen
     stamp = _Stamp(cited, sources, case.settings.budget)
     checks = [*seen.checks, *stamp.checks(_redactor(case)), *_caps(case, omitted)]
     ids = number(seen)
+    table = weights(case.settings.weights)
     document = ProblemSnapshot(
         schema_version=SCHEMA_VERSION,
         snapshot_id="",
         ticket=_ticket(case),
         scope=_scope(case.scope),
         diagnosis=diagnosis,
-        findings=[_finding(found, name, stamp) for found, name in zip(seen.found, ids, strict=True)],
+        findings=[_finding(found, name, stamp, table) for found, name in zip(seen.found, ids, strict=True) if name],
         checks=checks,
         coverage=list(case.material.coverage),
         template_totals=totals,
@@ -164,7 +170,7 @@ class _Stamp:
         asked: dict[str, list[Pointer]] = {}
         for name, pointer in distinct:
             asked.setdefault(name, []).append(pointer)
-        answers = _open_again(asked, {source.name: source for source in sources}, seconds)
+        answers = open_again(asked, {source.name: source for source in sources}, seconds)
         self._bytes: dict[tuple[str, Pointer], bytes | None] = {}
         self._trouble: list[str] = []
         for name, pointers in asked.items():
@@ -212,7 +218,7 @@ class _Stamp:
         return [Check(id="evidence", outcome=outcome, statement=Text(en=en, zh=zh))]
 
 
-def _open_again(
+def open_again(
     asked: Mapping[str, list[Pointer]], sources: Mapping[str, Source], seconds: float
 ) -> dict[str, Mapping[Pointer, bytes | None] | str]:
     """What each source holds of its pointers, or why that cannot be told. All are waited for until one same moment."""
@@ -248,15 +254,17 @@ def _open_again(
     return found
 
 
-def _finding(found: Found, name: str, stamp: _Stamp) -> Finding:
+def _finding(found: Found, name: str, stamp: _Stamp, table: Weights) -> Finding:
     return Finding(
         id=name,
         kind=found.kind,
         statement=found.statement,
         evidence=[stamp.evidence(one) for one in found.cites],
-        weight=round(weights().of(found), 4),
+        weight=round(table.of(found), 4),
+        strength=round(found.strength, 4),
         supports=found.supports,
         subclass=found.subclass,
+        against=list(found.against),
         service=found.service,
         channel=found.channel,
         code=found.code,

@@ -23,6 +23,9 @@ from snapshots.model import Hop, Identifier, Text
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
+# The reason of a window that a person asked for; a document that has it is taken again with that window.
+ASKED_FOR = Text(en="the window that was asked for", zh="按指定的时间窗口")
+
 # Without any word of time a customer writes within a couple of hours of what happened.
 _ASSUMED_BEFORE = timedelta(hours=3)
 # Mentions of time that are exact and sure enough to look there and nowhere else.
@@ -191,7 +194,7 @@ def _window(
     created = ticket.created_at.astimezone(UTC)
     if around is not None:
         middle = around.start + (around.end - around.start) / 2
-        return middle, around, Text(en="the window that was asked for", zh="按指定的时间窗口"), "option"
+        return middle, around, ASKED_FOR, "option"
     said = read_times(f"{ticket.title}\n{ticket.description}", ticket.created_at)
     if said and (said[0].precision not in _EXACT or said[0].confidence < _SURE):
         # "Last night" is often wrong by hours: such words widen the assumed window and are not trusted to narrow it.

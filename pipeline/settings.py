@@ -108,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     budget: Seconds = 10.0
     max_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 200_000
     store: str = msgspec.field(default_factory=default_store)
+    # A file of `learn-weights`; without one the shipped weights hold.
+    weights: str | None = None
     windows: Windows = Windows()
     thresholds: Thresholds = msgspec.field(default_factory=Thresholds)
     identifiers: Patterns = Patterns()
@@ -652,6 +654,8 @@ def settings_digest(settings: Settings) -> str:
     plain = msgspec.to_builtins(settings)
     for key in ("profile", "store", "budget", "language"):
         plain.pop(key)
+    # What the file holds counts, not where it lies.
+    plain["weights"] = sha256_hex(Path(settings.weights).read_bytes()) if settings.weights else None
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
 

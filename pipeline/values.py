@@ -182,7 +182,8 @@ class Found:
 
     `kind` is `<detector>.<what>`, such as `channel_code.exact`. `strength` is 0..1, the detector's own certainty that the
     statement holds; how much that counts for `supports` is the judge's business (`pipeline/diagnose.py`).
-    `about_focus` is true where the rows belong to the ticket's own orders, traces or customer.
+    `about_focus` is true where the rows belong to the ticket's own orders, traces or customer. `against` names the fault
+    classes that the statement speaks against.
     """
 
     kind: str
@@ -198,6 +199,7 @@ class Found:
     code: str | None = None
     about_focus: bool = True
     at: datetime | None = None
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -222,15 +222,21 @@ class SpanRecord(Model):
 
 
 class Finding(Model):
-    """One statement with its evidence. `weight` is in log-odds for `supports`; negative weights speak against."""
+    """One statement with its evidence.
+
+    `strength` is how sure the detector is of it, 0..1. `weight` is what that counts, in log-odds for `supports`; a negative
+    weight is what it takes from the classes in `against`.
+    """
 
     id: str
     kind: str
     statement: Text
     evidence: list[Evidence] = []
     weight: float = 0.0
+    strength: float = 0.0
     supports: str | None = None
     subclass: str | None = None
+    against: list[str] = []
     service: str | None = None
     channel: str | None = None
     code: str | None = None
@@ -256,10 +262,14 @@ class Candidate(Model):
 
 
 class Missing(Model):
-    """Evidence that is absent and would decide, and whom to ask for it."""
+    """Evidence that is absent and would decide, and whom to ask for it.
+
+    `kind` is `gap.<what>` for a gap in the evidence, else `unknown_code` or `answer`.
+    """
 
     source: str
     question: Text
+    kind: str = "answer"
     service: str | None = None
     window: Window | None = None
 

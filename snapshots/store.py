@@ -163,6 +163,25 @@ class Store:
             message = f"{self._files.where(name)} cannot be read ({error}); take the snapshot again to replace it"
             raise DamagedSnapshot(message) from error
 
+    def newest(self, ticket: str) -> ProblemSnapshot | None:
+        """The newest snapshot of the ticket of exactly that id, or None. Only that ticket's documents are looked at.
+
+        Raises `DamagedSnapshot` where none of them can be read.
+        """
+        listing = self.list(ticket=ticket)
+        if not listing.entries:
+            if listing.damaged:
+                raise DamagedSnapshot(f"{listing.damaged[0].path} cannot be read ({listing.damaged[0].reason})")
+            return None
+        name = f"snapshots/{ticket_folder(ticket)}/{listing.entries[0].snapshot_id}.json"
+        with self._told("read"):
+            data = self._files.read(name)
+        try:
+            return None if data is None else read_snapshot(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            message = f"{self._files.where(name)} cannot be read ({error}); take the snapshot again to replace it"
+            raise DamagedSnapshot(message) from error
+
     def get_run(self, snapshot_id: str) -> RunRecord | None:
         """The run record beside a snapshot, or None where there is none that can be read."""
         name = self._find(snapshot_id).removesuffix(".json") + ".run.json"

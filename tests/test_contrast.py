@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.cluster import cluster
-from pipeline.contrast import FALSE_DISCOVERY_RATE, Contrast, contrast
+from pipeline.contrast import FALSE_DISCOVERY_RATE, Contrast, contrast, exact_shares
 from pipeline.values import Span
 from tests.flow_samples import START, TableSource, line, scope_of
 
@@ -112,3 +112,25 @@ def test_a_window_without_lines_is_no_error(seconds):
     assert found.incident + found.baseline + found.outside == 20
     assert found.change == ("new" if seconds == 100 else "usual")
     assert np.isfinite(found.p_value)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_two_groups_are_compared_by_fishers_exact_test(tables):
+    a, not_a, b, not_b = (np.array(column) for column in zip(*tables, strict=True))
+    shares = exact_shares(a, a + not_a, b, b + not_b)
+    for i, table in enumerate(tables):
+        square = [[table[0], table[1]], [table[2], table[3]]]
+        assert shares.p_more[i] == pytest.approx(stats.fisher_exact(square, "greater").pvalue, abs=1e-9)
+        assert shares.p_fewer[i] == pytest.approx(stats.fisher_exact(square, "less").pvalue, abs=1e-9)
+    held = stats.false_discovery_control(np.clip(shares.p_more, 0, 1), method="bh")
+    assert shares.q_more.tolist() == pytest.approx(list(held), abs=1e-9)
+
+
+def test_no_groups_give_no_shares():
+    nothing = np.array([], np.int64)
+    assert exact_shares(nothing, nothing, nothing, nothing).q_more.tolist() == []

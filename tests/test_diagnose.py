@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipeline import diagnose as judge
-from pipeline.diagnose import diagnose, weights
+from pipeline.diagnose import diagnose
+from pipeline.errors import UsageError
 from pipeline.faults import taxonomy
 from pipeline.faults.rules import RULES
+from pipeline.judge import UNDECIDED, Weights, sums, weights
+from pipeline.judge import probabilities as probabilities_of
 from pipeline.values import Found, Seen
 from snapshots.model import Diagnosis, Text
 from tests.flow_samples import case_of, line, usual_lines
@@ -55,17 +59,13 @@ FINDINGS = st.lists(
 @given(FINDINGS, st.lists(st.sampled_from(GAPS), max_size=3))
 @settings(max_examples=80, deadline=None)
 def test_probabilities_and_undecided_sum_to_one(some, gaps):
-    table = weights()
-    seen = Seen((*some, *map(gap, gaps)))
-    votes = judge._votes(seen, [str(i) for i, _ in enumerate(seen.found)], table)
-    scores = {name: judge._sum([w for w, _, _ in mine], table.same_class) for name, mine in votes.items()}
-    scores["undecided"] = table.undecided + sum(table.gaps[g] for g in gaps)
-    share = judge._softmax(scores)
+    everything = [*some, *map(gap, gaps)]
+    share = probabilities_of(everything, CASE.channel, weights())
     assert sum(share.values()) == pytest.approx(1)
-    diagnosis = judged(*seen.found)
+    diagnosis = judged(*everything)
     # At most four classes are in play, and five are listed.
     listed = sum(c.probability for c in diagnosis.candidates)
-    assert listed + share["undecided"] == pytest.approx(1, abs=1e-3)
+    assert listed + share[UNDECIDED] == pytest.approx(1, abs=1e-3)
     assert [c.probability for c in diagnosis.candidates] == sorted(
         (c.probability for c in diagnosis.candidates), reverse=True
     )
@@ -158,10 +158,15 @@ def test_every_weight_belongs_to_a_kind_that_a_detector_emits():
     """Neither a number without a finding, nor a finding that speaks for a class and has no number."""
     folder = Path(judge.__file__).parent / "evidence"
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
-    emitted = set(re.findall(r'"((?:channel_code|http|span|trace|order_state|gap|cohort)\.[a-z_]+)"', text))
+    emitted = set(
+        re.findall(
+            r'"((?:channel_code|http|span|trace|order_state|gap|cohort|exception|pattern|contrast|callback|retry|elsewhere)\.[a-z_]+)"',
+            text,
+        )
+    )
     emitted |= {f"order_state.{name}" for name in re.findall(r'_state\(\s*judged,\s*"([a-z_]+)"', text)}
     emitted |= {f"order_rule.{rule.id}" for rule in RULES}
-    emitted |= {"wording.dns", "span.dns"}
+    emitted |= {"wording.dns", "span.dns", "change.deploy"}
     table = weights()
     for prefix in table.weights:
         assert any(kind == prefix or kind.startswith(prefix + ".") for kind in emitted), prefix
@@ -169,9 +174,9 @@ def test_every_weight_belongs_to_a_kind_that_a_detector_emits():
     speaking = {kind for kind in emitted if not kind.startswith(("gap.", "cohort."))}
     for kind in speaking:
         assert any(kind == prefix or kind.startswith(prefix + ".") for prefix in table.weights), kind
-    assert 0 < table.same_class < 1
-    assert 0.5 < table.locate < 1
-    assert all(value >= 0 for value in (*table.weights.values(), *table.gaps.values()))
+    assert 0 < table.repeated < 1
+    assert 0.5 <= table.locate < 1
+    assert all(value >= 0 for value in (*table.weights.values(), *table.against.values(), *table.gaps.values()))
 
 
 def test_the_narrowest_prefix_weighs():
@@ -187,3 +192,66 @@ def test_a_line_that_speaks_is_asked_about_the_channel():
     diagnosis = diagnose(case, Seen(()), [])
     assert [m.source for m in diagnosis.missing] == ["logs"]
     assert "wechatpay" in diagnosis.missing[0].question.en
+
+
+@given(FINDINGS, st.sampled_from(CLASSES[:4]), st.floats(0, 1))
+@settings(max_examples=80, deadline=None)
+def test_what_speaks_against_a_class_never_helps_it(some, fault_class, strength):
+    cleared = Found(
+        kind="ruled_out.keys", statement=Text(en="in order", zh="正常"), strength=strength, against=(fault_class,)
+    )
+    before, after = probabilities(*some), probabilities(*some, cleared)
+    assert after.get(fault_class, 0) <= before.get(fault_class, 0)
+    assert all(after[name] >= share for name, share in before.items() if name != fault_class)
+
+
+def test_what_speaks_against_a_candidate_is_listed_with_it():
+    cleared = Found(kind="ruled_out.network", statement=Text(en="in order", zh="正常"), against=("interface_fault",))
+    diagnosis = judged(found(), found("param_config"), cleared)
+    against = {c.fault_class: c.against for c in diagnosis.candidates}
+    assert against == {"interface_fault": ["F3", "F2"], "param_config": ["F1"]}
+
+
+def test_a_finding_that_only_speaks_against_has_a_negative_weight():
+    cleared = Found(kind="ruled_out.network", statement=Text(en="in order", zh="正常"), against=("interface_fault",))
+    assert weights().of(cleared) == -weights().against["ruled_out"]
+
+
+def test_a_channel_prior_holds_for_that_channel_alone():
+    table = Weights(
+        version=2, repeated=0.4, undecided=1.0, temperature=1.0, locate=0.6, seed=0.6, weights={"wording": 2.0},
+        prior={"interface_fault": 0.5}, channel_prior={"wechatpay": {"interface_fault": -0.3}},
+    )  # fmt: skip
+    some = [found()]
+    assert sums(some, "stripe", table)["interface_fault"] == pytest.approx(2.5)
+    assert sums(some, "WeChat-Pay", table)["interface_fault"] == pytest.approx(2.2)
+
+
+def test_a_lower_temperature_makes_every_answer_surer_and_changes_no_order():
+    some = [found(), found("param_config", strength=0.4)]
+    warm = probabilities_of(some, None, structs.replace(weights(), temperature=1.0))
+    cold = probabilities_of(some, None, structs.replace(weights(), temperature=0.5))
+    assert sorted(warm, key=warm.__getitem__) == sorted(cold, key=cold.__getitem__)
+    assert max(cold.values()) > max(warm.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("version = 2", "Object missing required field"),
+        ("weights = 5", "weights"),
+        ("this is no toml", "no file of weights"),
+        ('version=2\nrepeated=0.4\nundecided=1.0\ntemperature=0.0\nlocate=0.6\nseed=0.6\n[weights]\nspan=1.0\n', "temperature"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_of_weights_is_named_with_what_is_wrong(tmp_path, text, says):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says) as error:
+        weights(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_a_file_of_weights_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"gone\.toml"):
+        weights(str(tmp_path / "gone.toml"))

@@ -58,4 +58,4 @@ def test_every_exit_code_is_in_the_readme():
 
     codes = {error.exit_code for error in vars(errors).values() if isinstance(error, type)}
     told = README.split("## Exit codes", 1)[1].split("##", 1)[0]
-    assert all(re.search(rf"\b{code} [`\w]", told) for code in codes | {8, 9, 10, 11})
+    assert all(re.search(rf"\b{code} [`\w]", told) for code in codes | {8, 9, 10, 11, 12})

@@ -12,8 +12,10 @@ import pytest
 
 from pipeline.evidence import DETECTORS, detect, detector
 from pipeline.evidence.case import Case
+from pipeline.evidence.targets import names_ours
 from pipeline.faults import taxonomy
 from pipeline.faults.wording import families, read_wording
+from pipeline.judge import weights
 from pipeline.sources.bundle import BundleSource
 from pipeline.values import Ask, Found, Span
 from snapshots.model import Coverage
@@ -83,8 +85,8 @@ def outcome(name: str, case: Case) -> str:
 
 def test_every_detector_of_the_list_is_a_file_and_every_file_is_in_the_list():
     folder = Path(__file__).parent.parent / "pipeline" / "evidence"
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "case"}
-    assert set(DETECTORS) == files
+    files = {path.stem for path in folder.glob("*.py") if "\ndef detect(" in path.read_text(encoding="utf-8")}
+    assert set(DETECTORS) == files - {"__init__"}
 
 
 def test_every_detector_looks_at_an_empty_case_and_says_so():
@@ -205,9 +207,38 @@ def test_words_around_the_order_are_read():
 def test_words_far_from_the_order_count_less():
     near = says("wordings", case_of([*usual_lines(), line(1, f"{ORDER} connection refused", "x")], FAILED))
     far = says("wordings", case_of([*usual_lines(), line(600, "connection refused", "x")], FAILED))
-    assert far["wording.connect"].strength < near["wording.connect"].strength
+    assert weights().of(far["elsewhere.connect"]) < weights().of(near["wording.connect"])
     assert near["wording.connect"].about_focus
-    assert not far["wording.connect"].about_focus
+    assert not far["elsewhere.connect"].about_focus
+
+
+def test_a_service_of_ours_that_is_not_reached_is_our_own_fault():
+    lines = [
+        line(1, f'{ORDER} POST "http://paydesk:9216/pay": Connection refused', "x", service="shop"),
+        line(-30, "ready", "y", service="paydesk", level="INFO"),
+        line(2, f"{ORDER} POST https://api.mch.weixin.qq.com/v3/pay: Connection refused", "z"),
+    ]
+    found = says("wordings", case_of([*usual_lines(), *lines], FAILED))
+    assert (found["wording.dependency"].supports, found["wording.dependency"].cites[0].doc_id) == (
+        "internal_fault",
+        "x",
+    )
+    assert (found["wording.connect"].supports, found["wording.connect"].cites[0].doc_id) == ("interface_fault", "z")
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("connect to 10.2.3.4:5432 failed", True),
+        ("http://127.0.0.1:8080/pay refused", True),
+        ("upstream pay.svc.cluster.local:80 gave 503", True),
+        ("https://api.stripe.com/v1/charges timed out", False),
+        ("connection refused", False),
+        ("call from shop:80 to api.stripe.com:443 failed", False),
+    ],
+)
+def test_what_is_ours_is_told_by_its_name(text, ours):
+    assert names_ours(text, frozenset({"shop"})) is ours
 
 
 def test_words_of_another_time_are_not_read():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers.stacktraces import chain, collapse, holds_trace
+from parsers.stacktraces import chain, collapse, holds_trace, root_frames
 
 JAVA = (
     "push failed\njava.lang.IllegalStateException: outer\n\tat a.b.C.d(C.java:12) ~[x.jar:1]\n"
@@ -79,6 +79,29 @@ def test_the_column_test_finds_every_trace(trace: str) -> None:
 def test_the_chain_goes_from_the_outermost_to_the_root(trace: str, outermost: str, root: str) -> None:
     told = chain(trace)
     assert (told[0][0], told[-1][0]) == (outermost, root)
+
+
+@pytest.mark.parametrize(
+    ("trace", "thrown"),
+    [
+        (JAVA, "java.net.X.y (X.java)"),
+        (JAVA.replace("\n", "\\n").replace("\t", "\\t"), "java.net.X.y (X.java)"),
+        (PYTHON, "f (a.py:1)"),
+        (NODE, "foo (a.js:1)"),
+        (GO, "main.charge (/app/main.go:12)"),
+        (PHP, "/var/www/a.php:12"),
+        (DOTNET, "X.Y (/f.cs:12)"),
+        (RUBY, "charge (app/x.rb:12)"),
+        ("x.A: b\n\tat a.B.c(B.java:1)\n\tat a.B.d(B.java:2)", "a.B.c (B.java:1)"),
+    ],
+    ids=["java", "escaped", "python", "node", "go", "php", "dotnet", "ruby", "no cause"],
+)
+def test_the_first_root_frame_is_where_the_root_cause_was_thrown(trace: str, thrown: str) -> None:
+    assert str(root_frames(trace)[0]) == thrown
+
+
+def test_a_text_without_a_trace_has_no_frames() -> None:
+    assert root_frames("paid at 12") == ()
 
 
 def test_other_line_numbers_give_the_same_text() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
+from pipeline.evidence.beside import with_lines
 from pipeline.evidence.case import Case, Signal, open_case
 from pipeline.values import Seen
 
@@ -24,6 +25,13 @@ DETECTORS: tuple[str, ...] = (
     "spans",
     "culprit",
     "order_rules",
+    "exceptions",
+    "callbacks",
+    "retries",
+    "patterns",
+    "contrasts",
+    "changes",
+    "ruled_out",
 )
 
 
@@ -31,7 +39,7 @@ def detect(case: Case) -> Seen:
     """Everything that the detectors say of `case`, in the order of `DETECTORS`."""
     answers = [detector(name)(case) for name in DETECTORS]
     return Seen(
-        tuple(found for answer in answers for found in answer.found),
+        with_lines(case, (found for answer in answers for found in answer.found)),
         tuple(check for answer in answers for check in answer.checks),
     )
 

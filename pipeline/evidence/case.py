@@ -29,6 +29,8 @@ import re2
 from parsers.identifiers import values_in
 from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
+from pipeline.faults.states import PAID_LIKE
+from pipeline.flows import Followed, follow, tried
 from pipeline.payments import Order, is_healthy
 from pipeline.traffic.spans import Traffic, read_traffic
 from pipeline.values import Cited, Material, Scope, Span, Ticket
@@ -47,6 +49,8 @@ _ODD_LINES = 2
 # Events further apart than this leave a gap in which lines are not near.
 _BRIDGE = timedelta(seconds=90)
 _BAD = ("WARN", "ERROR", "FATAL")
+# How many other orders are followed through the logs.
+_MOST_FOLLOWED = 60
 # How many signals of each tier are read; more are counted in `unread`.
 _MOST = {"focus": 300, "near": 100, "ambient": 40}
 _QUOTE = 400
@@ -89,7 +93,10 @@ class Signal:
 
 @dataclass(frozen=True)
 class Case:
-    """Everything that a detector may read. `now` is the ticket's creation in UTC: ages count from it."""
+    """Everything that a detector may read. `now` is the ticket's creation in UTC: ages count from it.
+
+    `healthy` holds the ids of the orders, other than the ticket's own, that are paid and consistent.
+    """
 
     ticket: Ticket
     scope: Scope
@@ -102,6 +109,7 @@ class Case:
     focus_rows: Mask
     near_rows: Mask
     unread: int
+    healthy: frozenset[str] = frozenset()
 
     @property
     def now(self) -> datetime:
@@ -147,6 +155,42 @@ class Case:
             and (self.channel is None or order.channel == self.channel)
             and any(event.at and window.start <= event.at < window.end for event in order.events)
         )
+
+    @cached_property
+    def followed(self) -> Followed:
+        """The ticket's own orders and those nearest in time to them, with the log rows that are about each."""
+        others = sorted(
+            (o for o in self.orders.values() if o.order_id not in self.scope.focus_orders and self.in_time(o)),
+            key=lambda o: (abs((tried(o) or self.now) - self.scope.anchor), o.order_id),
+        )
+        return follow(self.material.logs, (*self.focus, *others[:_MOST_FOLLOWED]))
+
+    def in_time(self, order: Order) -> bool:
+        """Whether the order was tried in the incident window or its baseline."""
+        at = tried(order)
+        return at is not None and self.scope.baseline.start <= at < self.scope.window.end
+
+    @cached_property
+    def first_failure(self) -> datetime:
+        """When the ticket's trouble began: its orders' first failing event or unhappy line, else the anchor."""
+        window = self.scope.window
+        moments = [
+            e.at
+            for o in self.focus
+            for e in (*(x for a in o.attempts for x in a.events), *o.own, *o.callbacks)
+            if e.at
+            and (e.state == "FAILED" or e.code or e.verified is False or e.answered_ok is False)
+            and e.state not in PAID_LIKE
+        ]
+        moments += [s.at for s in self.signals if s.at and s.tier == "focus" and s.level in _BAD]
+        return min((at for at in moments if window.start <= at < window.end), default=self.scope.anchor)
+
+    @cached_property
+    def flow_services(self) -> frozenset[str]:
+        """The services that wrote about the ticket's orders or took part in their traces."""
+        names = pc.unique(self.material.logs.column("service.name").filter(pa.array(self.focus_rows))).to_pylist()
+        names += pc.unique(self.focus_spans.column("service.name")).to_pylist()
+        return frozenset(name for name in names if name)
 
     def cite_log(self, row: int) -> Cited:
         """The log line in `row` of the logs table."""
@@ -240,8 +284,9 @@ def open_case(
         "near": near & (bad | fresh) & ~(before & ~fresh),
         "ambient": contrast.in_incident & ~tied & ~named & ~near & bad & fresh,
     }
-    unhappy = [o for o in orders.values() if o.order_id not in scope.focus_orders]
-    unhappy = [o for o in unhappy if not is_healthy(o, now, settings.thresholds)]
+    others_orders = [o for o in orders.values() if o.order_id not in scope.focus_orders]
+    healthy = frozenset(o.order_id for o in others_orders if is_healthy(o, now, settings.thresholds))
+    unhappy = [o for o in others_orders if o.order_id not in healthy]
     recurrent = _recurrent(logs, codes, len(ids), scope, moments + _moments(unhappy), flows)
     signals: list[Signal] = []
     unread = 0
@@ -254,7 +299,9 @@ def open_case(
         for row, times in list(zip(chosen, counts, strict=True))[: _MOST[tier]]:
             signals.append(_signal(logs, row, tier, changes[codes[row]], times))
     signals.sort(key=lambda s: (s.at or now, s.row))
-    return Case(ticket, scope, material, orders, clusters, contrast, settings, tuple(signals), tied, near, unread)
+    return Case(
+        ticket, scope, material, orders, clusters, contrast, settings, tuple(signals), tied, near, unread, healthy
+    )
 
 
 def cite_log(logs: pa.Table, row: int) -> Cited:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import re2
 
 from parsers.bodies import read_replies
-from pipeline.evidence.case import Case, answer_codes, is_code_key, read_attributes
+from pipeline.evidence.case import Case, Signal, answer_codes, is_code_key, read_attributes
 from pipeline.faults import CodeFact, codes
 from pipeline.payments import Attempt, Refund
 from pipeline.values import Cited, Found, Seen
@@ -36,6 +36,10 @@ _OUTER = frozenset(
 )  # fmt: skip
 _TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.45}
 _CITES = 5
+# What an earlier attempt was answered counts less than what the latest was.
+_EARLIER = 0.5
+# Words such as success or a status name are not codes that anybody must explain.
+_WORDS = frozenset({"SUCCESS", "OK", "FAIL", "FAILED", "ERROR", "NONE", "NULL", "FAILURE", "DECLINED"})
 
 
 @dataclass
@@ -47,6 +51,8 @@ class _Answer:
     cites: list[Cited]
     where: str
     message: str | None = None
+    # A more exact code of the same answer is in no table: this one only names the group.
+    outer: bool = False
 
 
 def detect(case: Case) -> Seen:
@@ -58,6 +64,7 @@ def detect(case: Case) -> Seen:
             kept.weight = max(kept.weight, answer.weight)
             kept.cites += [c for c in answer.cites if c not in kept.cites]
             kept.message = kept.message or answer.message
+            kept.outer = kept.outer or answer.outer
     found = [_finding(answer) for answer in answers.values()]
     found = [finding for finding in found if finding]
     names = ", ".join(case.scope.channels) or "-"
@@ -90,10 +97,9 @@ def _on_events(case: Case) -> Iterator[_Answer]:
     table = codes()
     for order in case.focus:
         parts: list[Attempt | Refund] = [*order.attempts, *order.refunds]
-        # The latest attempt is the one that the customer complains of; an earlier one counts less.
         for part in parts:
             event = part.latest
-            weight = 1.0 if part is parts[-1] or part.entity_id == parts[-1].entity_id else 0.6
+            weight = 1.0 if part is parts[-1] or part.entity_id == parts[-1].entity_id else _EARLIER
             channel = event.channel or order.channel
             if channel is None:
                 continue
@@ -109,8 +115,9 @@ def _on_events(case: Case) -> Iterator[_Answer]:
 
 def _in_lines(case: Case) -> Iterator[_Answer]:
     table, flow = codes(), _flow(case)
+    earlier, latest = _attempts(case)
     for signal in case.signals:
-        tier = _TIER[signal.tier]
+        weight = _TIER[signal.tier] * (_EARLIER if _of_earlier(signal, earlier, latest) else 1.0)
         seen: set[str] = set()
         for reply in read_replies(signal.message):
             channel = reply.channel or case.channel
@@ -119,16 +126,19 @@ def _in_lines(case: Case) -> Iterator[_Answer]:
             facts = [(code, table.find(channel, code, flow)) for _, code in reply.codes]
             exact = [(code, fact) for code, fact in facts if fact and fact.fault_class not in _VAGUE]
             chosen = exact[:1] or facts[:1]
+            unknown_first = (
+                bool(exact) and facts[0] != exact[0] and facts[0][1] is None and not _says_nothing(facts[0][0])
+            )
             for code, fact in chosen:
                 seen.add(code)
-                yield _Answer(channel, code, fact, tier, [signal.cited], "reply", reply.message)
+                yield _Answer(channel, code, fact, weight, [signal.cited], "reply", reply.message, unknown_first)
         for channel in dict.fromkeys((*case.scope.channels, "network")):
             for token in dict.fromkeys(_TOKEN.findall(signal.text)):
                 if token in seen or not _code_like(token, channel):
                     continue
                 fact = table.find(channel, token, flow)
                 if fact:
-                    yield _Answer(channel, token, fact, tier * 0.95, [signal.cited], "line")
+                    yield _Answer(channel, token, fact, weight * 0.95, [signal.cited], "line")
 
 
 def _in_spans(case: Case) -> Iterator[_Answer]:
@@ -144,6 +154,23 @@ def _in_spans(case: Case) -> Iterator[_Answer]:
             yield _Answer(channel, value, table.find(channel, value, flow), 0.95, [case.cite_span(spans, row)], key)
 
 
+def _attempts(case: Case) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the focus orders' earlier attempts, and those of the latest, which the customer complains of."""
+    earlier: set[str] = set()
+    latest: set[str] = set()
+    for order in case.focus:
+        parts: list[Attempt | Refund] = [*order.attempts, *order.refunds]
+        for part in parts:
+            names = {part.entity_id, *(part.numbers if isinstance(part, Attempt) else ())}
+            (latest if part.entity_id == parts[-1].entity_id else earlier).update(names)
+    return frozenset(earlier - latest), frozenset(latest)
+
+
+def _of_earlier(signal: Signal, earlier: frozenset[str], latest: frozenset[str]) -> bool:
+    """Whether the line names an earlier attempt and not the latest."""
+    return any(name in signal.message for name in earlier) and not any(name in signal.message for name in latest)
+
+
 def _flow(case: Case) -> str | None:
     """What the order's lines and spans are about: a payment, unless a refund may be meant as well."""
     return None if any(order.refunds for order in case.focus) else "pay"
@@ -157,25 +184,19 @@ def _code_like(token: str, channel: str) -> bool:
     return "_" in token or "." in token or token.isupper() or (not token.islower() and not token.istitle())
 
 
+def _says_nothing(code: str) -> bool:
+    return code.upper() in _WORDS or (code.isdigit() and len(code) < 3)
+
+
 def _finding(answer: _Answer) -> Found | None:
     fact = answer.fact
     cites = tuple(answer.cites[:_CITES])
     said = f' ("{answer.message}")' if answer.message else ""
     if fact is None:
-        # Words such as success or a status name are not codes that anybody must explain.
         if (
             not _code_like(answer.code, answer.channel)
             or answer.where in ("reply", "line")
-            or answer.code.upper()
-            in (
-                "SUCCESS",
-                "OK",
-                "FAIL",
-                "FAILED",
-                "ERROR",
-                "NONE",
-                "NULL",
-            )
+            or _says_nothing(answer.code)
         ):
             return None
         return Found(
@@ -213,4 +234,4 @@ def _finding(answer: _Answer) -> Found | None:
 def _kind(answer: _Answer) -> str:
     if answer.channel == "network":
         return "channel_code.network"
-    return "channel_code.outer" if answer.code.upper() in _OUTER else "channel_code.exact"
+    return "channel_code.outer" if answer.outer or answer.code.upper() in _OUTER else "channel_code.exact"

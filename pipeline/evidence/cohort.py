@@ -6,7 +6,6 @@ It tells a single case from an outage and names what was healthy. It speaks for 
 from __future__ import annotations
 
 from pipeline.evidence.case import Case
-from pipeline.payments import is_healthy
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 
@@ -25,7 +24,7 @@ def detect(case: Case) -> Seen:
             zh=f"健康对照：同期 {zh_channel} 只有 {len(cohort)} 个其他订单",
         )
         return Seen(checks=(Check(id="cohort", outcome="not_evaluated", statement=statement),))
-    well = sum(is_healthy(order, case.now, case.settings.thresholds) for order in cohort)
+    well = sum(order.order_id in case.healthy for order in cohort)
     statement = Text(
         en=f"{well} of {len(cohort)} other orders of {channel} around that time went through",
         zh=f"同期 {zh_channel} 的 {len(cohort)} 个其他订单中有 {well} 个正常完成",

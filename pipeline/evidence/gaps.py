@@ -6,9 +6,10 @@ orders, a code that was never written down. A gap proves no fault; it keeps the 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +17,8 @@ import pyarrow.compute as pc
 
 from parsers.identifiers import values_in
 from pipeline.evidence.case import Case
-from pipeline.payments import Attempt, Order, Refund, is_healthy
-from pipeline.values import Found, Seen
+from pipeline.payments import Attempt, Order, Refund
+from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
 # A stretch without a single line is a hole where lines otherwise come at least this many times as often.
@@ -26,6 +27,8 @@ _HOLE_TIMES_USUAL = 12.0
 # How many healthy orders are followed to learn which services write about an order, and how many must agree.
 _FOLLOWED = 6
 _AGREEING = 0.75
+# How many of their lines are cited.
+_CITED = 3
 # A callback or a paid state ends the part of the flow that a failing order goes through as well.
 _PAID_MARGIN = timedelta(milliseconds=200)
 
@@ -34,7 +37,11 @@ def detect(case: Case) -> Seen:
     """One finding for each gap; a check says so where there is none."""
     found = tuple(_gaps(case))
     if found:
-        statement = Text(en=f"{len(found)} gaps in the evidence", zh=f"证据存在 {len(found)} 处缺口")
+        # Where nothing was collected there is nothing to cite: such a gap stands here and among what is missing.
+        statement = Text(
+            en="gaps in the evidence: " + "; ".join(one.statement.en for one in found),
+            zh="证据存在缺口：" + "；".join(one.statement.zh for one in found),
+        )
         return Seen(found, (Check(id="gaps", outcome="found", statement=statement),))
     if case.silent:
         statement = Text(en="gaps: no log line of the window names this order", zh="缺口：窗口内没有日志提到该订单")
@@ -64,7 +71,10 @@ def _gaps(case: Case) -> Iterator[Found]:
     if not case.contrast.in_incident.any():
         first, last = _clock(case, case.scope.window.start), _clock(case, case.scope.window.end)
         yield _gap(
-            "gap.empty_window", f"no log line lies between {first} and {last}", f"{first} 至 {last} 之间没有任何日志"
+            "gap.empty_window",
+            f"no log line lies between {first} and {last}",
+            f"{first} 至 {last} 之间没有任何日志",
+            cites=_edges(case, case.scope.window.start, case.scope.window.end),
         )
         return
     hole = _hole(case)
@@ -75,14 +85,17 @@ def _gaps(case: Case) -> Iterator[Found]:
             "gap.log_hole",
             f"no log line at all for {minutes} minutes from {_clock(case, start)}, around the order's events",
             f"自 {_clock(case, start)} 起 {minutes} 分钟内没有任何日志，正在订单事件前后",
+            cites=_edges(case, start, end),
         )
         return
-    for service, count in _silent_services(case):
+    for service, count, cites, passed in _silent_services(case):
         yield _gap(
-            "gap.silent_service",
+            # What comes after it in the flow has spoken: the deciding answer is not what is missing.
+            "gap.skipped_service" if passed else "gap.silent_service",
             f"{service} wrote about each of {count} healthy orders and nothing about this one",
             f"{service} 对 {count} 个正常订单都有日志，对该订单却没有",
             service,
+            cites,
         )
 
 
@@ -91,8 +104,24 @@ def _clock(case: Case, moment: datetime) -> str:
     return moment.astimezone(case.ticket.created_at.tzinfo).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def _gap(kind: str, en: str, zh: str, service: str | None = None) -> Found:
-    return Found(kind=kind, statement=Text(en=en, zh=zh), strength=0.0, service=service)
+def _gap(kind: str, en: str, zh: str, service: str | None = None, cites: tuple[Cited, ...] = ()) -> Found:
+    return Found(kind=kind, statement=Text(en=en, zh=zh), cites=cites, strength=0.0, service=service)
+
+
+def _edges(case: Case, start: datetime, end: datetime) -> tuple[Cited, ...]:
+    """The last line until `start` and the first from `end` on: what a silence lies between."""
+    times = case.material.logs.column("@timestamp").combine_chunks()
+    stamps = times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    known = times.is_valid().to_numpy(zero_copy_only=False)
+    before = np.flatnonzero(known & (stamps <= _micros(start)))
+    after = np.flatnonzero(known & (stamps >= _micros(end)))
+    rows = [int(before[np.argmax(stamps[before])])] if len(before) else []
+    rows += [int(after[np.argmin(stamps[after])])] if len(after) else []
+    return tuple(case.cite_log(row) for row in rows)
+
+
+def _micros(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
 
 
 def _hole(case: Case) -> tuple[datetime, datetime] | None:
@@ -121,8 +150,12 @@ def _hole(case: Case) -> tuple[datetime, datetime] | None:
     return None
 
 
-def _silent_services(case: Case) -> Iterator[tuple[str, int]]:
-    """Services that write about healthy orders until they are paid, and wrote nothing about the focus orders."""
+def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...], bool]]:
+    """Services that write about healthy orders until they are paid, and wrote nothing about the focus orders.
+
+    With each the number of healthy orders that it wrote about, one of its lines about each of a few, and whether a service
+    that comes after it in the flow of healthy orders wrote about the focus orders.
+    """
     seen_times = pc.min_max(case.material.logs.column("@timestamp"))
     first, last = seen_times["min"].as_py(), seen_times["max"].as_py()
     tried: list[Attempt | Refund] = []
@@ -133,21 +166,31 @@ def _silent_services(case: Case) -> Iterator[tuple[str, int]]:
     if first is None or not any(at and first <= at <= last for at in tries):
         # Nothing was tried while these logs were written: silence about it says nothing.
         return
-    healthy = [o for o in case.cohort if is_healthy(o, case.now, case.settings.thresholds)][:_FOLLOWED]
+    healthy = [o for o in case.cohort if o.order_id in case.healthy][:_FOLLOWED]
     if len(healthy) < 3:
         return
-    seen: Counter[str] = Counter()
+    lines: dict[str, list[int]] = defaultdict(list)
+    places: dict[str, list[int]] = defaultdict(list)
     for order in healthy:
-        seen.update(_services_until_paid(case, order))
+        for place, (service, row) in enumerate(_services_until_paid(case, order).items()):
+            lines[service].append(row)
+            places[service].append(place)
     logs = case.material.logs
     here = case.focus_rows | case.near_rows
     present = set(pc.unique(logs.column("service.name").filter(pa.array(here))).to_pylist())
-    for service, count in sorted(seen.items()):
-        if count >= _AGREEING * len(healthy) and service not in present:
-            yield service, count
+    for service, mine in sorted(lines.items()):
+        if len(mine) >= _AGREEING * len(healthy) and service not in present:
+            passed = any(
+                other in present
+                and len(lines[other]) >= _AGREEING * len(healthy)
+                and median(where) > median(places[service])
+                for other, where in places.items()
+            )
+            yield service, len(mine), tuple(case.cite_log(row) for row in mine[:_CITED]), passed
 
 
-def _services_until_paid(case: Case, order: Order) -> set[str]:
+def _services_until_paid(case: Case, order: Order) -> dict[str, int]:
+    """The services that wrote about `order` until the channel answered, in order of time, each with its first row."""
     names = [order.order_id, *(attempt.entity_id for attempt in order.attempts)]
     logs = case.material.logs
     by_name = pc.or_(
@@ -156,12 +199,22 @@ def _services_until_paid(case: Case, order: Order) -> set[str]:
     )
     traces = [t for t in pc.unique(logs.column("trace.id").filter(by_name)).to_pylist() if t]
     by_trace = pc.is_in(logs.column("trace.id").combine_chunks(), value_set=pa.array(traces, pa.string()))
-    mine = logs.filter(pc.or_(by_name, by_trace))
+    rows = np.flatnonzero(pc.fill_null(pc.or_(by_name, by_trace), fill_value=False).to_numpy(zero_copy_only=False))
+    mine = logs.select(["@timestamp", "service.name"]).take(pa.array(rows))
     if not mine.num_rows:
-        return set()
+        return {}
     # Until the channel has answered: what comes after (callbacks, booking) a failing order never reaches. The lines of
     # the services that answer a callback come seconds later than those of the call itself.
-    first = pc.min(mine.column("@timestamp"))
     times = mine.column("@timestamp")
-    early = pc.less_equal(times, pc.add(first, pa.scalar(timedelta(milliseconds=1500), pa.duration("us"))))
-    return {s for s in pc.unique(mine.column("service.name").filter(early)).to_pylist() if s}
+    until = pc.add(pc.min(times), pa.scalar(timedelta(milliseconds=1500), pa.duration("us")))
+    early = pc.fill_null(pc.less_equal(times, until), fill_value=False)
+    first: dict[str, int] = {}
+    # Rows come in the source's order; the flow is told by time.
+    by_time = np.argsort(pc.fill_null(times.cast(pa.int64()), 0).to_numpy(), kind="stable")
+    rows, mine, early = rows[by_time], mine.take(pa.array(by_time)), early.take(pa.array(by_time))
+    for row, service, is_early in zip(
+        rows.tolist(), mine.column("service.name").to_pylist(), early.to_pylist(), strict=True
+    ):
+        if is_early and service:
+            first.setdefault(service, row)
+    return first

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import Case
+from pipeline.evidence.targets import is_ours, names_ours, own_services
 from pipeline.faults import codes
+from pipeline.faults.tables import channel_key
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -33,6 +35,8 @@ _RPC_NAMES = (
 _CALLBACK = re2.compile(r"(?i)notify|callback|webhook|\bipn\b|\bitn\b|listener=|/hooks?\b|回调|异步通知")
 _TIER = {"focus": 1.0, "near": 0.8, "ambient": 0.5}
 _CITES = 3
+# What a status means at one channel alone; elsewhere it says nothing certain.
+_OF_ONE_CHANNEL = {402: "stripe"}
 
 
 def detect(case: Case) -> Seen:
@@ -42,12 +46,16 @@ def detect(case: Case) -> Seen:
     rpc: dict[str, list[tuple[float, Cited]]] = defaultdict(list)
     # What our own services answered to each other or to the customer: the failure as it was passed on, not where it began.
     passed_on: dict[int, str] = {}
+    services = own_services(case)
     for signal in case.signals:
         rpc_said = _RPC.search(signal.message[:4000])
         if rpc_said and (name := rpc_name(rpc_said.group(1) or rpc_said.group(2))):
             rpc[name].append((_TIER[signal.tier], signal.cited))
         status = signal.http_status or _status(signal.message[:4000])
         if status is None or codes().find("http", str(status), None) is None:
+            continue
+        if names_ours(signal.message, services):
+            passed_on[status] = f"{signal.service or '-'}"
             continue
         side = inbound if _CALLBACK.search(signal.message[:4000]) else outbound
         side[status].append((_TIER[signal.tier], signal.cited))
@@ -57,7 +65,8 @@ def detect(case: Case) -> Seen:
         status = spans.column("http.response.status_code")[row].as_py()
         kind = spans.column("kind")[row].as_py()
         path = f"{spans.column('name')[row].as_py()} {spans.column('url.path')[row].as_py()}"
-        if kind == "client":
+        target = spans.column("server.address")[row].as_py()
+        if kind == "client" and not (target and is_ours(target, services)):
             outbound[status].append((1.0, case.cite_span(spans, row)))
         elif _CALLBACK.search(path):
             inbound[status].append((1.0, case.cite_span(spans, row)))
@@ -133,11 +142,11 @@ def _answered_by_us(status: int, hits: list[tuple[float, Cited]], case: Case) ->
 
 def _answered_to_us(status: int, hits: list[tuple[float, Cited]], case: Case) -> Found | None:
     fact = codes().find("http", str(status), None)
-    if fact is None:
+    if fact is None or (status in _OF_ONE_CHANNEL and channel_key(case.channel) != _OF_ONE_CHANNEL[status]):
         return None
     weight = max(w for w, _ in hits)
     return Found(
-        kind="http.status",
+        kind="http.status" if weight > _TIER["ambient"] else "elsewhere.http_status",
         statement=Text(en=f"HTTP {status} was answered: {fact.meaning}", zh=f"收到 HTTP {status}：{fact.meaning}"),
         cites=tuple(c for _, c in hits[:_CITES]),
         supports=fact.fault_class,

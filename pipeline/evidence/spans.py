@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from pipeline.evidence.case import Case
 from pipeline.evidence.http_status import rpc_name
+from pipeline.evidence.targets import is_ours, own_services
+from pipeline.evidence.wordings import UNREACHED, dependency
 from pipeline.faults.wording import read_wording
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
@@ -27,7 +29,8 @@ def detect(case: Case) -> Seen:
         statement = Text(en="no spans of the order's traces", zh="没有该订单的链路数据")
         return Seen(checks=(Check(id="spans", outcome="not_evaluated", statement=statement),))
     rows = _deepest_failures(spans)
-    found = [_finding(case, spans, row) for row in rows[:_MOST]]
+    services = own_services(case)
+    found = [_finding(case, spans, row, services) for row in rows[:_MOST]]
     if found:
         statement = Text(
             en=f"{len(rows)} of {spans.num_rows} spans of the order's traces failed at the deepest point",
@@ -59,7 +62,7 @@ def _deepest_failures(spans: pa.Table) -> list[int]:
     return sorted(deepest, key=lambda i: (str(times[i]), i))
 
 
-def _finding(case: Case, spans: pa.Table, row: int) -> Found:
+def _finding(case: Case, spans: pa.Table, row: int, services: frozenset[str]) -> Found:
     def value(name: str) -> Any:
         return spans.column(name)[row].as_py()
 
@@ -70,6 +73,8 @@ def _finding(case: Case, spans: pa.Table, row: int) -> Found:
     parts = [value("exception.type"), value("exception.message"), value("status_message"), value("error.type")]
     families = read_wording("\n".join(str(part) for part in parts if part))
     family = max(families, key=lambda f: f.strength, default=None)
+    if family is not None and family.id in UNREACHED and host and is_ours(host, services):
+        family = dependency()
     to = f" to {host}" if host else ""
     zh_to = f"（调用 {host}）" if host else ""
     status = value("http.response.status_code")

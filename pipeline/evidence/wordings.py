@@ -1,40 +1,48 @@
 """Wordings: what the lines around the order say in words, by the families of `pipeline/faults/wordings.toml`.
 
-Exception types and messages are words, too: a `SocketTimeoutException` and a 超时 say the same.
+Exception types and messages are words, too: a `SocketTimeoutException` and a 超时 say the same. Lines that merely are
+unusual elsewhere in the window are a kind of their own, `elsewhere`: they count little. Where what could not be reached is
+one of our own services, it is our dependency that is down, and not the way to the channel.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
 
 from pipeline.evidence.case import Case, Signal
-from pipeline.faults.wording import Family, read_wording
+from pipeline.evidence.targets import names_ours, own_services
+from pipeline.faults.wording import Family, families, read_wording
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 
-_TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.4}
+_TIER = {"focus": 1.0, "near": 0.85, "ambient": 1.0}
 # What an INFO or DEBUG line says is often said of a healthy thing.
 _LEVEL = {"FATAL": 1.0, "ERROR": 1.0, "WARN": 0.95, None: 0.8, "INFO": 0.6, "DEBUG": 0.7, "TRACE": 0.5}
 _CITES = 5
+# Families that say that something was not reached, whatever it was.
+UNREACHED = frozenset({"dns", "connect", "timeout", "gateway"})
 
 
 def detect(case: Case) -> Seen:
     """One finding for each family that a signal matches."""
-    hits: dict[str, list[Signal]] = defaultdict(list)
+    hits: dict[tuple[bool, str], list[Signal]] = defaultdict(list)
     family_of: dict[str, Family] = {}
+    services = own_services(case)
     for signal in case.signals:
-        for family in read_wording(signal.text):
-            hits[family.id].append(signal)
+        for family in _ours(read_wording(signal.text), signal, services):
+            hits[signal.tier == "ambient", family.id].append(signal)
             family_of[family.id] = family
     found = []
-    for name, signals in hits.items():
+    for (elsewhere, name), signals in hits.items():
         family = family_of[name]
         best = max(signals, key=_weight)
         ordered = sorted(signals, key=lambda s: (-_weight(s), s.row))
         where = best.service or "-"
         found.append(
             Found(
-                kind=f"wording.{name}",
+                kind=f"{'elsewhere' if elsewhere else 'wording'}.{name}",
                 statement=Text(
                     en=f"{family.says.en} ({where})",
                     zh=f"{family.says.zh}（{where}）",
@@ -51,6 +59,25 @@ def detect(case: Case) -> Seen:
             )
         )
     return Seen(tuple(found), (_check(case, len(found)),))
+
+
+def _ours(said: Iterable[Family], signal: Signal, services: frozenset[str]) -> list[Family]:
+    """`said`, where a failure to reach one of our own services is a dependency of ours that is down."""
+    ours = None
+    kept: dict[str, Family] = {}
+    for family in said:
+        one = family
+        if family.id in UNREACHED:
+            ours = names_ours(signal.text, services) if ours is None else ours
+            one = dependency() if ours else family
+        kept.setdefault(one.id, one)
+    return list(kept.values())
+
+
+@cache
+def dependency() -> Family:
+    """The family that says that a service of ours does not answer."""
+    return next(family for family in families() if family.id == "dependency")
 
 
 def _check(case: Case, count: int) -> Check:

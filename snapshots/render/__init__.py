@@ -60,6 +60,7 @@ RENDERERS: Mapping[str, Renderer] = {
     "json": _late("json"),
     "md": _late("markdown"),
     "html": _late("html"),
+    "sarif": _late("sarif"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import tzinfo
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 from snapshots.model import ProblemSnapshot
+from snapshots.render.shapes import Section
 from snapshots.render.view import build_view
 from snapshots.words import Language
 
@@ -63,7 +65,16 @@ def render(
 ) -> str:
     """The document as Markdown; with `full` the details follow the first screen."""
     view = build_view(snapshot, language=language, zone=zone, full=full)
-    text = _template().render(v=view)
+    return _tidy(_template("snapshot.md.j2").render(v=view))
+
+
+def sections_md(title: str, sentences: Iterable[str], sections: Iterable[Section]) -> str:
+    """A title, sentences and sections as Markdown, laid out as a document's are."""
+    page = _template("comparison.md.j2")
+    return _tidy(page.render(title=title, sentences=list(sentences), sections=list(sections)))
+
+
+def _tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -72,7 +83,7 @@ def _in_entity(text: str, at: int) -> bool:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         # Markdown is not HTML: the filters below escape, and `finalize` makes sure that nothing goes unescaped.
@@ -84,7 +95,7 @@ def _template() -> jinja2.Template:
         finalize=_finalize,
     )
     environment.filters.update(code=_Safe.code, cellcode=_Safe.cell, rule=_Safe)
-    return environment.get_template("snapshot.md.j2")
+    return environment.get_template(name)
 
 
 class _Safe(str):

@@ -55,6 +55,7 @@ class Reader:
             kind=kind,
             ticket=self.s.ticket.id,
             title=shorten(self.s.ticket.title, TITLE),
+            seed=self.term(d.seed_class) if d.seed_class else "",
             verdict=self.say(kind),
             name=self._name(d),
             class_name=self._class_name(d),
@@ -143,9 +144,9 @@ class Reader:
         return class_name(d.fault_class, self.language) if d.fault_class else ""
 
     def _name(self, d: Diagnosis) -> str:
-        """The class and the subclass in words; for an abstention what little stands, which may be nothing."""
+        """The class and the subclass in words; nothing for an abstention."""
         if not d.fault_class:
-            return self.term(d.seed_class) if d.seed_class else ""
+            return ""
         whole = self._class_name(d)
         sub = subclass_name(d.fault_class, d.fault_subclass, self.language)
         return whole if not sub or sub in whole else f"{whole} › {sub}"

@@ -87,6 +87,7 @@ class View:
     kind: str
     ticket: str
     title: str
+    seed: str
     verdict: str
     name: str
     class_name: str

@@ -36,6 +36,25 @@ def render(
 ) -> str:
     """The document in at most `width` columns. A non-empty `NO_COLOR` in the environment wins over `colour`."""
     view = build_view(snapshot, language=language, zone=zone, full=full)
+    return _printed(_page(view, full=full, width=max(40, width)), width=width, colour=colour)
+
+
+def sections_text(
+    title: str, sentences: Iterable[str], sections: Iterable[Section], *, width: int = 100, colour: bool = False
+) -> str:
+    """A title, sentences and sections as text, laid out as a document's are."""
+    parts: list[RenderableType] = [
+        Text(title, style="bold"),
+        Text("─" * 400, style="dim", no_wrap=True, overflow="crop"),
+    ]
+    parts += [Text(sentence) for sentence in sentences]
+    for section in sections:
+        parts += _section(section, max(40, width))
+    return _printed(Group(*parts), width=width, colour=colour)
+
+
+def _printed(page: RenderableType, *, width: int, colour: bool) -> str:
+    """The page in at most `width` columns, without padding at the right edge: that is noise in a file or a golden copy."""
     colour = colour and not os.environ.get("NO_COLOR")
     out = io.StringIO()
     console = Console(
@@ -50,8 +69,7 @@ def render(
         emoji=False,
         legacy_windows=False,
     )
-    console.print(_page(view, full=full, width=max(40, width)))
-    # Padding to the right edge is noise in a file or a golden copy.
+    console.print(page)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -95,6 +113,8 @@ def _top(v: View) -> RenderableType:
 def _verdict(v: View) -> RenderableType:
     style = _VERDICT[v.kind]
     head = Text.assemble(
+        (v.seed.upper(), "bold underline"),
+        "  " if v.seed else "",
         (v.verdict.upper(), f"{style} reverse"),
         "  " if v.name else "",
         (v.name, style if v.kind != "undecided" else ""),

@@ -1,0 +1,203 @@
+"""The judge's sums: from findings to a probability for each fault class.
+
+A finding adds its weight, in log-odds, to the class that it supports, and takes from the classes that it speaks against.
+The weight is `weight of its kind x its strength`. Findings for one class mostly say the same thing again, so in order of
+weight each counts `repeated` times what the one before it did. "Undecided" is a candidate like any other: it starts with
+some weight and gains from each gap in the evidence. The probabilities are the softmax of the sums, divided by a
+temperature that was fitted on cases which the weights had not seen (Guo et al., On Calibration of Modern Neural Networks,
+2017).
+
+All numbers stand in one file, `faults/weights.toml`, which `problem-snapshot learn-weights` writes and people read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from pipeline.errors import UsageError
+from pipeline.faults import seed_class
+from pipeline.faults.tables import SeedClass, channel_key
+from snapshots.model import ProblemSnapshot
+
+UNDECIDED = "undecided"
+GAP = "gap."
+# The answers that are no fault.
+NO_FAULT = frozenset({"success", "pending"})
+
+_SHIPPED = Path(__file__).parent / "faults" / "weights.toml"
+
+
+class Witness(Protocol):
+    """What the sums read of a finding: `values.Found` has it, and so has a finding in a document."""
+
+    @property
+    def kind(self) -> str:
+        """`<detector>.<what>`."""
+
+    @property
+    def supports(self) -> str | None:
+        """The fault class that it speaks for."""
+
+    @property
+    def strength(self) -> float:
+        """The detector's own certainty, 0..1."""
+
+    @property
+    def against(self) -> Sequence[str]:
+        """The fault classes that it speaks against."""
+
+
+class Testimony(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finding as the judge met it, to be weighed again: a `Witness` that can be written down."""
+
+    kind: str
+    strength: float = 0.0
+    supports: str | None = None
+    against: tuple[str, ...] = ()
+
+
+def testimony(snapshot: ProblemSnapshot) -> tuple[Testimony, ...]:
+    """What the judge read of a snapshot's findings, and of the gaps that stand among what is missing."""
+    found = [
+        Testimony(one.kind, one.strength, one.supports, tuple(one.against))
+        for one in snapshot.findings
+        if (one.supports and one.strength > 0) or one.against or one.kind.startswith(GAP)
+    ]
+    cited = {one.kind for one in snapshot.findings}
+    # A gap that has nothing to cite is no finding of the document.
+    return (
+        *found,
+        *(Testimony(m.kind) for m in snapshot.diagnosis.missing if m.kind.startswith(GAP) and m.kind not in cited),
+    )
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`weights.toml`. Weights and gaps are in log-odds, thresholds are probabilities.
+
+    `weights` and `against` are by kind of finding: the longest prefix that ends at a dot, or is the whole kind, holds.
+    `prior` is added to a class that any finding supports, `channel_prior` likewise where the order went through that
+    channel. `locate_class` stands in for `locate` for the classes that it names. `learnt` says where the numbers are from.
+    """
+
+    version: int
+    repeated: float
+    undecided: float
+    temperature: float
+    locate: float
+    seed: float
+    weights: dict[str, float]
+    against: dict[str, float] = {}
+    gaps: dict[str, float] = {}
+    locate_class: dict[str, float] = {}
+    prior: dict[str, float] = {}
+    channel_prior: dict[str, dict[str, float]] = {}
+    learnt: dict[str, Any] = {}
+
+    def group(self, kind: str) -> str | None:
+        """The key of `weights` that holds for `kind`."""
+        return _longest(kind, self.weights)
+
+    def of(self, found: Witness) -> float:
+        """The log-odds that `found` adds for the class that it supports; negative where it only speaks against some."""
+        if found.supports:
+            key = self.group(found.kind)
+            return self.weights[key] * found.strength if key else 0.0
+        return -self.taken(found) if found.against else 0.0
+
+    def taken(self, found: Witness) -> float:
+        """The log-odds that `found` takes from each class that it speaks against."""
+        key = _longest(found.kind, self.against)
+        return self.against[key] * found.strength if key else 0.0
+
+    def threshold(self, fault_class: str) -> float:
+        """The probability from which `fault_class` is named."""
+        return self.locate_class.get(fault_class, self.locate)
+
+
+def _longest(kind: str, keys: Iterable[str]) -> str | None:
+    fitting = [key for key in keys if kind == key or kind.startswith(key + ".")]
+    return max(fitting, key=len) if fitting else None
+
+
+@cache
+def weights(path: str | None = None) -> Weights:
+    """The weights of the file at `path`, or the shipped ones. Raises `UsageError` naming what is wrong with the file."""
+    try:
+        table = msgspec.toml.decode(Path(path or _SHIPPED).read_bytes(), type=Weights)
+    except OSError as error:
+        raise UsageError(f"{path}: the weights cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        message = f"{path}: is no file of weights: {error}. `problem-snapshot learn-weights` writes one"
+        raise UsageError(message) from error
+    if not (table.temperature > 0 and 0 < table.repeated <= 1):
+        raise UsageError(f"{path}: temperature must be above 0, and repeated between 0 and 1")
+    return table
+
+
+def votes(found: Iterable[tuple[str, Witness]], table: Weights) -> dict[str, list[tuple[float, str]]]:
+    """For each supported class the (weight, name) of its findings, the heaviest first."""
+    by_class: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for name, witness in found:
+        weight = table.of(witness)
+        if witness.supports and weight > 0:
+            by_class[witness.supports].append((weight, name))
+    return {name: sorted(mine, key=lambda vote: (-vote[0], vote[1])) for name, mine in by_class.items()}
+
+
+def probabilities(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
+    """The probability of each class that a finding supports, and of `UNDECIDED`; they add up to 1."""
+    return softmax(sums(found, channel, table), table.temperature)
+
+
+def sums(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
+    """The log-odds of each class that a finding supports, and of `UNDECIDED`."""
+    by_channel = table.channel_prior.get(channel_key(channel), {}) if channel else {}
+    scores = {
+        name: discounted([weight for weight, _ in mine], table.repeated)
+        + table.prior.get(name, 0.0)
+        + by_channel.get(name, 0.0)
+        for name, mine in votes(((str(i), one) for i, one in enumerate(found)), table).items()
+    }
+    for name in scores:
+        taken = [table.taken(one) for one in found if name in one.against]
+        scores[name] -= discounted(taken, table.repeated)
+    scores[UNDECIDED] = table.undecided + sum(table.gaps.get(one.kind, 0.0) for one in found)
+    return scores
+
+
+def discounted(values: Iterable[float], repeated: float) -> float:
+    """The sum of `values`, each counting `repeated` times what the next greater one does.
+
+    >>> discounted([1.0, 2.0], 0.5)
+    2.5
+    """
+    return sum(value * repeated**i for i, value in enumerate(sorted(values, reverse=True)))
+
+
+def softmax(scores: Mapping[str, float], temperature: float = 1.0) -> dict[str, float]:
+    """`scores` as probabilities that add up to 1.
+
+    >>> softmax({"a": 0.0, "b": 0.0})
+    {'a': 0.5, 'b': 0.5}
+    """
+    highest = max(scores.values())
+    odds = {name: math.exp((score - highest) / temperature) for name, score in scores.items()}
+    total = sum(odds.values())
+    return {name: value / total for name, value in odds.items()}
+
+
+def seed_shares(probability: Mapping[str, float]) -> dict[SeedClass, float]:
+    """The probability of each coarse class: the sum over its members."""
+    shares: dict[SeedClass, float] = defaultdict(float)
+    for name, value in probability.items():
+        seed = seed_class(name)
+        if seed:
+            shares[seed] += value
+    return dict(shares)

@@ -1,0 +1,533 @@
+"""Learn weights: fit the numbers of the judge to cases whose cause is known.
+
+A conditional logit over the classes that the findings of a case support, and "undecided" (McFadden, 1974), whose weights
+are pulled towards those that it starts from, by as much as cases left out say is best. Folds never part a family of
+near-duplicates. What comes out of the folds, and nothing else, sets the temperature and the thresholds; figures are
+printed from there.
+
+Where no finding supports an accepted class, the right answer of the judge is "undecided": it cannot know better.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import structs
+
+from pipeline.errors import UsageError
+from pipeline.faults import seed_class, taxonomy
+from pipeline.faults.tables import channel_key
+from pipeline.judge import NO_FAULT, UNDECIDED, Testimony, Weights, probabilities, seed_shares, softmax, sums
+from pipeline.scores import KINDS, Answer, Label
+
+Array = npt.NDArray[np.float64]
+
+FOLDS = 10
+ROUNDS = 3
+# How hard the weights are pulled towards those that they started from: what cross-validation chooses from.
+_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
+_REPEATED = (0.2, 0.3, 0.4, 0.5, 0.6)
+# A channel's own prior is pulled harder than the general one: few cases have the channel.
+_PRIOR_PENALTY, _CHANNEL_PENALTY, _UNDECIDED_PENALTY = 1.0, 4.0, 0.3
+# How much the label itself counts beside the answers that are accepted as well.
+_LABEL_SHARE = 0.6
+# A class has a threshold of its own where the folds say so in spite of this many cases at the common precision.
+_SHRINK = 6.0
+_GRID = tuple(round(0.40 + 0.01 * i, 2) for i in range(56))
+_SEED = 20261126
+_SHIPPED = Path(__file__).parent / "faults" / "labelled_cases.ndjson"
+
+
+class LabelledCase(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A case whose cause is known, as the judge meets it. `accepted` are the classes that are counted right."""
+
+    id: str
+    fault_class: str
+    accepted: tuple[str, ...]
+    kind: str
+    family: str
+    channel: str = ""
+    found: tuple[Testimony, ...] = ()
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The weights, and per case (in their order) the probabilities that weights fitted without the case give it."""
+
+    weights: Weights
+    unseen: tuple[tuple[Mapping[str, float], ...], ...]
+
+
+def labelled_case(label: Label, found: Sequence[Testimony], channel: str) -> LabelledCase:
+    """The case of `label` with what the judge read of its snapshot; `channel` is the only one of its scope, or empty."""
+    accepted = {
+        "control": {UNDECIDED, *NO_FAULT},
+        "insufficient": {UNDECIDED},
+    }.get(label.kind, set(label.accepted))
+    return LabelledCase(
+        id=label.id,
+        fault_class=label.fault_class if label.has_fault else UNDECIDED,
+        accepted=tuple(sorted(accepted)),
+        kind=label.kind,
+        family=label.family or label.id,
+        channel=channel,
+        found=tuple(found),
+    )
+
+
+def learn(cases: Sequence[LabelledCase], start: Weights, *, precision: float, strict: float, name: str = "") -> Learnt:
+    """Weights for `cases`, pulled towards `start`.
+
+    The thresholds are the lowest at which cases left out were right in at least `precision` of those located, and named the
+    label's own class in at least `strict`. `name` says in the file where the cases are from.
+    """
+    penalty, repeated = _choose(cases, start)
+    outside = _outside(cases, structs.replace(start, repeated=repeated), penalty, ROUNDS)
+    temperature = _temperature(cases, outside)
+    unseen = tuple(tuple(softmax(one, temperature) for one in rounds) for rounds in outside)
+    locate = _threshold(cases, unseen, precision, strict)
+    fitted = fit(cases, structs.replace(start, repeated=repeated), penalty)
+    table = structs.replace(
+        fitted,
+        version=start.version,
+        temperature=temperature,
+        locate=locate,
+        locate_class=_class_thresholds(cases, unseen, locate, precision),
+        seed=_seed_threshold(cases, unseen, locate, precision),
+        learnt={
+            "cases": name,
+            "number": len(cases),
+            "families": len({case.family for case in cases}),
+            "folds": FOLDS,
+            "rounds": ROUNDS,
+            "penalty": penalty,
+            "wanted_precision": precision,
+            "wanted_strict": strict,
+        },
+    )
+    return Learnt(table, unseen)
+
+
+# ---- what to say of it
+
+
+def answer(case: LabelledCase, share: Mapping[str, float], table: Weights) -> Answer:
+    """What the judge says of the case under `table`, given its probabilities, as far as it is scored."""
+    ranked = sorted((name for name in share if name != UNDECIDED), key=lambda name: (-share[name], name))
+    located = bool(ranked) and share[ranked[0]] >= table.threshold(ranked[0])
+    shares = seed_shares(share)
+    seed: str | None = min(shares, key=lambda name: (-shares[name], name), default=None)
+    if located:
+        seed = seed_class(ranked[0])
+    elif seed is None or shares[seed] < table.seed:  # type: ignore[index]  # it is one of the keys
+        seed = None
+    return Answer(
+        fault_class=ranked[0] if located else "",
+        abstained=not located,
+        confidence=share[ranked[0]] if ranked else 0.0,
+        candidates=tuple(ranked),
+        seed=seed,
+        missing=not located,
+        language="",
+        channel=case.channel,
+    )
+
+
+def answers(cases: Sequence[LabelledCase], table: Weights) -> list[Answer]:
+    """What the judge says of each case under `table`."""
+    return [answer(case, probabilities(case.found, case.channel, table), table) for case in cases]
+
+
+def label_of(case: LabelledCase) -> Label:
+    """The label of the case, for scoring."""
+    kind = next(name for name in KINDS if name == case.kind)
+    alternates = tuple(name for name in case.accepted if name != case.fault_class)
+    return Label(case.id, case.fault_class, alternates=alternates, kind=kind, family=case.family, channel=case.channel)
+
+
+def read_cases(data: bytes, name: str) -> tuple[LabelledCase, ...]:
+    """The labelled cases of a file, one JSON object a line. Raises `UsageError`."""
+    try:
+        return tuple(msgspec.json.decode(line, type=LabelledCase) for line in data.splitlines() if line.strip())
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{name}: holds no labelled cases: {error}") from error
+
+
+def cases_text(cases: Iterable[LabelledCase]) -> str:
+    """The cases as a file, in order of ids."""
+    lines = [msgspec.json.encode(case, order="deterministic").decode() for case in sorted(cases, key=lambda c: c.id)]
+    return "\n".join(lines) + "\n"
+
+
+@cache
+def shipped_cases() -> tuple[LabelledCase, ...]:
+    """The cases that the shipped weights were learnt from: findings and labels, no records."""
+    return read_cases(_SHIPPED.read_bytes(), _SHIPPED.name)
+
+
+# ---- the fit
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The places of all numbers that are fitted, in one vector."""
+
+    weights: tuple[str, ...]
+    against: tuple[str, ...]
+    gaps: tuple[str, ...]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    place: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(table: Weights, cases: Sequence[LabelledCase]) -> _Keys:
+        """The numbers of `table`, with a prior for each class and each channel that occurs."""
+        classes = tuple(sorted({fault_class for fault_class, _ in taxonomy()} - {"unknown"}))
+        channels = tuple(sorted({channel_key(case.channel) for case in cases} - {""}))
+        names: list[tuple[str, ...]] = [("weight", key) for key in table.weights]
+        names += [("against", key) for key in table.against]
+        names += [("gap", key) for key in table.gaps]
+        names += [("undecided",)]
+        names += [("prior", name) for name in classes]
+        names += [("channel", channel, name) for channel in channels for name in classes]
+        return _Keys(
+            tuple(table.weights), tuple(table.against), tuple(table.gaps), classes, channels,
+            {name: i for i, name in enumerate(names)},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One case: a row of `matrix` per candidate, "undecided" the last; `right` and `label` are one boolean per row."""
+
+    matrix: Array
+    right: npt.NDArray[np.bool_]
+    label: npt.NDArray[np.bool_]
+
+
+def fit(cases: Sequence[LabelledCase], start: Weights, penalty: float) -> Weights:
+    """The weights of the greatest penalised likelihood. The order in which findings are discounted is `start`'s."""
+    from scipy.optimize import minimize
+
+    keys = _Keys.of(start, cases)
+    begin, pull, least = _begin(start, keys, penalty)
+    problems = [_problem(case, start, keys) for case in cases]
+
+    def loss(point: Array) -> tuple[float, Array]:
+        value = float((pull * (point - begin) ** 2).sum())
+        slope = 2 * pull * (point - begin)
+        for one in problems:
+            share, wanted, cost = _case_loss(one, point)
+            value += cost
+            slope += one.matrix.T @ (share - wanted)
+        return value, slope
+
+    bounds = [(low, None) for low in least]
+    best = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return _table(best, start, keys)
+
+
+def _case_loss(one: _Problem, point: Array) -> tuple[Array, Array, float]:
+    """The candidates' probabilities, those wanted, and minus the log-likelihood."""
+    scores = one.matrix @ point
+    odds = np.exp(scores - scores.max())
+    share = odds / odds.sum()
+    accepted = share * one.right
+    wanted = accepted / accepted.sum()
+    part = _LABEL_SHARE if one.label.any() else 0.0
+    cost = -(1 - part) * math.log(accepted.sum())
+    if part:
+        wanted = (1 - part) * wanted + part * one.label / one.label.sum()
+        cost -= part * math.log(share[one.label].sum())
+    return share, wanted, cost
+
+
+def _begin(start: Weights, keys: _Keys, penalty: float) -> tuple[Array, Array, Array]:
+    """Where the fit begins, how hard each number is pulled there, and the least that each may be."""
+    size = len(keys.place)
+    begin, pull, least = np.zeros(size), np.full(size, penalty), np.full(size, -np.inf)
+    for name, i in keys.place.items():
+        match name:
+            case ("weight", key):
+                begin[i], least[i] = start.weights[key], 0.0
+            case ("against", key):
+                begin[i], least[i] = start.against[key], 0.0
+            case ("gap", key):
+                begin[i], least[i] = start.gaps[key], 0.0
+            case ("undecided",):
+                begin[i], pull[i] = start.undecided, penalty * _UNDECIDED_PENALTY
+            case ("prior", of):
+                begin[i], pull[i] = start.prior.get(of, 0.0), _PRIOR_PENALTY
+            case ("channel", channel, of):
+                begin[i], pull[i] = start.channel_prior.get(channel, {}).get(of, 0.0), _CHANNEL_PENALTY
+    return begin, pull, least
+
+
+def _problem(case: LabelledCase, start: Weights, keys: _Keys) -> _Problem:
+    """The case as sums that are linear in the fitted numbers."""
+    speaking: dict[str, list[tuple[float, str, float]]] = defaultdict(list)
+    for one in case.found:
+        key = start.group(one.kind)
+        if one.supports and key and one.strength > 0:
+            speaking[one.supports].append((start.weights[key] * one.strength, key, one.strength))
+    names = sorted(speaking)
+    matrix = np.zeros((len(names) + 1, len(keys.place)))
+    channel = channel_key(case.channel)
+    for row, name in enumerate(names):
+        for i, (_, key, strength) in enumerate(sorted(speaking[name], reverse=True)):
+            matrix[row, keys.place["weight", key]] += strength * start.repeated**i
+        clearing = [
+            (start.taken(one), key, one.strength)
+            for one in case.found
+            if name in one.against and (key := _against(one, start))
+        ]
+        for i, (_, key, strength) in enumerate(sorted(clearing, reverse=True)):
+            matrix[row, keys.place["against", key]] -= strength * start.repeated**i
+        if ("prior", name) in keys.place:
+            matrix[row, keys.place["prior", name]] = 1.0
+        if ("channel", channel, name) in keys.place:
+            matrix[row, keys.place["channel", channel, name]] = 1.0
+    matrix[-1, keys.place["undecided",]] = 1.0
+    for one in case.found:
+        if one.kind in start.gaps:
+            matrix[-1, keys.place["gap", one.kind]] += 1.0
+    candidates = [*names, UNDECIDED]
+    right = np.array([name in case.accepted for name in candidates])
+    label = np.array([name == case.fault_class for name in candidates])
+    if not right.any():
+        right[-1] = label[-1] = True
+    return _Problem(matrix, right, label)
+
+
+def _against(one: Testimony, table: Weights) -> str | None:
+    fitting = [key for key in table.against if one.kind == key or one.kind.startswith(key + ".")]
+    return max(fitting, key=len) if fitting else None
+
+
+def _table(point: Array, start: Weights, keys: _Keys) -> Weights:
+    def value(*name: str) -> float:
+        return round(float(point[keys.place[name]]), 3)
+
+    priors = {name: value("prior", name) for name in keys.classes}
+    by_channel = {c: {n: v for n in keys.classes if (v := value("channel", c, n))} for c in keys.channels}
+    return structs.replace(
+        start,
+        undecided=value("undecided"),
+        weights={key: value("weight", key) for key in keys.weights},
+        against={key: value("against", key) for key in keys.against},
+        gaps={key: value("gap", key) for key in keys.gaps},
+        prior={name: prior for name, prior in priors.items() if prior},
+        channel_prior={channel: shares for channel, shares in by_channel.items() if shares},
+    )
+
+
+# ---- cases left out
+
+
+def _folds(cases: Sequence[LabelledCase], round_: int) -> list[int]:
+    """The fold of each case: families are dealt out in an order that depends on nothing but the round."""
+    families = sorted({case.family for case in cases})
+    random.Random(_SEED + round_).shuffle(families)  # noqa: S311  # a deal, no secret
+    fold = {name: i % FOLDS for i, name in enumerate(families)}
+    return [fold[case.family] for case in cases]
+
+
+def _outside(
+    cases: Sequence[LabelledCase], start: Weights, penalty: float, rounds: int
+) -> list[list[Mapping[str, float]]]:
+    """Per case and round the log-odds that weights fitted without its fold give it."""
+    found: list[list[Mapping[str, float]]] = [[] for _ in cases]
+    for round_ in range(rounds):
+        folds = _folds(cases, round_)
+        for fold in sorted(set(folds)):
+            inside = [case for case, of in zip(cases, folds, strict=True) if of != fold]
+            table = fit(inside, start, penalty)
+            for i, (case, of) in enumerate(zip(cases, folds, strict=True)):
+                if of == fold:
+                    found[i].append(sums(case.found, case.channel, table))
+    return found
+
+
+def _choose(cases: Sequence[LabelledCase], start: Weights) -> tuple[float, float]:
+    """The penalty, and then the discount, under which cases left out are the most likely."""
+    penalty = min(_PENALTIES, key=lambda p: _cost(cases, _outside(cases, start, p, 1)))
+    repeated = min(
+        _REPEATED, key=lambda r: _cost(cases, _outside(cases, structs.replace(start, repeated=r), penalty, 1))
+    )
+    return penalty, repeated
+
+
+def _cost(cases: Sequence[LabelledCase], outside: Sequence[Sequence[Mapping[str, float]]]) -> float:
+    cost = 0.0
+    for case, rounds in zip(cases, outside, strict=True):
+        for scores in rounds:
+            share = softmax(scores)
+            right = [name for name in share if name in case.accepted] or [UNDECIDED]
+            cost -= math.log(max(sum(share[name] for name in right), 1e-9))
+    return cost
+
+
+# ---- how sure
+
+
+def _first(share: Mapping[str, float]) -> str | None:
+    return min((name for name in share if name != UNDECIDED), key=lambda name: (-share[name], name), default=None)
+
+
+def _temperature(cases: Sequence[LabelledCase], outside: Sequence[Sequence[Mapping[str, float]]]) -> float:
+    """The temperature under which the first candidate's probability says best how often it is right."""
+    from scipy.optimize import minimize_scalar
+
+    def cost(log_temperature: float) -> float:
+        total = 0.0
+        for case, rounds in zip(cases, outside, strict=True):
+            for scores in rounds:
+                share = softmax(scores, math.exp(log_temperature))
+                first = _first(share)
+                if first is not None:
+                    said = min(max(share[first], 1e-6), 1 - 1e-6)
+                    total -= math.log(said if first in case.accepted else 1 - said)
+        return total
+
+    best = minimize_scalar(cost, bounds=(math.log(0.25), math.log(4.0)), method="bounded")
+    return round(float(math.exp(best.x)), 3)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    name: str
+    said: float
+    right: bool
+    strict: bool
+
+
+def _answers(cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]]) -> list[_Answered]:
+    """The first candidate of each case and round."""
+    return [
+        _Answered(first, share[first], first in case.accepted, first == case.fault_class or first in NO_FAULT)
+        for case, rounds in zip(cases, unseen, strict=True)
+        for share in rounds
+        if (first := _first(share)) is not None
+    ]
+
+
+def _threshold(
+    cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]], precision: float, strict: float
+) -> float:
+    answers = _answers(cases, unseen)
+    for threshold in _GRID:
+        located = [one for one in answers if one.said >= threshold]
+        if threshold < 0.5 or not located:
+            continue
+        if _share(one.right for one in located) >= precision and _share(one.strict for one in located) >= strict:
+            return threshold
+    return _GRID[-1]
+
+
+def _class_thresholds(
+    cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]], common: float, precision: float
+) -> dict[str, float]:
+    """Classes that need more than the common threshold. Rounds repeat the cases, so they count as a share of one."""
+    answers = _answers(cases, unseen)
+    pooled = _share(one.right for one in answers if one.said >= common)
+    found = {}
+    for name in sorted({one.name for one in answers}):
+        mine = [one for one in answers if one.name == name]
+        for threshold in (t for t in _GRID if t >= common):
+            located = [one for one in mine if one.said >= threshold]
+            number = len(located) / ROUNDS
+            right = sum(one.right for one in located) / ROUNDS
+            if (right + _SHRINK * max(pooled, precision)) / (number + _SHRINK) >= precision:
+                break
+        if threshold > common:
+            found[name] = threshold
+    return found
+
+
+def _seed_threshold(
+    cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]], locate: float, precision: float
+) -> float:
+    """The lowest share of a coarse class at which it may be said where the class itself may not."""
+    answers = []
+    for case, rounds in zip(cases, unseen, strict=True):
+        wanted = seed_class(case.fault_class)
+        for share in rounds:
+            shares = seed_shares(share)
+            first = _first(share)
+            if shares and (first is None or share[first] < locate):
+                best = min(shares, key=lambda seed: (-shares[seed], seed))
+                answers.append((shares[best], best == wanted))
+    for threshold in (t for t in _GRID if t >= 0.5):
+        said = [right for share, right in answers if share >= threshold]
+        if (sum(said) / ROUNDS + _SHRINK * precision) / (len(said) / ROUNDS + _SHRINK) >= precision:
+            return threshold
+    return _GRID[-1]
+
+
+def _share(values: Iterable[bool]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+# ---- the file
+
+
+def weights_text(table: Weights) -> str:
+    """The file of `table`: TOML, with a word on each part, the same text for the same weights."""
+    lines = [_HEAD.rstrip(), "", f"version = {table.version}"]
+    for name, says in _SCALARS.items():
+        lines += ["", f"# {says}", f"{name} = {_number(getattr(table, name))}"]
+    for name, says in _TABLES.items():
+        values: Mapping[str, Any] = getattr(table, name)
+        if not values and name not in {"weights", "gaps"}:
+            continue
+        lines += ["", f"# {says}"]
+        if name == "channel_prior":
+            for channel, shares in sorted(values.items()):
+                inner = ", ".join(f"{_key(key)} = {_number(value)}" for key, value in sorted(shares.items()))
+                lines.append(f"channel_prior.{_key(channel)} = {{ {inner} }}")
+            # Dotted keys belong to the top of the file, above all tables.
+            continue
+        lines.append(f"[{name}]")
+        lines += [f"{_key(key)} = {_number(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _key(key: str) -> str:
+    return msgspec.json.encode(key).decode()
+
+
+def _number(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+_HEAD = """
+# The judge's numbers: how much a finding counts, and from what probability on a class is named. pipeline/judge.py says how
+# they are used. `problem-snapshot learn-weights` writes this file; it may be edited by hand, too.
+"""
+_SCALARS = {
+    "repeated": "Findings for one class count in order of weight, each so many times what the one before it did.",
+    "undecided": 'The log-odds of "undecided" before any finding.',
+    "temperature": "All sums are divided by it before they become probabilities. Fitted on cases left out.",
+    "locate": "A class is named from this probability on.",
+    "seed": "Where no class is named, interface / configuration / other is said from this sum over its classes on.",
+}
+_TABLES = {
+    "channel_prior": "Added to a class that any finding supports, where the order went through the channel; log-odds.",
+    "prior": "Added to a class that any finding supports; log-odds.",
+    "locate_class": "Classes that need more than `locate`.",
+    "weights": "What a finding of strength 1 adds to the class that it supports, in log-odds; the longest matching prefix holds.",
+    "against": "What a finding of strength 1 takes from each class that it speaks against; log-odds.",
+    "gaps": 'What a gap in the evidence adds to "undecided"; log-odds.',
+    "learnt": "Where the numbers are from.",
+}
