@@ -9,11 +9,12 @@ likely, without a kind.
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.compute as pc
 
 from pipeline.evidence.case import Case, clip
 from pipeline.traffic.latency import ON_CALLS, Slow, slow_services, slow_spans
 from pipeline.traffic.paths import Deviation, deviations
-from pipeline.traffic.spans import END, START, Traffic
+from pipeline.traffic.spans import END, START, Ints, Traffic
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -83,9 +84,10 @@ def _slow(case: Case, traffic: Traffic, slow: Slow, *, first: bool) -> Found:
     figures = f"{en_word} {_ms(now)} against {_ms(before)} before, {slow.calls} calls"
     zh_figures = f"{zh_word} {_ms(now)}，之前 {_ms(before)}，共 {slow.calls} 次"
     owner = traffic.services[int(traffic.service[slow.spans[0]])] if len(slow.spans) else name
+    where = operation if owner == name else f"{owner} {operation}"
     if by_calls:
-        en = f"time is lost on the way between {name} and those it talks to ({owner} {operation}: {figures})"
-        zh = f"{name} 与调用双方之间的途中耗时增加（{owner} {operation}：{zh_figures}）"
+        en = f"time is lost on the way between {name} and those it talks to ({where}: {figures})"
+        zh = f"{name} 与调用双方之间的途中耗时增加（{where}：{zh_figures}）"
     else:
         en = f"{name} takes longer by itself ({operation}: {figures})"
         zh = f"{name} 自身耗时增加（{operation}：{zh_figures}）"
@@ -113,8 +115,9 @@ def _deviation(case: Case, traffic: Traffic, deviation: Deviation, *, first: boo
         f"{deviation.out_of_before}"
     )
     zh_figures = f"{deviation.out_of} 次中有 {deviation.times} 次，之前 {deviation.out_of_before} 次中有 {deviation.times_before} 次"
-    path = f"{owner} {operation}: after {after} comes {came} instead of {usual}, {figures}"
-    zh_path = f"{owner} {operation}：{zh_after} 之后是 {zh_came}，而不是 {zh_usual}，{zh_figures}"
+    where = operation if owner == name else f"{owner} {operation}"
+    path = f"{where}: after {after} comes {came} instead of {usual}, {figures}"
+    zh_path = f"{where}：{zh_after} 之后是 {zh_came}，而不是 {zh_usual}，{zh_figures}"
     if deviation.how == "cut_short":
         kind, subclass = "trace.cut_short", "code_exception"
         en, zh = f"{name} leaves out steps it used to take ({path})", f"{name} 缺少以往的执行步骤（{zh_path}）"
@@ -175,11 +178,16 @@ def _cite_span(case: Case, row: int) -> Cited:
     return case.cite_span(case.material.spans, row)
 
 
-def _host(traffic: Traffic, spans: np.ndarray, service: int) -> str | None:
-    """The host of the service, where the spans have but one."""
-    mine = spans[traffic.service[spans] == service]
-    hosts = set(traffic.spans.column("host.name").take(mine).to_pylist()) - {None}
-    return hosts.pop() if len(hosts) == 1 else None
+def _host(traffic: Traffic, spans: Ints, service: int) -> str | None:
+    """The host of the service, where these spans of it, or else all during the trouble, have but one."""
+    for rows in (
+        spans[traffic.service[spans] == service],
+        np.flatnonzero(traffic.during & (traffic.service == service)),
+    ):
+        hosts = sorted({host for host in pc.unique(traffic.spans.column("host.name").take(rows)).to_pylist() if host})
+        if hosts:
+            return hosts[0] if len(hosts) == 1 else None
+    return None
 
 
 def _ms(micros: float) -> str:
