@@ -156,6 +156,20 @@ def test_an_error_that_names_another_service_shares_the_blame():
     assert named["basket-api"] < plain["basket-api"]
 
 
+def test_another_path_with_an_exception_is_no_wrong_answer():
+    spans, logs = broken("stock-api", "wrong_result")
+    odd = [text.startswith("nothing was found") for text in logs.column("message").to_pylist()]
+    words = [
+        "StockError: no such shelf" if bad else text
+        for bad, text in zip(odd, logs.column("body").to_pylist(), strict=True)
+    ]
+    logs = put(put(logs, "message", words), "body", words)
+    level = logs.column("log.level").to_pylist()
+    logs = put(logs, "log.level", ["ERROR" if bad else old for bad, old in zip(odd, level, strict=True)])
+    first = found_in(spans, logs)[0]
+    assert (first.service, first.kind, first.subclass) == ("stock-api", "trace.threw", "code_exception")
+
+
 def test_lines_without_span_ids_count_by_trace_and_service():
     spans, logs = broken("stock-api", "wrong_result")
     first = found_in(spans, put(logs, "span.id", [None] * logs.num_rows))[0]

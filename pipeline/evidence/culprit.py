@@ -25,6 +25,8 @@ _SLOW_EXPLAINS = 0.5
 # Findings weaker than this say nothing, nor do those far below the first.
 _WEAKEST, _BELOW_FIRST = 0.15, 0.25
 _QUOTE = 90
+# The name of a class that is thrown, in most languages that have such classes.
+_EXCEPTION = r"\b[A-Z][A-Za-z0-9]*(?:Exception|Error)\b|\bpanic: |Traceback \(most recent call last\)"
 # What ties a ticket to a request; then that request is the incident, and the rest of the traffic is not.
 _NAMED = ("order_id", "out_trade_no", "refund_id", "channel_txn_id", "trace_id")
 
@@ -118,7 +120,10 @@ def _deviation(case: Case, traffic: Traffic, deviation: Deviation, *, first: boo
     where = operation if owner == name else f"{owner} {operation}"
     path = f"{where}: after {after} comes {came} instead of {usual}, {figures}"
     zh_path = f"{where}：{zh_after} 之后是 {zh_came}，而不是 {zh_usual}，{zh_figures}"
-    if deviation.how == "cut_short":
+    if deviation.how in ("cut_short", "other_path") and _threw(traffic, deviation):
+        kind, subclass = "trace.threw", "code_exception"
+        en, zh = f"{name} throws where it did not before ({path})", f"{name} 出现以往没有的异常（{zh_path}）"
+    elif deviation.how == "cut_short":
         kind, subclass = "trace.cut_short", "code_exception"
         en, zh = f"{name} leaves out steps it used to take ({path})", f"{name} 缺少以往的执行步骤（{zh_path}）"
     elif deviation.how == "other_path":
@@ -147,6 +152,21 @@ def _deviation(case: Case, traffic: Traffic, deviation: Deviation, *, first: boo
         host=_host(traffic, deviation.spans, deviation.service),
         operation=operation,
     )
+
+
+def _threw(traffic: Traffic, deviation: Deviation) -> bool:
+    """Whether most of the deviating visits hold an exception, in a span or in an error line."""
+    heads = np.unique(traffic.head[deviation.spans])
+    spans, logs = traffic.spans, traffic.logs
+    rows = np.flatnonzero(np.isin(traffic.head, heads))
+    thrown = rows[np.asarray(pc.is_valid(spans.column("exception.type").take(rows)), dtype=bool)]
+    told = np.flatnonzero(traffic.line_error & (traffic.lines >= 0))
+    told = told[np.isin(traffic.head[traffic.lines[told]], heads)]
+    typed = pc.is_valid(logs.column("error.type").take(told))
+    worded = pc.match_substring_regex(logs.column("message").take(told), _EXCEPTION)
+    said = told[np.asarray(pc.or_(typed, pc.fill_null(worded, fill_value=False)), dtype=bool)]
+    with_one = np.union1d(traffic.head[thrown], traffic.head[traffic.lines[said]])
+    return len(with_one) > 0.5 * len(heads)
 
 
 def _event(case: Case, traffic: Traffic, code: int) -> tuple[str, str]:
