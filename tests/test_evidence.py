@@ -550,3 +550,20 @@ def test_a_service_that_is_silent_about_this_order_alone_is_a_gap():
 def test_a_gap_speaks_for_no_fault():
     for found in detector("gaps")(case_of()).found:
         assert (found.supports, found.strength) == (None, 0.0)
+
+
+def span_case(*rows: dict, others: int = 8) -> Case:
+    """A case whose order has the spans `rows`, beside `others` ordinary calls of 200 ms."""
+    usual = [span_row(f"{i:032x}", f"{i:016x}", duration_us=200_000) for i in range(1, others + 1)]
+    return case_of(usual_lines(), FAILED, spans=[*usual, *rows])
+
+
+def test_a_call_that_took_far_longer_than_others_is_told_with_both_figures():
+    found = says("spans", span_case(span_row(TRACE, "aa" * 8, duration_us=30_000_000)))
+    assert "30,000 ms" in found["span.slow"].statement.en
+    assert "8 others took 200 ms" in found["span.slow"].statement.en
+
+
+@pytest.mark.parametrize(("us", "others"), [(1_500_000, 8), (30_000_000, 3), (900_000, 8)])
+def test_a_call_is_not_called_slow_without_reason(us, others):
+    assert "span.slow" not in says("spans", span_case(span_row(TRACE, "aa" * 8, duration_us=us), others=others))

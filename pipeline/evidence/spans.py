@@ -1,14 +1,18 @@
 """Spans: where in the order's traces the failure began.
 
-The culprit is the deepest failing span: one that failed while none of its children did. A failing client span without a
-failing server span behind it points at the other side, or at the way there.
+The culprit is the deepest failing span: one that failed while none of its children did. Of a failing call it is said what
+the other side's span says, where the other side has spans at all: it may have answered well, or never have been reached.
+A span that took far longer than the same operation elsewhere is told with both figures; it names no class by itself.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.evidence.case import Case
 from pipeline.evidence.http_status import rpc_name
@@ -19,6 +23,12 @@ from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 
 _MOST = 5
+_MOST_SLOW = 3
+# A span is slow where it took so many times what it usually takes, longer than all of at least so many others, and at
+# least a second.
+_SLOWER = 10.0
+_ENOUGH = 5
+_SLOWEST_USUAL_US = 1_000_000
 _FAILED_HTTP = 400
 
 
@@ -31,10 +41,13 @@ def detect(case: Case) -> Seen:
     rows = _deepest_failures(spans)
     services = own_services(case)
     found = [_finding(case, spans, row, services) for row in rows[:_MOST]]
+    found += _slow(case, spans)
     if found:
         statement = Text(
-            en=f"{len(rows)} of {spans.num_rows} spans of the order's traces failed at the deepest point",
-            zh=f"该订单链路 {spans.num_rows} 个 span 中有 {len(rows)} 个最深处失败",
+            en=f"of {spans.num_rows} spans of the order's traces {len(rows)} failed at the deepest point and "
+            f"{len(found) - len(rows[:_MOST])} took unusually long",
+            zh=f"该订单链路的 {spans.num_rows} 个 span 中，{len(rows)} 个最深处失败，"
+            f"{len(found) - len(rows[:_MOST])} 个耗时异常",
         )
         return Seen(tuple(found), (Check(id="spans", outcome="found", statement=statement),))
     statement = Text(
@@ -79,14 +92,15 @@ def _finding(case: Case, spans: pa.Table, row: int, services: frozenset[str]) ->
     zh_to = f"（调用 {host}）" if host else ""
     status = value("http.response.status_code")
     said = f": {error}" if error else (f": HTTP {status}" if status else "")
+    side = _other_side(case, spans, row)
     supports, subclass, strength = None, None, 0.0
     if family:
         supports, subclass, strength = family.fault_class, family.fault_subclass, 0.9 * family.strength
     return Found(
         kind="span.culprit" if family is None else f"span.{family.id}",
         statement=Text(
-            en=f"{service} failed in {name}{to}{said}",
-            zh=f"{service} 在 {name} 处失败{zh_to}{said}",
+            en=f"{service} failed in {name}{to}{said}{side.en}",
+            zh=f"{service} 在 {name} 处失败{zh_to}{said}{side.zh}",
         ),
         cites=(case.cite_span(spans, row),),
         supports=supports,
@@ -98,3 +112,101 @@ def _finding(case: Case, spans: pa.Table, row: int, services: frozenset[str]) ->
         channel=case.channel,
         at=value("@timestamp"),
     )
+
+
+def _other_side(case: Case, spans: pa.Table, row: int) -> Text:
+    """What the called side's span says of a failing call; empty where calls of this kind have none anyway."""
+    nothing = Text(en="", zh="")
+    if spans.column("kind")[row].as_py() != "client":
+        return nothing
+    mine = spans.column("span.id")[row].as_py()
+    behind = np.flatnonzero(_true(pc.equal(spans.column("parent.id"), mine)))
+    if len(behind):
+        other = int(behind[0])
+        if spans.column("status")[other].as_py() == "error":
+            return nothing
+        service = spans.column("service.name")[other].as_py() or "-"
+        took = _milliseconds(spans.column("duration_us")[other].as_py())
+        return Text(
+            en=f"; {service} itself answered without error in {took}", zh=f"；{service} 自身正常应答，耗时 {took}"
+        )
+    everything = case.material.spans
+    alike = _alike(everything, spans, row)
+    called = pc.is_in(
+        everything.column("span.id").filter(alike), value_set=everything.column("parent.id").combine_chunks()
+    )
+    if not pc.any(called).as_py():
+        return nothing
+    return Text(en="; the called side has no span of it: it was not reached", zh="；被调方没有对应的 span：请求未到达")
+
+
+def _slow(case: Case, spans: pa.Table) -> list[Found]:
+    """The spans that took far longer than the same operation in other traces, the longest first, one an operation."""
+    everything = case.material.spans
+    others = everything.filter(
+        pc.invert(pc.is_in(everything.column("trace.id"), value_set=pc.unique(spans.column("trace.id"))))
+    )
+    slow: dict[tuple[str, str], tuple[int, int, float, int]] = {}
+    for row in range(spans.num_rows):
+        took = spans.column("duration_us")[row].as_py()
+        if not took or took < _SLOWEST_USUAL_US:
+            continue
+        usual = others.column("duration_us").filter(_alike(others, spans, row)).drop_null()
+        if len(usual) < _ENOUGH:
+            continue
+        median = float(pc.approximate_median(usual).as_py())
+        key = (str(spans.column("service.name")[row].as_py()), str(spans.column("name")[row].as_py()))
+        if took > _SLOWER * median and took > pc.max(usual).as_py() and took > slow.get(key, (0, 0, 0.0, 0))[0]:
+            slow[key] = (took, row, median, len(usual))
+    parents = dict(zip(spans.column("span.id").to_pylist(), spans.column("parent.id").to_pylist(), strict=True))
+    above: set[str | None] = set()
+    for _, row, _, _ in slow.values():
+        one = parents.get(spans.column("span.id")[row].as_py())
+        while one is not None and one not in above:
+            above.add(one)
+            one = parents.get(one)
+    # A span that only waited for a slower one of its own has nothing to say.
+    slow = {key: one for key, one in slow.items() if spans.column("span.id")[one[1]].as_py() not in above}
+    ranked = sorted(slow.items(), key=lambda item: (-item[1][0], item[0]))
+    return [
+        Found(
+            kind="span.slow",
+            statement=Text(
+                en=f"{service} took {_milliseconds(took)} in {name}; {count} others took {_milliseconds(median)} in the median",
+                zh=f"{service} 的 {name} 耗时 {_milliseconds(took)}；其他 {count} 次的中位数为 {_milliseconds(median)}",
+            ),
+            cites=(case.cite_span(spans, row),),
+            # A call that hung is a hint at its way; work of our own that took long may be waiting for anything.
+            supports="interface_fault" if spans.column("kind")[row].as_py() == "client" else None,
+            subclass="timeout_unknown" if spans.column("kind")[row].as_py() == "client" else None,
+            strength=0.7,
+            service=service,
+            operation=name,
+            channel=case.channel,
+            at=spans.column("@timestamp")[row].as_py(),
+        )
+        for (service, name), (took, row, median, count) in ranked[:_MOST_SLOW]
+    ]
+
+
+def _alike(table: pa.Table, spans: pa.Table, row: int) -> pa.Array:
+    """Which rows of `table` are the same operation of the same service as `row` of `spans`."""
+    if not table.num_rows:
+        return pa.array([], pa.bool_())
+    same = [
+        pc.equal(table.column(name), spans.column(name)[row])
+        for name in ("service.name", "name", "kind")
+        if spans.column(name)[row].is_valid
+    ]
+    found = same[0]
+    for one in same[1:]:
+        found = pc.and_(found, one)
+    return pc.fill_null(found, fill_value=False)
+
+
+def _milliseconds(us: float | None) -> str:
+    return "-" if us is None else f"{us / 1000:,.0f} ms"
+
+
+def _true(array: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False), dtype=bool)
