@@ -20,6 +20,7 @@ DETECTORS: tuple[str, ...] = (
     "gaps",
     "channel_codes",
     "wordings",
+    "unseen",
     "http_status",
     "spans",
     "order_rules",

@@ -290,3 +290,24 @@ def shape_of(code: str) -> str:
     if re.search(r"(Exception|Error)$", code):
         return "exception"
     return "words"
+
+
+_ISSUER = re.compile(r"(?i)decline|processor|refusal|de39|response_?code|respcode|rsncd")
+_TECHNICAL = re.compile(r"(?i)exception|errno|curl|^db\.|http\.|rpc\.|error\.type")
+
+
+def kind_of(field: str | None, code: str | None, channel: str | None) -> str:
+    """Who speaks, as far as the place of the code tells: an issuer, the channel's API, software, or just a text."""
+    if field and _ISSUER.search(field):
+        return "issuer"
+    if field and _TECHNICAL.search(field):
+        return "technical"
+    if not field and code and shape_of(code) == "two":
+        return "issuer"
+    return "api" if code or channel else "text"
+
+
+def known_share(found: Mapping[str, list[str]], known: Mapping[str, int]) -> float:
+    """How much of the wording the model has met: 0..1 over the words, and over the Chinese pieces of two characters."""
+    names = [f"w:{word}" for word in found["w"]] + [f"h:{piece}" for piece in found["h"] if len(piece) == 2]
+    return sum(name in known for name in names) / len(names) if names else 0.0
