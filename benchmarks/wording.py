@@ -44,10 +44,12 @@ class Answer:
 
     @property
     def right(self) -> bool:
+        """Whether the class is the right one."""
         return self.said == self.truth
 
 
 def main() -> int:
+    """Print the figures and the verdict."""
     options = argparse.ArgumentParser()
     options.add_argument("--repeats", type=int, default=10)
     options.add_argument("--quick", action="store_true", help="only the goal's own figure")
@@ -71,7 +73,11 @@ def main() -> int:
     if not chosen.quick:
         split("by class", source, lambda a: a.truth)
         split("by channel", source, lambda a: a.channel)
-        split("by language read alone", hold_out(trainer, heats, max(2, chosen.repeats // 3), parts=True), lambda a: a.language)
+        split(
+            "by language read alone",
+            hold_out(trainer, heats, max(2, chosen.repeats // 3), parts=True),
+            lambda a: a.language,
+        )
         confusions(source)
 
         print("\n== what is learnt from, each with the codes that are not held out or without them (3 repeats)")
@@ -92,7 +98,11 @@ def main() -> int:
         split("by channel", [a for a in away if a.group == "source text"], lambda a: a.channel)
 
         print("\n== messages.csv in five folds")
-        for name, kinds in {"all": None, "messages alone": ("message",), "all but the table": ("message", "guide", "taxonomy")}.items():
+        for name, kinds in {
+            "all": None,
+            "messages alone": ("message",),
+            "all but the table": ("message", "guide", "taxonomy"),
+        }.items():
             folds = message_folds(trainer, heats, kinds)
             show(name, folds)
             if kinds is None:
@@ -103,10 +113,14 @@ def main() -> int:
                 print(f"  harmless lines read surely as a fault: {sure} of {len(noise)}")
 
     wrong, count = bare_codes(trainer, heats)
-    print(f"\n== bare codes that are spelt alike in several channels, each channel held out: {count} read, {wrong} surely wrong")
+    print(
+        f"\n== bare codes that are spelt alike in several channels, each channel held out: {count} read, {wrong} surely wrong"
+    )
     accuracy = mean(source)
     holds = accuracy >= GOAL and wrong == 0
-    print(f"\nheld-out class accuracy {accuracy:.3f} (goal {GOAL}), surely wrong bare codes {wrong} (goal 0): {'holds' if holds else 'missed'}")
+    print(
+        f"\nheld-out class accuracy {accuracy:.3f} (goal {GOAL}), surely wrong bare codes {wrong} (goal 0): {'holds' if holds else 'missed'}"
+    )
     return 0 if holds else 1
 
 
@@ -144,6 +158,7 @@ def hold_out(
 
 
 def read_row(learnt: WordingModel, row: dict[str, str], texts: set[str], *, parts: bool) -> Iterable[Answer]:
+    """The answer to one row of the table, or to each language of its meaning."""
     whole = wording_of(row)
     wordings = [whole]
     if parts:
@@ -166,6 +181,7 @@ def read_row(learnt: WordingModel, row: dict[str, str], texts: set[str], *, part
 
 
 def whole_channels(trainer: Trainer, heats: tuple[float, float]) -> list[Answer]:
+    """Each channel read by a model that has never met it."""
     table = [row for row in trainer.texts.table if row["meaning_from"]]
     answers = []
     for channel in sorted({row["channel"] for row in table}):
@@ -194,11 +210,16 @@ def bare_codes(trainer: Trainer, heats: tuple[float, float]) -> tuple[int, int]:
             if row["channel"] == channel:
                 for wording in (Wording("", row["code"], channel), Wording(row["code"])):
                     reading = learnt.read(wording)
-                    wrong += reading is not None and reading.fault_class != row["fault_class"] and reading.probability >= SURE
+                    wrong += (
+                        reading is not None
+                        and reading.fault_class != row["fault_class"]
+                        and reading.probability >= SURE
+                    )
     return wrong, 2 * len(shared)
 
 
 def message_folds(trainer: Trainer, heats: tuple[float, float], kinds: tuple[str, ...] | None) -> list[Answer]:
+    """Five folds of messages.csv, equal texts together."""
     messages = trainer.texts.messages
     answers = []
     groups = {text: i for i, text in enumerate(sorted({plain(Wording(m["text"])) for m in messages}))}
@@ -210,25 +231,44 @@ def message_folds(trainer: Trainer, heats: tuple[float, float], kinds: tuple[str
         for i in held:
             m = messages[i]
             answers.append(
-                answer(learnt, Wording(m["text"]), m["fault_class"], m["fault_subclass"], owner=str(i), group="message", language=m["language"])
+                answer(
+                    learnt,
+                    Wording(m["text"]),
+                    m["fault_class"],
+                    m["fault_subclass"],
+                    owner=str(i),
+                    group="message",
+                    language=m["language"],
+                )
             )
     return answers
 
 
 def answer(learnt: WordingModel, wording: Wording, truth: str, subclass: str, **more: object) -> Answer:
+    """One wording, read."""
     reading = learnt.read(wording)
     # Nothing known of it: counted as an answer, and a wrong one.
-    said, sub, probability = (reading.fault_class, reading.subclass, reading.probability) if reading else ("", None, 0.0)
-    return Answer(truth=truth, said=said, probability=probability, subclass_right=said == truth and (sub or "") == subclass, **more)  # type: ignore[arg-type]
+    said, sub, probability = (
+        (reading.fault_class, reading.subclass, reading.probability) if reading else ("", None, 0.0)
+    )
+    return Answer(
+        truth=truth,
+        said=said,
+        probability=probability,
+        subclass_right=said == truth and (sub or "") == subclass,
+        **more,
+    )  # type: ignore[arg-type]
 
 
 def of_kinds(trainer: Trainer, kinds: tuple[str, ...] | None) -> np.ndarray:
+    """Which of the rows to learn from are of the given kinds; all without one."""
     names = ("message", "guide", "taxonomy")
     kind = np.array([next((n for n in names if o.startswith(n)), "table") for o in trainer.owners])
     return np.isin(kind, kinds) if kinds else np.ones(len(kind), bool)
 
 
 def plain(wording: Wording) -> str:
+    """A text by which equal ones are known."""
     return re.sub(r"[^a-z\u3400-\u9fff]", "", wording.text.lower())
 
 
@@ -236,6 +276,7 @@ def plain(wording: Wording) -> str:
 
 
 def mean(answers: Sequence[Answer]) -> float:
+    """The share that is right."""
     return float(np.mean([a.right for a in answers])) if answers else float("nan")
 
 
@@ -259,10 +300,13 @@ def ece(answers: Sequence[Answer]) -> float:
     p = np.array([a.probability for a in answers])
     right = np.array([a.right for a in answers])
     bins = np.minimum((p * 10).astype(int), 9)
-    return float(sum(abs(p[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())))
+    return float(
+        sum(abs(p[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist()))
+    )
 
 
 def show(name: str, answers: Sequence[Answer]) -> None:
+    """One line of figures."""
     if not answers:
         print(f"  {name:34s} -")
         return
@@ -275,6 +319,7 @@ def show(name: str, answers: Sequence[Answer]) -> None:
 
 
 def split(name: str, answers: Sequence[Answer], key: Callable[[Answer], str]) -> None:
+    """One line of figures for each group."""
     print(f" {name}")
     groups: dict[str, list[Answer]] = defaultdict(list)
     for a in answers:
@@ -284,6 +329,7 @@ def split(name: str, answers: Sequence[Answer], key: Callable[[Answer], str]) ->
 
 
 def confusions(answers: Sequence[Answer]) -> None:
+    """The mistakes that are made most."""
     pairs: dict[tuple[str, str], int] = defaultdict(int)
     for a in answers:
         if not a.right:
@@ -298,7 +344,15 @@ def blind(path: Path) -> None:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     answers = [
-        answer(model(), Wording(r["text"]), r["fault_class"], r.get("fault_subclass", ""), owner=str(i), group="blind", language=r.get("language", "-"))
+        answer(
+            model(),
+            Wording(r["text"]),
+            r["fault_class"],
+            r.get("fault_subclass", ""),
+            owner=str(i),
+            group="blind",
+            language=r.get("language", "-"),
+        )
         for i, r in enumerate(rows)
     ]
     show("all", answers)

@@ -21,6 +21,7 @@ from pipeline.evidence.case import Case, Signal, answer_codes, clip, is_code_key
 from pipeline.faults import codes, fault_name
 from pipeline.faults.wording import read_wording
 from pipeline.faults.wording_model import NONE, Reading, Wording, read_messages
+from pipeline.payments import Attempt, Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -76,7 +77,7 @@ def _clues(case: Case) -> list[_Clue]:
 def _on_events(case: Case) -> Iterator[_Clue]:
     table = codes()
     for order in case.focus:
-        parts = [*order.attempts, *order.refunds]
+        parts: list[Attempt | Refund] = [*order.attempts, *order.refunds]
         for part in parts:
             event = part.latest
             channel = event.channel or order.channel
@@ -105,13 +106,18 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
                 continue
             facts = [table.find(channel, code, flow) for _, code in reply.codes]
             answered = answered or any(facts)
-            unknown = [pair for pair, fact in zip(reply.codes, facts, strict=True) if fact is None and _may_be_code(pair[1])]
+            unknown = [
+                pair for pair, fact in zip(reply.codes, facts, strict=True) if fact is None and _may_be_code(pair[1])
+            ]
             # A known code, unless it only names a group, says more than any reading.
             if unknown and not any(f and f.fault_class != "unknown" for f in facts[:1]):
                 answered = True
                 field, code = unknown[0]
                 yield _Clue(
-                    Wording(reply.message or "", code, _key(channel), field, reply.http_status), weight, signal.cited, signal.tier != "ambient"
+                    Wording(reply.message or "", code, _key(channel), field, reply.http_status),
+                    weight,
+                    signal.cited,
+                    signal.tier != "ambient",
                 )
         if not answered and signal.level in _LEVEL and not _spoken_for(signal, case):
             yield _Clue(Wording(signal.text), weight, signal.cited, signal.tier != "ambient")
@@ -147,7 +153,11 @@ def _spoken_for(signal: Signal, case: Case) -> bool:
 
 
 def _may_be_code(value: Any) -> bool:
-    return isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip().lower() not in {*_PLAIN, ""}
+    return (
+        isinstance(value, (str, int))
+        and not isinstance(value, bool)
+        and str(value).strip().lower() not in {*_PLAIN, ""}
+    )
 
 
 def _said(attributes: Mapping[str, Any], key: str) -> str:
@@ -199,7 +209,9 @@ def _check(case: Case, read: int, found: int) -> Check:
         )
         return Check(id="unseen", outcome="found", statement=statement)
     if case.silent and not read:
-        statement = Text(en="unknown wording: no log line of the window names this order", zh="未知措辞：窗口内没有日志提到该订单")
+        statement = Text(
+            en="unknown wording: no log line of the window names this order", zh="未知措辞：窗口内没有日志提到该订单"
+        )
         return Check(id="unseen", outcome="not_evaluated", statement=statement)
     statement = Text(
         en=f"{read} codes and lines that no table knows were read by their wording; none speaks of a fault",

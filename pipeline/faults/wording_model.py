@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.faults.wording_terms import Lexicon, kind_of, known_share, stem, terms, tokens
+from pipeline.faults.wording_terms import Lexicon, evidence, kind_of, stem, terms, tokens
 
 # From this probability on a reading is called sure; the figures of docs/wording.md are about it.
 SURE = 0.7
@@ -60,11 +60,11 @@ class Wording:
 
 @dataclass(frozen=True)
 class Scores:
-    """The raw scores of one wording by class, before they become probabilities, and what was known of it."""
+    """The raw scores of one wording by class, before they become probabilities, and how much there was to go by."""
 
     values: npt.NDArray[np.float64]
     subclass_values: npt.NDArray[np.float64]
-    known: float
+    evidence: float
     bare: bool
 
 
@@ -147,13 +147,12 @@ class WordingModel:
         np.maximum.at(best, self._class_of, sub)
         # A class without subclasses has no second opinion: its first one counts for both.
         best = np.where(best == -9.0, np.minimum(score, 0.0), best)
-        known = known_share(found, self._row)
-        return Scores(score + self.file.blend * best, sub, known, is_bare(wording))
+        return Scores(score + self.file.blend * best, sub, evidence(found, self._row), is_bare(wording))
 
     def probabilities(self, scores: Scores) -> npt.NDArray[np.float64]:
-        """Softmax of the scores at the temperature that fits them; the less of the wording is known, the flatter."""
+        """Softmax of the scores at the temperature that fits them; the less there is to go by, the flatter."""
         heat = self.file.bare_temperature if scores.bare else self.file.temperature
-        return softmax(scores.values * scores.known / heat)
+        return softmax(scores.values * scores.evidence / heat)
 
     def _subclass(self, scores: Scores, best: int) -> str | None:
         mine = np.flatnonzero(self._class_of == best)
@@ -223,9 +222,7 @@ def model() -> WordingModel:
 
 def all_terms(wording: Wording, lexicon: Lexicon) -> dict[str, list[str]]:
     """The terms of `wording` by kind, and those that join a concept to where it was said."""
-    found = terms(
-        wording.text, lexicon, code=wording.code, channel=wording.channel, http_status=wording.http_status
-    )
+    found = terms(wording.text, lexicon, code=wording.code, channel=wording.channel, http_status=wording.http_status)
     kind = kind_of(wording.field, wording.code, wording.channel)
     found["k"] = [*found["k"], kind]
     found["q"] = [f"{kind}*{concept}" for concept in found["c"]]
@@ -257,7 +254,11 @@ def capped(probability: npt.NDArray[np.float64], most: float) -> npt.NDArray[np.
     if probability[best] <= most:
         return probability
     rest = 1 - probability[best]
-    out = probability * ((1 - most) / rest) if rest > 0 else np.full_like(probability, (1 - most) / (len(probability) - 1))
+    out = (
+        probability * ((1 - most) / rest)
+        if rest > 0
+        else np.full_like(probability, (1 - most) / (len(probability) - 1))
+    )
     out[best] = most
     return np.asarray(out)
 

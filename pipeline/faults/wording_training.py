@@ -111,7 +111,12 @@ def read_texts(table: Path | None = None, messages: Path | None = None) -> Texts
 
 def rows_of(texts: Texts) -> list[Row]:
     """Every wording to learn from, in the order of the files."""
-    return [*_table_rows(texts.table), *_message_rows(texts.messages), *_taxonomy_rows(texts.taxonomy), *_guide_rows(texts.guide)]
+    return [
+        *_table_rows(texts.table),
+        *_message_rows(texts.messages),
+        *_taxonomy_rows(texts.taxonomy),
+        *_guide_rows(texts.guide),
+    ]
 
 
 def wording_of(row: Mapping[str, str]) -> Wording:
@@ -131,14 +136,17 @@ def expand(pattern: str, most: int = _PHRASES) -> list[str]:
     >>> expand("(card|account) (closed|)")
     ['card closed', 'card', 'account closed', 'account']
     """
-    choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(re.split(r"\(([^()]*)\)", pattern.replace(")?", "|)")))]
+    choices = [
+        part.split("|") if i % 2 else [part]
+        for i, part in enumerate(re.split(r"\(([^()]*)\)", pattern.replace(")?", "|)")))
+    ]
     total = int(np.prod([len(c) for c in choices]))
     step = max(1, -(-total // most))
     # A step that divides a part's number of choices would meet the same one each time.
     while step > 1 and any(len(c) > 1 and step % len(c) == 0 for c in choices):
         step += 1
     phrases = ("".join(parts) for i, parts in enumerate(itertools.product(*choices)) if i % step == 0)
-    return list(dict.fromkeys(re.sub(r"\s+", " ", phrase).strip(" ,，") for phrase in phrases))  # noqa: RUF001
+    return list(dict.fromkeys(re.sub(r"\s+", " ", phrase).strip(" ,，") for phrase in phrases))
 
 
 class Trainer:
@@ -155,7 +163,12 @@ class Trainer:
         self.terms = [all_terms(row.wording, self.lexicon) for row in self.rows]
         self.names, self.matrix = _matrix(self.terms)
 
-    def fit(self, keep: npt.NDArray[np.bool_], heats: tuple[float, float] = (0.3, 0.3), only: Iterable[dict[str, str]] | None = None) -> WordingModel:
+    def fit(
+        self,
+        keep: npt.NDArray[np.bool_],
+        heats: tuple[float, float] = (0.3, 0.3),
+        only: Iterable[dict[str, str]] | None = None,
+    ) -> WordingModel:
         """A model of the rows in `keep`, at the temperatures `heats` (of messages, of bare codes).
 
         `only` are the rows of the table that may tell which codes differ by channel; without it, all of them.
@@ -164,8 +177,8 @@ class Trainer:
         train = self.matrix[keep]
         support = np.asarray((train != 0).sum(axis=0)).ravel()
         kind = np.array([name[0] for name in self.names])
-        # A word met once is known, and may speak; a piece of a word met once is chance.
-        used = (support >= 2) | ((kind == "w") & (support >= 1))
+        # A word met once is known, and may speak; a pair or a piece of a word met once or twice is chance.
+        used = (support >= 3) | ((kind == "w") & (support >= 1)) | (np.isin(kind, list("ch")) & (support >= 2))
         columns = np.flatnonzero(used)
         names = [self.names[i] for i in columns]
         train = train[:, columns]
@@ -179,7 +192,7 @@ class Trainer:
         )
         sub_weights, sub_bias = _hundredths(by_subclass.coef_.T), _hundredths(by_subclass.intercept_)
         sub_weights[np.abs(sub_weights) < 8] = 0
-        speaks = np.abs(weights).max(axis=1) >= 3
+        speaks = np.abs(weights).max(axis=1) >= 5
         table = self.texts.table if only is None else list(only)
         return WordingModel(
             ModelFile(
@@ -237,7 +250,7 @@ class Trainer:
         for row in rows:
             scores = model.score(row.wording, model.terms_of(row.wording))
             if scores is not None and scores.bare == bare and row.fault_class in model.classes:
-                out.append((scores.values * scores.known, model.classes.index(row.fault_class)))
+                out.append((scores.values * scores.evidence, model.classes.index(row.fault_class)))
         return out
 
 
@@ -394,4 +407,20 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-__all__ = ["INPUTS", "NONE", "SHIPPED", "Row", "Texts", "Trainer", "ambiguous_codes", "encode", "expand", "is_bare", "learn", "owner_of", "read_texts", "rows_of", "wording_of"]
+__all__ = [
+    "INPUTS",
+    "NONE",
+    "SHIPPED",
+    "Row",
+    "Texts",
+    "Trainer",
+    "ambiguous_codes",
+    "encode",
+    "expand",
+    "is_bare",
+    "learn",
+    "owner_of",
+    "read_texts",
+    "rows_of",
+    "wording_of",
+]
