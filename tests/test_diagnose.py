@@ -158,7 +158,7 @@ def test_every_weight_belongs_to_a_kind_that_a_detector_emits():
     """Neither a number without a finding, nor a finding that speaks for a class and has no number."""
     folder = Path(judge.__file__).parent / "evidence"
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
-    emitted = set(re.findall(r'"((?:channel_code|http|span|order_state|gap|cohort)\.[a-z_]+)"', text))
+    emitted = set(re.findall(r'"((?:channel_code|http|span|order_state|gap|cohort|unseen)\.[a-z_]+)"', text))
     emitted |= {f"order_state.{name}" for name in re.findall(r'_state\(\s*judged,\s*"([a-z_]+)"', text)}
     emitted |= {f"order_rule.{rule.id}" for rule in RULES}
     emitted |= {"wording.dns", "span.dns"}
