@@ -154,7 +154,7 @@ def test_the_command_line_alone_loads_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-NAMES = ["take", "show", "list", "verify", "schema", "init", "doctor", "demo", "bundle", "completion"]
+NAMES = ["take", "show", "list", "verify", "schema", "init", "doctor", "demo", "bundle", "learn-wording", "completion"]
 
 
 def test_every_command_is_there() -> None:
