@@ -1025,9 +1025,27 @@ def write_bundle(
 
 
 @commands.command("learn-wording")
-@click.option("--table", type=_PATH, metavar="CSV", help="Codes and their classes, in place of the shipped table.")
-@click.option("--messages", type=_PATH, metavar="CSV", help="Messages and their classes, in place of the shipped ones.")
-@click.option("--out", type=_PATH, metavar="FILE", help="Where the model is written; else over the shipped one.")
+@click.option(
+    "--table",
+    type=_PATH,
+    metavar="CSV",
+    envvar="PROBLEM_SNAPSHOT_WORDING_TABLE",
+    help="Codes and their classes, in place of the shipped table.",
+)
+@click.option(
+    "--messages",
+    type=_PATH,
+    metavar="CSV",
+    envvar="PROBLEM_SNAPSHOT_WORDING_MESSAGES",
+    help="Messages and their classes, in place of the shipped ones.",
+)
+@click.option(
+    "--out",
+    type=_PATH,
+    metavar="FILE",
+    envvar="PROBLEM_SNAPSHOT_WORDING_OUT",
+    help="Where the model is written; else over the shipped one.",
+)
 @debug_option
 def learn_wording(*, table: Path | None, messages: Path | None, out: Path | None) -> None:
     """Learn anew how the wording of a code or a message tells its fault class.

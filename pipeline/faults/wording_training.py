@@ -210,12 +210,12 @@ class Trainer:
                 bias=bias.tolist(),
                 subclass_bias=sub_bias.tolist(),
                 terms={
-                    name: weights[i].tolist()
+                    name: _spaced(weights[i])
                     for i, name in enumerate(names)
                     if speaks[i] or name[0] == "w" or (name[0] == "h" and len(name) == 4)
                 },
                 subclass_terms={
-                    names[i]: [int(n) for j in np.flatnonzero(sub_weights[row]) for n in (j, sub_weights[row, j])]
+                    names[i]: _spaced(int(n) for j in np.flatnonzero(sub_weights[row]) for n in (j, sub_weights[row, j]))
                     for row, i in enumerate(short)
                     if sub_weights[row].any()
                 },
@@ -401,6 +401,10 @@ def _best_heat(outcomes: Sequence[tuple[npt.NDArray[np.float64], int]]) -> float
         else:
             low = left
     return round((low + high) / 2, 3)
+
+
+def _spaced(numbers: Iterable[int]) -> str:
+    return " ".join(str(int(n)) for n in numbers)
 
 
 def _json(value: Any) -> str:
