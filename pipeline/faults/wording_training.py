@@ -215,7 +215,9 @@ class Trainer:
                     if speaks[i] or name[0] == "w" or (name[0] == "h" and len(name) == 4)
                 },
                 subclass_terms={
-                    names[i]: _spaced(int(n) for j in np.flatnonzero(sub_weights[row]) for n in (j, sub_weights[row, j]))
+                    names[i]: _spaced(
+                        int(n) for j in np.flatnonzero(sub_weights[row]) for n in (j, sub_weights[row, j])
+                    )
                     for row, i in enumerate(short)
                     if sub_weights[row].any()
                 },
