@@ -78,7 +78,8 @@ class ModelFile(msgspec.Struct, frozen=True):
     blend: float
     temperature: float
     bare_temperature: float
-    ambiguous: list[str]
+    # The codes of all channels, as `spelling` has them.
+    codes: list[str]
     channels: list[str]
     concepts: dict[str, list[str]]
     bias: list[int]
@@ -104,7 +105,7 @@ class WordingModel:
         self._subclass_weights = _dense(file.subclass_terms, len(file.subclasses))
         self._subclass_bias = np.array(file.subclass_bias) / _UNIT
         self._class_of = np.array([file.classes.index(name.partition("/")[0]) for name in file.subclasses])
-        self._ambiguous = frozenset(file.ambiguous)
+        self._codes = frozenset(file.codes)
         self._channels = frozenset(file.channels)
 
     def read(self, wording: Wording) -> Reading | None:
@@ -114,7 +115,7 @@ class WordingModel:
         if scores is None:
             return None
         probability = self.probabilities(scores)
-        if bare_or_ambiguous(wording, scores.bare, self._ambiguous):
+        if must_not_be_sure(wording, scores.bare, self._codes):
             probability = capped(probability, BARE)
         order = np.argsort(-probability, kind="stable")
         best = int(order[0])
@@ -191,7 +192,8 @@ def read_message(
 ) -> Reading | None:
     """What a message, or a code that no table knows, speaks for; None where nothing of its wording is known.
 
-    A code alone never gives a sure reading (`SURE`), whatever the same code means elsewhere.
+    A code alone never gives a sure reading (`SURE`), and neither does one that the table has for any channel: the table is
+    to be asked for the code's own channel, and at another one the same word may mean something else.
 
     >>> read_message("签名错误，请检查后再试").fault_class
     'signature_cert'
@@ -281,9 +283,9 @@ def is_bare(wording: Wording) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9]+(?:[_.\-][A-Za-z0-9]+)+|[A-Z0-9]{5,}|[A-Za-z]+", text))
 
 
-def bare_or_ambiguous(wording: Wording, bare: bool, ambiguous: frozenset[str]) -> bool:
-    """Whether the reading must not be sure: a bare code, or one that is known to mean different things."""
-    return bare or (wording.code is not None and spelling(wording.code) in ambiguous)
+def must_not_be_sure(wording: Wording, bare: bool, codes: frozenset[str]) -> bool:
+    """Whether there is only a code, or a code that some channel spells so: here it may mean something else."""
+    return bare or (wording.code is not None and spelling(wording.code) in codes)
 
 
 @cache

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import re
 import tomllib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +171,7 @@ class Trainer:
     ) -> WordingModel:
         """A model of the rows in `keep`, at the temperatures `heats` (of messages, of bare codes).
 
-        `only` are the rows of the table that may tell which codes differ by channel; without it, all of them.
+        `only` are the rows of the table that may tell which codes channels have; without it, all of them.
         """
         svm = _svm()
         train = self.matrix[keep]
@@ -204,7 +204,7 @@ class Trainer:
                 blend=_BLEND,
                 temperature=heats[0],
                 bare_temperature=heats[1],
-                ambiguous=ambiguous_codes(table),
+                codes=word_codes(table),
                 channels=sorted({row["channel"] for row in table}),
                 concepts=self.texts.concepts,
                 bias=bias.tolist(),
@@ -275,13 +275,9 @@ def encode(file: ModelFile) -> bytes:
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
-def ambiguous_codes(table: Iterable[Mapping[str, str]]) -> list[str]:
-    """The codes that mean one class at one channel or flow and another at the next, as `spelling` has them."""
-    meanings: dict[str, set[str]] = defaultdict(set)
-    for row in table:
-        if not row["code"].isdigit():
-            meanings[spelling(row["code"])].add(row["fault_class"])
-    return sorted(code for code, classes in meanings.items() if len(classes) > 1)
+def word_codes(table: Iterable[Mapping[str, str]]) -> list[str]:
+    """The codes of all channels that are words, as `spelling` has them."""
+    return sorted({spelling(row["code"]) for row in table if not row["code"].isdigit()})
 
 
 # ---- the rows
@@ -420,7 +416,7 @@ __all__ = [
     "Row",
     "Texts",
     "Trainer",
-    "ambiguous_codes",
+    "word_codes",
     "encode",
     "expand",
     "is_bare",
