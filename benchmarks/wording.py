@@ -150,7 +150,8 @@ def hold_out(
         ]
         away = {owner_of(table[i]) for i in held}
         keep = ~np.isin(trainer.owners, sorted(away)) & of_kinds(trainer, kinds)
-        learnt = trainer.fit(keep, heats)
+        rest = [row for row in trainer.texts.table if owner_of(row) not in away]
+        learnt = trainer.fit(keep, heats, rest)
         texts = {plain(row.wording) for row, kept in zip(trainer.rows, keep, strict=True) if kept}
         for i in sorted(held):
             answers += list(read_row(learnt, table[i], texts, parts=parts))
@@ -195,8 +196,10 @@ def whole_channels(trainer: Trainer, heats: tuple[float, float]) -> list[Answer]
 
 
 def bare_codes(trainer: Trainer, heats: tuple[float, float]) -> tuple[int, int]:
-    """(surely wrong, read): codes of words that several channels spell alike, each read bare
-    and with its meaning by a model without its own channel's rows."""
+    """(surely wrong, read): codes of words that several channels spell alike, each without its own channel's rows.
+
+    Each is read bare, bare as a text, and with its meaning.
+    """
     table = [row for row in trainer.texts.table if not row["code"].isdigit()]
     channels: dict[str, set[str]] = defaultdict(set)
     for row in table:

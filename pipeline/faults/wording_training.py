@@ -416,7 +416,6 @@ __all__ = [
     "Row",
     "Texts",
     "Trainer",
-    "word_codes",
     "encode",
     "expand",
     "is_bare",
@@ -424,5 +423,6 @@ __all__ = [
     "owner_of",
     "read_texts",
     "rows_of",
+    "word_codes",
     "wording_of",
 ]
