@@ -1335,6 +1335,45 @@ def write_bundle(
     return PARTIAL if is_partial(written.coverage) else 0
 
 
+@commands.command("learn-wording")
+@click.option(
+    "--table",
+    type=_PATH,
+    metavar="CSV",
+    envvar="PROBLEM_SNAPSHOT_WORDING_TABLE",
+    help="Codes and their classes, in place of the shipped table.",
+)
+@click.option(
+    "--messages",
+    type=_PATH,
+    metavar="CSV",
+    envvar="PROBLEM_SNAPSHOT_WORDING_MESSAGES",
+    help="Messages and their classes, in place of the shipped ones.",
+)
+@click.option(
+    "--out",
+    type=_PATH,
+    metavar="FILE",
+    envvar="PROBLEM_SNAPSHOT_WORDING_OUT",
+    help="Where the model is written; else over the shipped one.",
+)
+@debug_option
+def learn_wording(*, table: Path | None, messages: Path | None, out: Path | None) -> None:
+    """Learn anew how the wording of a code or a message tells its fault class.
+
+    Needs scikit-learn. The same files give the same model, byte for byte.
+
+    \b
+    problem-snapshot learn-wording --messages ours.csv --out wording_model.json
+    """
+    from pipeline.faults.wording_training import SHIPPED, learn
+
+    data = learn(table, messages)
+    target = out or SHIPPED
+    write_file(target, data.decode())
+    say(f"Written: {target} ({len(data):,} bytes)")
+
+
 @commands.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(*, shell: str) -> None:

@@ -163,10 +163,12 @@ NAMES = [
     "diff",
     "replay",
     "backtest",
+    "learn-weights",
     "init",
     "doctor",
     "demo",
     "bundle",
+    "learn-wording",
     "completion",
 ]
 
@@ -190,7 +192,7 @@ def test_every_command_has_help_with_an_example_and_a_variable_for_each_option(n
         if isinstance(option, click.Option):
             assert option.help, option.name
             assert option.envvar or option.allow_from_autoenv, option.name
-    assert context.auto_envvar_prefix == f"PROBLEM_SNAPSHOT_{name.upper()}"
+    assert context.auto_envvar_prefix == f"PROBLEM_SNAPSHOT_{name.upper().replace('-', '_')}"
 
 
 def test_the_version_is_told() -> None:

@@ -160,7 +160,7 @@ def test_every_weight_belongs_to_a_kind_that_a_detector_emits():
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
     emitted = set(
         re.findall(
-            r'"((?:channel_code|http|span|trace|order_state|gap|cohort|exception|pattern|contrast|callback|retry|elsewhere)\.[a-z_]+)"',
+            r'"((?:channel_code|http|span|trace|order_state|gap|cohort|exception|pattern|contrast|callback|retry|elsewhere|unseen)\.[a-z_]+)"',
             text,
         )
     )

@@ -21,6 +21,7 @@ DETECTORS: tuple[str, ...] = (
     "gaps",
     "channel_codes",
     "wordings",
+    "unseen",
     "http_status",
     "spans",
     "culprit",

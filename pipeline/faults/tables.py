@@ -41,9 +41,9 @@ def rows(name: str) -> list[dict[str, str]]:
 
 @cache
 def tables_sha256() -> str:
-    """Lower-case hex sha256 over the names and bytes of all data files (`*.csv`, `*.toml`) here, in order of name."""
+    """Lower-case hex sha256 over the names and bytes of all data files (`*.csv`, `*.toml`, `*.json`) here, in order of name."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in _HERE.iterdir() if p.suffix in {".csv", ".toml"}):
+    for path in sorted(p for p in _HERE.iterdir() if p.suffix in {".csv", ".toml", ".json"}):
         data = path.read_bytes()
         digest.update(f"{path.name}\n{len(data)}\n".encode())
         digest.update(data)
