@@ -196,6 +196,8 @@ def _plain(name: str) -> str:
 _CODE_RANK = {_plain(name): rank for rank, name in reversed(list(enumerate(_CODE_FIELDS)))}
 _MESSAGE_RANK = {_plain(name): rank for rank, name in reversed(list(enumerate(_MESSAGE_FIELDS)))}
 _TRADE = {_plain(name) for name in _TRADE_FIELDS}
+# Whatever a gateway calls it: what ends like this is told after the fields that are known.
+_TELLING = re2.compile(r"(message|messages\[\]|msg|desc|description|detail|reasontext|errordes)$")
 # Fields of these names are codes only beside other fields of a gateway; alone they are everyday words.
 _WEAK = {"name", "type", "error", "code", "issue", "error.type", "errortype"}
 _NO_CODE = {"", "null", "none", "nil", "true", "false", "undefined", "n/a", "-", "\\n"}
@@ -508,8 +510,10 @@ def _reply(pairs: Pairs, text: str, *, sure: bool, around: Pairs) -> Reply | Non
                 codes.append((_CODE_RANK[name], _shown(path), code))
                 owned = owned or number < own
         name = next((name for name in names if name in _MESSAGE_RANK), None)
-        if name is not None and value.lower() not in _NO_CODE and not value.startswith("{"):
-            told.append((_MESSAGE_RANK[name], value))
+        rank = _MESSAGE_RANK[name] if name is not None else len(_MESSAGE_RANK)
+        telling = name is not None or _TELLING.search(names[-1]) is not None
+        if telling and value.lower() not in _NO_CODE and not value.startswith("{"):
+            told.append((rank, value))
         if names[-1] in _TRADE and 4 <= len(value) <= 64 and " " not in value:
             trades.append(value)
     if sure and {"status", "title", "detail"} <= known:

@@ -31,7 +31,7 @@ from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
 from pipeline.faults.states import PAID_LIKE
 from pipeline.flows import Followed, follow, tried
-from pipeline.payments import Order, is_healthy
+from pipeline.payments import Attempt, Order, Refund, is_healthy
 from pipeline.traffic.spans import Traffic, read_traffic
 from pipeline.values import Cited, Material, Scope, Span, Ticket
 
@@ -54,6 +54,8 @@ _MOST_FOLLOWED = 60
 # How many signals of each tier are read; more are counted in `unread`.
 _MOST = {"focus": 300, "near": 100, "ambient": 40}
 _QUOTE = 400
+# What an earlier attempt was answered counts less than what the latest was.
+_EARLIER = 0.5
 # Linear in any engine; the standard library's is by far the quickest at finding all.
 # Span attributes whose name says that their value is an answer code of a channel or a gateway.
 _CODE_KEY = re2.compile(
@@ -83,6 +85,13 @@ class Signal:
     change: Change
     times: int
     cited: Cited
+    # It names an earlier attempt of the order and not the latest, which the customer complains of.
+    earlier: bool = False
+
+    @property
+    def share(self) -> float:
+        """How much it counts beside a line about the latest attempt."""
+        return _EARLIER if self.earlier else 1.0
 
     @property
     def text(self) -> str:
@@ -289,6 +298,7 @@ def open_case(
     unhappy = [o for o in others_orders if o.order_id not in healthy]
     recurrent = _recurrent(logs, codes, len(ids), scope, moments + _moments(unhappy), flows)
     signals: list[Signal] = []
+    attempts = _attempts(focus)
     unread = 0
     for tier, mask in picked.items():
         rows = np.flatnonzero(mask)
@@ -297,7 +307,7 @@ def open_case(
         chosen, counts = _one_per_template(rows, codes, tier, logs, scope)
         unread += max(0, len(chosen) - _MOST[tier])
         for row, times in list(zip(chosen, counts, strict=True))[: _MOST[tier]]:
-            signals.append(_signal(logs, row, tier, changes[codes[row]], times))
+            signals.append(_signal(logs, row, tier, changes[codes[row]], times, attempts))
     signals.sort(key=lambda s: (s.at or now, s.row))
     return Case(
         ticket, scope, material, orders, clusters, contrast, settings, tuple(signals), tied, near, unread, healthy
@@ -438,10 +448,26 @@ def _one_per_template(
     return [row for _, row, _ in ordered], [count for _, _, count in ordered]
 
 
-def _signal(logs: pa.Table, row: int, tier: Tier, change: Change, times: int) -> Signal:
+def _attempts(focus: Iterable[Order]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the orders' earlier attempts and refunds, and those of the latest."""
+    earlier: set[str] = set()
+    latest: set[str] = set()
+    for order in focus:
+        parts: list[Attempt | Refund] = [*order.attempts, *order.refunds]
+        for part in parts:
+            names = {part.entity_id, *(part.numbers if isinstance(part, Attempt) else ())}
+            (latest if part.entity_id == parts[-1].entity_id else earlier).update(names)
+    return frozenset(earlier - latest), frozenset(latest)
+
+
+def _signal(
+    logs: pa.Table, row: int, tier: Tier, change: Change, times: int, attempts: tuple[frozenset[str], frozenset[str]]
+) -> Signal:
     def value(name: str) -> Any:
         return logs.column(name)[row].as_py()
 
+    message = (value("message") or "")[:20000]
+    earlier, latest = attempts
     return Signal(
         row=row,
         tier=tier,
@@ -451,7 +477,7 @@ def _signal(logs: pa.Table, row: int, tier: Tier, change: Change, times: int) ->
         logger=value("log.logger"),
         level=value("log.level"),
         body=(value("body") or "")[:4000],
-        message=(value("message") or "")[:20000],
+        message=message,
         error_type=value("error.type"),
         error_message=(value("error.message") or "")[:4000] or None,
         http_status=value("http.response.status_code"),
@@ -459,6 +485,7 @@ def _signal(logs: pa.Table, row: int, tier: Tier, change: Change, times: int) ->
         change=change,
         times=times,
         cited=cite_log(logs, row),
+        earlier=any(name in message for name in earlier) and not any(name in message for name in latest),
     )
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import re2
 
 from parsers.bodies import read_replies
-from pipeline.evidence.case import Case, Signal, answer_codes, is_code_key, read_attributes
+from pipeline.evidence.case import Case, answer_codes, is_code_key, read_attributes
 from pipeline.faults import CodeFact, codes
 from pipeline.payments import Attempt, Refund
 from pipeline.values import Cited, Found, Seen
@@ -115,9 +115,8 @@ def _on_events(case: Case) -> Iterator[_Answer]:
 
 def _in_lines(case: Case) -> Iterator[_Answer]:
     table, flow = codes(), _flow(case)
-    earlier, latest = _attempts(case)
     for signal in case.signals:
-        weight = _TIER[signal.tier] * (_EARLIER if _of_earlier(signal, earlier, latest) else 1.0)
+        weight = _TIER[signal.tier] * signal.share
         seen: set[str] = set()
         for reply in read_replies(signal.message):
             channel = reply.channel or case.channel
@@ -152,23 +151,6 @@ def _in_spans(case: Case) -> Iterator[_Answer]:
             continue
         for key, value in answer_codes(attributes).items():
             yield _Answer(channel, value, table.find(channel, value, flow), 0.95, [case.cite_span(spans, row)], key)
-
-
-def _attempts(case: Case) -> tuple[frozenset[str], frozenset[str]]:
-    """The names of the focus orders' earlier attempts, and those of the latest, which the customer complains of."""
-    earlier: set[str] = set()
-    latest: set[str] = set()
-    for order in case.focus:
-        parts: list[Attempt | Refund] = [*order.attempts, *order.refunds]
-        for part in parts:
-            names = {part.entity_id, *(part.numbers if isinstance(part, Attempt) else ())}
-            (latest if part.entity_id == parts[-1].entity_id else earlier).update(names)
-    return frozenset(earlier - latest), frozenset(latest)
-
-
-def _of_earlier(signal: Signal, earlier: frozenset[str], latest: frozenset[str]) -> bool:
-    """Whether the line names an earlier attempt and not the latest."""
-    return any(name in signal.message for name in earlier) and not any(name in signal.message for name in latest)
 
 
 def _flow(case: Case) -> str | None:
@@ -231,7 +213,16 @@ def _finding(answer: _Answer) -> Found | None:
     )
 
 
+def names_a_group(code: str) -> bool:
+    """Whether `code` only says which group of faults it was.
+
+    >>> names_a_group("PARAM_ERROR"), names_a_group("NOTENOUGH")
+    (True, False)
+    """
+    return code.upper() in _OUTER
+
+
 def _kind(answer: _Answer) -> str:
     if answer.channel == "network":
         return "channel_code.network"
-    return "channel_code.outer" if answer.outer or answer.code.upper() in _OUTER else "channel_code.exact"
+    return "channel_code.outer" if answer.outer or names_a_group(answer.code) else "channel_code.exact"

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 import re2
 
+from parsers.bodies import read_replies
 from pipeline.evidence.case import Case
 from pipeline.evidence.targets import is_ours, names_ours, own_services
 from pipeline.faults import codes
@@ -37,6 +38,9 @@ _TIER = {"focus": 1.0, "near": 0.8, "ambient": 0.5}
 _CITES = 3
 # What a status means at one channel alone; elsewhere it says nothing certain.
 _OF_ONE_CHANNEL = {402: "stripe"}
+# Statuses that an answer's own words explain: beside them the number says little more.
+_SAYS_LITTLE = frozenset({400, 402, 403, 404, 409, 410, 412, 422, 500})
+_BESIDE_WORDS = 0.4
 
 
 def detect(case: Case) -> Seen:
@@ -50,7 +54,7 @@ def detect(case: Case) -> Seen:
     for signal in case.signals:
         rpc_said = _RPC.search(signal.message[:4000])
         if rpc_said and (name := rpc_name(rpc_said.group(1) or rpc_said.group(2))):
-            rpc[name].append((_TIER[signal.tier], signal.cited))
+            rpc[name].append((_TIER[signal.tier] * signal.share, signal.cited))
         status = signal.http_status or _status(signal.message[:4000])
         if status is None or codes().find("http", str(status), None) is None:
             continue
@@ -58,7 +62,10 @@ def detect(case: Case) -> Seen:
             passed_on[status] = f"{signal.service or '-'}"
             continue
         side = inbound if _CALLBACK.search(signal.message[:4000]) else outbound
-        side[status].append((_TIER[signal.tier], signal.cited))
+        weight = _TIER[signal.tier] * signal.share
+        if status in _SAYS_LITTLE and any(reply.message for reply in read_replies(signal.message)):
+            weight *= _BESIDE_WORDS
+        side[status].append((weight, signal.cited))
     spans = case.focus_spans
     failing = pc.fill_null(pc.greater_equal(spans.column("http.response.status_code"), 400), fill_value=False)
     for row in np.flatnonzero(failing.to_numpy()).tolist():
@@ -142,11 +149,13 @@ def _answered_by_us(status: int, hits: list[tuple[float, Cited]], case: Case) ->
 
 def _answered_to_us(status: int, hits: list[tuple[float, Cited]], case: Case) -> Found | None:
     fact = codes().find("http", str(status), None)
+    near = [s.cited for s in case.signals if s.tier != "ambient"]
     if fact is None or (status in _OF_ONE_CHANNEL and channel_key(case.channel) != _OF_ONE_CHANNEL[status]):
         return None
     weight = max(w for w, _ in hits)
+    about = any(c.kind == "span" or c in near for _, c in hits)
     return Found(
-        kind="http.status" if weight > _TIER["ambient"] else "elsewhere.http_status",
+        kind="http.status" if about else "elsewhere.http_status",
         statement=Text(en=f"HTTP {status} was answered: {fact.meaning}", zh=f"收到 HTTP {status}：{fact.meaning}"),
         cites=tuple(c for _, c in hits[:_CITES]),
         supports=fact.fault_class,

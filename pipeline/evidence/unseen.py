@@ -1,7 +1,16 @@
-"""Unseen: codes that no table knows, and log lines that no wording family matches, read by the wording model.
+"""Unseen: codes that no table knows, and what answers and log lines say in words, read by the wording model.
 
 What the model says is a reading of words, not knowledge of the channel: its strength is the probability that the reading is
-right, and a code without a message never gives a sure one (see `pipeline/faults/wording_model.py`).
+right, and a code without a message never gives a sure one (see `pipeline/faults/wording_model.py`). Kinds:
+
+    unseen.code     a code that is in no table, with its message
+    unseen.reply    the message of an answer whose code only names a group of faults
+    unseen.message  an unhappy line that no wording family matches
+    unseen.beside   an unhappy line that a family matches as well: a second opinion
+    unseen.around   an unhappy line whose answer was read by itself
+    unseen.elsewhere  a line that names nobody, elsewhere in the window
+
+Each reading speaks for the class it finds likeliest, and for others that it finds likely.
 """
 
 from __future__ import annotations
@@ -18,6 +27,7 @@ import re2
 
 from parsers.bodies import read_replies
 from pipeline.evidence.case import Case, Signal, answer_codes, clip, is_code_key, read_attributes
+from pipeline.evidence.channel_codes import names_a_group
 from pipeline.faults import codes, fault_name
 from pipeline.faults.wording import read_wording
 from pipeline.faults.wording_model import NONE, Reading, Wording, read_messages
@@ -27,8 +37,9 @@ from snapshots.model import Check, Text
 
 _TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.4}
 _LEVEL = {"FATAL": 1.0, "ERROR": 1.0, "WARN": 0.95}
-# Below this probability a reading is a guess, and not told.
-_LEAST = 0.5
+# Below this probability a reading is not told.
+_LEAST = 0.2
+_CLASSES = 3
 # Lines read in a case; where there are more, those of the order come first.
 _MOST = 80
 _CITES = 5
@@ -38,6 +49,12 @@ _SILENT = frozenset({NONE, "success", "unknown"})
 # Answers that need no explanation.
 _PLAIN = frozenset({"success", "ok", "fail", "failed", "error", "none", "null", "0", "00", "true", "false"})
 _SAYS_KEY = re2.compile(r"(?i)(msg|message|desc(ription)?|detail|err_code_des|reason)$")
+_OBJECT = re.compile(r"\{[^{}]*\}")
+# A field whose value is one word; a quoted sentence after its name is kept.
+_FIELD = re.compile(r"[\w.\[\]-]+=(?!\")[^\s,;，；]*")
+# At least two words, or four Chinese characters: less says nothing.
+_WORDS = re.compile(r"[A-Za-z]{3,}\W+(?:\w+\W+){0,4}?[A-Za-z]{3,}|[\u4e00-\u9fff]{4,}")
+_STATUS_DIGITS = 3
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._][A-Za-z0-9]+)+|\b[A-Z][A-Z0-9]{4,}\b|\b\d{5,9}\b")
 
 
@@ -45,6 +62,7 @@ _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._][A-Za-z0-9]+)+|\b[A-Z][A-Z0-9]{
 class _Clue:
     """One wording to read, where it stands, and how near it is to the order."""
 
+    kind: str
     wording: Wording
     weight: float
     cited: Cited
@@ -52,17 +70,31 @@ class _Clue:
 
 
 def detect(case: Case) -> Seen:
-    """One finding for each class that the readings speak for, strongest reading first."""
+    """One finding for each kind and class that the readings speak for, strongest reading first."""
     clues = _clues(case)
     readings = read_messages(clue.wording for clue in clues)
-    by_class: dict[str, list[tuple[float, _Clue, Reading]]] = defaultdict(list)
+    by_class: dict[tuple[str, str], list[_Hit]] = defaultdict(list)
     for clue, reading in zip(clues, readings, strict=True):
-        if reading and reading.fault_class not in _SILENT and reading.probability >= _LEAST:
-            by_class[reading.fault_class].append((reading.probability * clue.weight, clue, reading))
-    found = [_finding(case, sorted(mine, key=lambda hit: -hit[0])) for mine in by_class.values()]
-    found.sort(key=lambda one: (-one.strength, one.supports or ""))
+        if reading is None or reading.fault_class == NONE:
+            continue
+        for name, probability in reading.probabilities[:_CLASSES]:
+            if name not in _SILENT and probability >= _LEAST:
+                by_class[clue.kind, name].append(_Hit(probability * clue.weight, name, probability, clue, reading))
+    found = [_finding(case, sorted(mine, key=lambda hit: -hit.strength)) for mine in by_class.values()]
+    found.sort(key=lambda one: (-one.strength, one.supports or "", one.kind))
     # Where the tables know everything, there was nothing to check.
     return Seen(tuple(found), (_check(len(clues), len(found)),) if clues else ())
+
+
+@dataclass(frozen=True)
+class _Hit:
+    """One class that a reading of a clue speaks for."""
+
+    strength: float
+    fault_class: str
+    probability: float
+    clue: _Clue
+    reading: Reading
 
 
 def _clues(case: Case) -> list[_Clue]:
@@ -90,7 +122,8 @@ def _on_events(case: Case) -> Iterator[_Clue]:
             if any(table.find(channel, code, flow) for code in named.values()):
                 continue
             for key, code in named.items():
-                yield _Clue(Wording(_said(event.attributes, key), code, _key(channel), key), weight, event.cited)
+                wording = Wording(_said(event.attributes, key), code, _key(channel), key)
+                yield _Clue("unseen.code", wording, weight, event.cited)
 
 
 def _in_lines(case: Case) -> Iterator[_Clue]:
@@ -99,29 +132,35 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
     for signal in case.signals:
         if signal.level not in _LEVEL and signal.tier != "focus":
             continue
-        weight = _TIER[signal.tier] * _LEVEL.get(signal.level or "", 0.6)
-        answered = False
+        weight = _TIER[signal.tier] * _LEVEL.get(signal.level or "", 0.6) * signal.share
+        near = signal.tier != "ambient"
+        answered = told = False
         for reply in read_replies(signal.message):
             channel = reply.channel or case.channel
             if channel is None:
                 continue
             facts = [table.find(channel, code, flow) for _, code in reply.codes]
             answered = answered or any(facts)
+            told = told or bool(reply.message)
             unknown = [
-                pair for pair, fact in zip(reply.codes, facts, strict=True) if fact is None and _may_be_code(pair[1])
+                pair
+                for pair, fact in zip(reply.codes, facts, strict=True)
+                if fact is None and _may_be_code(pair[1]) and not names_a_group(pair[1]) and not _is_status(pair[1])
             ]
             # A known code, unless it only names a group, says more than any reading.
             if unknown and not any(f and f.fault_class != "unknown" for f in facts[:1]):
                 answered = True
                 field, code = unknown[0]
-                yield _Clue(
-                    Wording(reply.message or "", code, _key(channel), field, reply.http_status),
-                    weight,
-                    signal.cited,
-                    signal.tier != "ambient",
-                )
-        if not answered and signal.level in _LEVEL and not _spoken_for(signal, case):
-            yield _Clue(Wording(signal.text), weight, signal.cited, signal.tier != "ambient")
+                wording = Wording(reply.message or "", code, _key(channel), field, reply.http_status)
+                yield _Clue("unseen.code" if near else "unseen.elsewhere", wording, weight, signal.cited, near)
+            elif reply.message and near and not any(f and not names_a_group(f.code) for f in facts):
+                yield _Clue("unseen.reply", Wording(reply.message), weight, signal.cited)
+        # What an answer says of itself is said better by its own message than by the line around it.
+        rest = _without_fields(signal.text)
+        if signal.level in _LEVEL and (told or _WORDS.search(rest)):
+            kind = "around" if told else "beside" if answered or _spoken_for(signal, case) else "message"
+            rest = signal.text if told else rest
+            yield _Clue(f"unseen.{kind if near else 'elsewhere'}", Wording(rest), weight, signal.cited, near)
 
 
 def _in_spans(case: Case) -> Iterator[_Clue]:
@@ -138,7 +177,20 @@ def _in_spans(case: Case) -> Iterator[_Clue]:
             continue
         for key, code in named_codes.items():
             said = _said(attributes, key) or spans.column("exception.message")[row].as_py() or ""
-            yield _Clue(Wording(said, code, _key(channel), key), 0.95, case.cite_span(spans, row))
+            yield _Clue("unseen.code", Wording(said, code, _key(channel), key), 0.95, case.cite_span(spans, row))
+
+
+def _without_fields(text: str) -> str:
+    """`text` without objects and fields, which name things rather than say what happened.
+
+    >>> _without_fields('HTTP 200 from redsys for job1: {"errorCode":"SIS0042"} ref=12')
+    'HTTP 200 from redsys for job1:  '
+    """
+    return _FIELD.sub("", _OBJECT.sub("", text))
+
+
+def _is_status(code: str) -> bool:
+    return len(code) == _STATUS_DIGITS and code.isdigit() and code[0] in "12345"
 
 
 def _spoken_for(signal: Signal, case: Case) -> bool:
@@ -172,11 +224,13 @@ def _key(channel: str) -> str:
     return next(iter(codes().channels(channel)), channel)
 
 
-def _finding(case: Case, hits: list[tuple[float, _Clue, Reading]]) -> Found:
-    strength, clue, reading = hits[0]
-    wording, fault = clue.wording, fault_name(reading.fault_class)
-    share = round(100 * reading.probability)
-    why = ", ".join(term for term, _ in reading.terms[:3])
+def _finding(case: Case, hits: list[_Hit]) -> Found:
+    best = hits[0]
+    clue, reading, first = best.clue, best.reading, best.fault_class == best.reading.fault_class
+    wording, fault = clue.wording, fault_name(best.fault_class)
+    share = round(100 * best.probability)
+    # The terms are those that spoke for the likeliest class.
+    why = ", ".join(term for term, _ in reading.terms[:3]) if first else ""
     because, zh_because = (f" (from: {why})", f"（依据：{why}）") if why else ("", "")
     if wording.code:
         text = f' ("{clip(wording.text, _QUOTE)}")' if wording.text else ""
@@ -184,16 +238,16 @@ def _finding(case: Case, hits: list[tuple[float, _Clue, Reading]]) -> Found:
         zh = f"{wording.channel} 返回 {wording.code}{text}，该码不在码表中；按措辞判断为{fault.zh}，可能性 {share}%{zh_because}"
     else:
         quote = clip(" ".join(wording.text.split()), _QUOTE)
-        en = f'"{quote}" is of no known wording; its words read as: {fault.en}, {share} %{because}'
-        zh = f"“{quote}”不属于已知措辞；按用词判断为{fault.zh}，可能性 {share}%{zh_because}"
-    cites = tuple(dict.fromkeys(hit[1].cited for hit in hits))[:_CITES]
+        en = f'the words of "{quote}" read as: {fault.en}, {share} %{because}'
+        zh = f"“{quote}”按用词判断为{fault.zh}，可能性 {share}%{zh_because}"
+    cites = tuple(dict.fromkeys(hit.clue.cited for hit in hits))[:_CITES]
     return Found(
-        kind="unseen.code" if wording.code else "unseen.message",
+        kind=clue.kind,
         statement=Text(en=en, zh=zh),
         cites=cites,
-        supports=reading.fault_class,
-        subclass=reading.subclass,
-        strength=round(strength, 4),
+        supports=best.fault_class,
+        subclass=reading.subclass if first else None,
+        strength=round(best.strength, 4),
         service=clue.cited.service,
         channel=wording.channel or case.channel,
         code=wording.code,

@@ -13,6 +13,7 @@ from functools import cache
 
 from pipeline.evidence.case import Case, Signal
 from pipeline.evidence.targets import names_ours, own_services
+from pipeline.faults.tables import channel_key
 from pipeline.faults.wording import Family, families, read_wording
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
@@ -32,7 +33,8 @@ def detect(case: Case) -> Seen:
     services = own_services(case)
     for signal in case.signals:
         for family in _ours(read_wording(signal.text), signal, services):
-            hits[signal.tier == "ambient", family.id].append(signal)
+            elsewhere = signal.tier == "ambient" and not _names_channel(signal, case, family)
+            hits[elsewhere, family.id].append(signal)
             family_of[family.id] = family
     found = []
     for (elsewhere, name), signals in hits.items():
@@ -74,6 +76,13 @@ def _ours(said: Iterable[Family], signal: Signal, services: frozenset[str]) -> l
     return list(kept.values())
 
 
+def _names_channel(signal: Signal, case: Case, family: Family) -> bool:
+    """Whether a line that names no order says by name that the order's channel is out: a notice of its status, say."""
+    if family.fault_class != "channel_outage" or case.channel is None:
+        return False
+    return channel_key(case.channel) in channel_key(signal.text)
+
+
 @cache
 def dependency() -> Family:
     """The family that says that a service of ours does not answer."""
@@ -101,4 +110,4 @@ def _check(case: Case, count: int) -> Check:
 
 
 def _weight(signal: Signal) -> float:
-    return _TIER[signal.tier] * _LEVEL.get(signal.level, 0.8)
+    return _TIER[signal.tier] * _LEVEL.get(signal.level, 0.8) * signal.share
