@@ -2,7 +2,8 @@
 
 A finding adds its weight, in log-odds, to the class that it supports, and takes from the classes that it speaks against.
 The weight is `weight of its kind x its strength`. Findings for one class mostly say the same thing again, so in order of
-weight each counts `repeated` times what the one before it did. "Undecided" is a candidate like any other: it starts with
+weight each counts `repeated` times what the one before it did. Two that cite the same record have one witness: the second
+counts `same_record` times its weight, and does not count as one before. "Undecided" is a candidate like any other: it starts with
 some weight and gains from each gap in the evidence. The probabilities are the softmax of the sums, divided by a
 temperature that was fitted on cases which the weights had not seen (Guo et al., On Calibration of Modern Neural Networks,
 2017).
@@ -53,6 +54,10 @@ class Witness(Protocol):
     def against(self) -> Sequence[str]:
         """The fault classes that it speaks against."""
 
+    @property
+    def records(self) -> frozenset[Any]:
+        """What it cites, in any form that tells one record from another."""
+
 
 class Testimony(msgspec.Struct, frozen=True, omit_defaults=True):
     """A finding as the judge met it, to be weighed again: a `Witness` that can be written down."""
@@ -61,12 +66,18 @@ class Testimony(msgspec.Struct, frozen=True, omit_defaults=True):
     strength: float = 0.0
     supports: str | None = None
     against: tuple[str, ...] = ()
+    cites: tuple[str, ...] = ()
+
+    @property
+    def records(self) -> frozenset[Any]:
+        """The numbers of the evidence in the document."""
+        return frozenset(self.cites)
 
 
 def testimony(snapshot: ProblemSnapshot) -> tuple[Testimony, ...]:
     """What the judge read of a snapshot's findings, and of the gaps that stand among what is missing."""
     found = [
-        Testimony(one.kind, one.strength, one.supports, tuple(one.against))
+        Testimony(one.kind, one.strength, one.supports, tuple(one.against), tuple(e.ref for e in one.evidence))
         for one in snapshot.findings
         if (one.supports and one.strength > 0) or one.against or one.kind.startswith(GAP)
     ]
@@ -88,6 +99,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     version: int
     repeated: float
+    same_record: float
     undecided: float
     temperature: float
     locate: float
@@ -104,6 +116,10 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The key of `weights` that holds for `kind`."""
         return _longest(kind, self.weights)
 
+    def against_group(self, kind: str) -> str | None:
+        """The key of `against` that holds for `kind`."""
+        return _longest(kind, self.against)
+
     def of(self, found: Witness) -> float:
         """The log-odds that `found` adds for the class that it supports; negative where it only speaks against some."""
         if found.supports:
@@ -113,7 +129,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def taken(self, found: Witness) -> float:
         """The log-odds that `found` takes from each class that it speaks against."""
-        key = _longest(found.kind, self.against)
+        key = self.against_group(found.kind)
         return self.against[key] * found.strength if key else 0.0
 
     def threshold(self, fault_class: str) -> float:
@@ -136,19 +152,9 @@ def weights(path: str | None = None) -> Weights:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         message = f"{path}: is no file of weights: {error}. `problem-snapshot learn-weights` writes one"
         raise UsageError(message) from error
-    if not (table.temperature > 0 and 0 < table.repeated <= 1):
-        raise UsageError(f"{path}: temperature must be above 0, and repeated between 0 and 1")
+    if not (table.temperature > 0 and 0 < table.repeated <= 1 and 0 <= table.same_record <= 1):
+        raise UsageError(f"{path}: temperature must be above 0, repeated and same_record between 0 and 1")
     return table
-
-
-def votes(found: Iterable[tuple[str, Witness]], table: Weights) -> dict[str, list[tuple[float, str]]]:
-    """For each supported class the (weight, name) of its findings, the heaviest first."""
-    by_class: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for name, witness in found:
-        weight = table.of(witness)
-        if witness.supports and weight > 0:
-            by_class[witness.supports].append((weight, name))
-    return {name: sorted(mine, key=lambda vote: (-vote[0], vote[1])) for name, mine in by_class.items()}
 
 
 def probabilities(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
@@ -159,26 +165,44 @@ def probabilities(found: Sequence[Witness], channel: str | None, table: Weights)
 def sums(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
     """The log-odds of each class that a finding supports, and of `UNDECIDED`."""
     by_channel = table.channel_prior.get(channel_key(channel), {}) if channel else {}
-    scores = {
-        name: discounted([weight for weight, _ in mine], table.repeated)
-        + table.prior.get(name, 0.0)
-        + by_channel.get(name, 0.0)
-        for name, mine in votes(((str(i), one) for i, one in enumerate(found)), table).items()
-    }
-    for name in scores:
-        taken = [table.taken(one) for one in found if name in one.against]
-        scores[name] -= discounted(taken, table.repeated)
+    scores: dict[str, float] = {}
+    for name, mine in speaking(found, table).items():
+        scores[name] = sum(table.of(one) * share for one, share in mine)
+        scores[name] += table.prior.get(name, 0.0) + by_channel.get(name, 0.0)
+        scores[name] -= sum(table.taken(one) * share for one, share in clearing(found, name, table))
     scores[UNDECIDED] = table.undecided + sum(table.gaps.get(one.kind, 0.0) for one in found)
     return scores
 
 
-def discounted(values: Iterable[float], repeated: float) -> float:
-    """The sum of `values`, each counting `repeated` times what the next greater one does.
+def speaking(found: Sequence[Witness], table: Weights) -> dict[str, list[tuple[Witness, float]]]:
+    """For each class that a finding supports, its findings and the share of its weight that each counts with."""
+    by_class: dict[str, list[Witness]] = defaultdict(list)
+    for one in found:
+        if one.supports and table.of(one) > 0:
+            by_class[one.supports].append(one)
+    return {name: _shares(mine, [table.of(one) for one in mine], table) for name, mine in by_class.items()}
 
-    >>> discounted([1.0, 2.0], 0.5)
-    2.5
-    """
-    return sum(value * repeated**i for i, value in enumerate(sorted(values, reverse=True)))
+
+def clearing(found: Sequence[Witness], name: str, table: Weights) -> list[tuple[Witness, float]]:
+    """The findings that speak against `name`, likewise."""
+    mine = [one for one in found if name in one.against and table.taken(one) > 0]
+    return _shares(mine, [table.taken(one) for one in mine], table)
+
+
+def _shares(mine: Sequence[Witness], weights_of: Sequence[float], table: Weights) -> list[tuple[Witness, float]]:
+    """The heaviest counts whole. Equal weights: more of the same, in whatever order, is the same sum."""
+    ordered = sorted(zip(weights_of, mine, strict=True), key=lambda pair: -pair[0])
+    seen: set[Any] = set()
+    before = 0
+    shares: list[tuple[Witness, float]] = []
+    for _, one in ordered:
+        if one.records and not seen.isdisjoint(one.records):
+            shares.append((one, table.same_record))
+        else:
+            shares.append((one, table.repeated**before))
+            before += 1
+        seen.update(one.records)
+    return shares
 
 
 def softmax(scores: Mapping[str, float], temperature: float = 1.0) -> dict[str, float]:

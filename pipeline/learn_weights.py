@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,7 +26,18 @@ from msgspec import structs
 from pipeline.errors import UsageError
 from pipeline.faults import seed_class, taxonomy
 from pipeline.faults.tables import channel_key
-from pipeline.judge import NO_FAULT, UNDECIDED, Testimony, Weights, probabilities, seed_shares, softmax, sums
+from pipeline.judge import (
+    NO_FAULT,
+    UNDECIDED,
+    Testimony,
+    Weights,
+    clearing,
+    probabilities,
+    seed_shares,
+    softmax,
+    speaking,
+    sums,
+)
 from pipeline.scores import KINDS, Answer, Label
 
 Array = npt.NDArray[np.float64]
@@ -37,12 +47,15 @@ ROUNDS = 3
 # How hard the weights are pulled towards those that they started from: what cross-validation chooses from.
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 _REPEATED = (0.2, 0.3, 0.4, 0.5, 0.6)
+_SAME_RECORD = (0.1, 0.2, 0.3, 0.4, 0.5)
 # A channel's own prior is pulled harder than the general one: few cases have the channel.
 _PRIOR_PENALTY, _CHANNEL_PENALTY, _UNDECIDED_PENALTY = 1.0, 4.0, 0.3
 # How much the label itself counts beside the answers that are accepted as well.
 _LABEL_SHARE = 0.6
 # A class has a threshold of its own where the folds say so in spite of this many cases at the common precision.
 _SHRINK = 6.0
+# The share of cases without a fault to find in which none may be claimed.
+_QUIET = 0.98
 _GRID = tuple(round(0.40 + 0.01 * i, 2) for i in range(56))
 _SEED = 20261126
 _SHIPPED = Path(__file__).parent / "faults" / "labelled_cases.ndjson"
@@ -91,12 +104,12 @@ def learn(cases: Sequence[LabelledCase], start: Weights, *, precision: float, st
     The thresholds are the lowest at which cases left out were right in at least `precision` of those located, and named the
     label's own class in at least `strict`. `name` says in the file where the cases are from.
     """
-    penalty, repeated = _choose(cases, start)
-    outside = _outside(cases, structs.replace(start, repeated=repeated), penalty, ROUNDS)
+    penalty, start = _choose(cases, start)
+    outside = _outside(cases, start, penalty, ROUNDS)
     temperature = _temperature(cases, outside)
     unseen = tuple(tuple(softmax(one, temperature) for one in rounds) for rounds in outside)
     locate = _threshold(cases, unseen, precision, strict)
-    fitted = fit(cases, structs.replace(start, repeated=repeated), penalty)
+    fitted = fit(cases, start, penalty)
     table = structs.replace(
         fitted,
         version=start.version,
@@ -275,24 +288,15 @@ def _begin(start: Weights, keys: _Keys, penalty: float) -> tuple[Array, Array, A
 
 def _problem(case: LabelledCase, start: Weights, keys: _Keys) -> _Problem:
     """The case as sums that are linear in the fitted numbers."""
-    speaking: dict[str, list[tuple[float, str, float]]] = defaultdict(list)
-    for one in case.found:
-        key = start.group(one.kind)
-        if one.supports and key and one.strength > 0:
-            speaking[one.supports].append((start.weights[key] * one.strength, key, one.strength))
-    names = sorted(speaking)
+    spoken = speaking(case.found, start)
+    names = sorted(spoken)
     matrix = np.zeros((len(names) + 1, len(keys.place)))
     channel = channel_key(case.channel)
     for row, name in enumerate(names):
-        for i, (_, key, strength) in enumerate(sorted(speaking[name], reverse=True)):
-            matrix[row, keys.place["weight", key]] += strength * start.repeated**i
-        clearing = [
-            (start.taken(one), key, one.strength)
-            for one in case.found
-            if name in one.against and (key := _against(one, start))
-        ]
-        for i, (_, key, strength) in enumerate(sorted(clearing, reverse=True)):
-            matrix[row, keys.place["against", key]] -= strength * start.repeated**i
+        for one, share in spoken[name]:
+            matrix[row, keys.place["weight", str(start.group(one.kind))]] += one.strength * share
+        for one, share in clearing(case.found, name, start):
+            matrix[row, keys.place["against", str(start.against_group(one.kind))]] -= one.strength * share
         if ("prior", name) in keys.place:
             matrix[row, keys.place["prior", name]] = 1.0
         if ("channel", channel, name) in keys.place:
@@ -307,11 +311,6 @@ def _problem(case: LabelledCase, start: Weights, keys: _Keys) -> _Problem:
     if not right.any():
         right[-1] = label[-1] = True
     return _Problem(matrix, right, label)
-
-
-def _against(one: Testimony, table: Weights) -> str | None:
-    fitting = [key for key in table.against if one.kind == key or one.kind.startswith(key + ".")]
-    return max(fitting, key=len) if fitting else None
 
 
 def _table(point: Array, start: Weights, keys: _Keys) -> Weights:
@@ -358,23 +357,31 @@ def _outside(
     return found
 
 
-def _choose(cases: Sequence[LabelledCase], start: Weights) -> tuple[float, float]:
-    """The penalty, and then the discount, under which cases left out are the most likely."""
-    penalty = min(_PENALTIES, key=lambda p: _cost(cases, _outside(cases, start, p, 1)))
-    repeated = min(
-        _REPEATED, key=lambda r: _cost(cases, _outside(cases, structs.replace(start, repeated=r), penalty, 1))
-    )
-    return penalty, repeated
+def _choose(cases: Sequence[LabelledCase], start: Weights) -> tuple[float, Weights]:
+    """The penalty, and `start` with the discounts, under which cases left out are likely.
+
+    Of the penalties, the greatest whose cost is within one standard error of the least (Breiman et al., Classification and
+    Regression Trees, 1984): with few cases the best of several is mostly luck.
+    """
+    costs = {penalty: _costs(cases, _outside(cases, start, penalty, 1)) for penalty in _PENALTIES}
+    best = min(costs.values(), key=lambda found: float(found.sum()))
+    allowed = float(best.sum()) + float(best.std() * math.sqrt(len(best)))
+    penalty = max(penalty for penalty, found in costs.items() if float(found.sum()) <= allowed)
+    tried = [structs.replace(start, repeated=r, same_record=s) for r in _REPEATED for s in _SAME_RECORD if s <= r]
+    return penalty, min(tried, key=lambda table: float(_costs(cases, _outside(cases, table, penalty, 1)).sum()))
 
 
-def _cost(cases: Sequence[LabelledCase], outside: Sequence[Sequence[Mapping[str, float]]]) -> float:
-    cost = 0.0
+def _costs(cases: Sequence[LabelledCase], outside: Sequence[Sequence[Mapping[str, float]]]) -> Array:
+    """Per case minus the log-likelihood of an answer that is right."""
+    found = []
     for case, rounds in zip(cases, outside, strict=True):
+        cost = 0.0
         for scores in rounds:
             share = softmax(scores)
             right = [name for name in share if name in case.accepted] or [UNDECIDED]
             cost -= math.log(max(sum(share[name] for name in right), 1e-9))
-    return cost
+        found.append(cost / len(rounds))
+    return np.array(found)
 
 
 # ---- how sure
@@ -405,6 +412,7 @@ def _temperature(cases: Sequence[LabelledCase], outside: Sequence[Sequence[Mappi
 
 @dataclass(frozen=True)
 class _Answered:
+    case: str
     name: str
     said: float
     right: bool
@@ -414,7 +422,7 @@ class _Answered:
 def _answers(cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]]) -> list[_Answered]:
     """The first candidate of each case and round."""
     return [
-        _Answered(first, share[first], first in case.accepted, first == case.fault_class or first in NO_FAULT)
+        _Answered(case.id, first, share[first], first in case.accepted, first == case.fault_class or first in NO_FAULT)
         for case, rounds in zip(cases, unseen, strict=True)
         for share in rounds
         if (first := _first(share)) is not None
@@ -425,11 +433,15 @@ def _threshold(
     cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]], precision: float, strict: float
 ) -> float:
     answers = _answers(cases, unseen)
-    for threshold in _GRID:
+    quiet = {case.id for case in cases if case.fault_class == UNDECIDED}
+    for threshold in (t for t in _GRID if t >= 0.5):
         located = [one for one in answers if one.said >= threshold]
-        if threshold < 0.5 or not located:
+        faults = [one for one in located if one.case not in quiet]
+        # Cases without a fault, or without the evidence for it, of which none may be claimed.
+        claimed = sum(not one.right for one in located if one.case in quiet)
+        if not faults or claimed > (1 - _QUIET) * ROUNDS * len(quiet):
             continue
-        if _share(one.right for one in located) >= precision and _share(one.strict for one in located) >= strict:
+        if _share(one.right for one in faults) >= precision and _share(one.strict for one in faults) >= strict:
             return threshold
     return _GRID[-1]
 
@@ -517,6 +529,7 @@ _HEAD = """
 """
 _SCALARS = {
     "repeated": "Findings for one class count in order of weight, each so many times what the one before it did.",
+    "same_record": "One that cites a record that a heavier one cites counts so many times its weight.",
     "undecided": 'The log-odds of "undecided" before any finding.',
     "temperature": "All sums are divided by it before they become probabilities. Fitted on cases left out.",
     "locate": "A class is named from this probability on.",

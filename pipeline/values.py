@@ -201,6 +201,11 @@ class Found:
     at: datetime | None = None
     against: tuple[str, ...] = ()
 
+    @property
+    def records(self) -> frozenset[Any]:
+        """What it cites, as far as the judge asks whether two findings have the same witness."""
+        return frozenset((one.source, one.pointer) for one in self.cites)
+
 
 @dataclass(frozen=True)
 class Seen:

@@ -17,7 +17,7 @@ from pipeline.faults import taxonomy
 from pipeline.faults.rules import RULES
 from pipeline.judge import UNDECIDED, Weights, sums, weights
 from pipeline.judge import probabilities as probabilities_of
-from pipeline.values import Found, Seen
+from pipeline.values import Cited, Found, Seen
 from snapshots.model import Diagnosis, Text
 from tests.flow_samples import case_of, line, usual_lines
 
@@ -158,12 +158,13 @@ def test_every_weight_belongs_to_a_kind_that_a_detector_emits():
     """Neither a number without a finding, nor a finding that speaks for a class and has no number."""
     folder = Path(judge.__file__).parent / "evidence"
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
-    emitted = set(
-        re.findall(
-            r'"((?:channel_code|http|span|trace|order_state|gap|cohort|exception|pattern|contrast|callback|retry|elsewhere|unseen)\.[a-z_]+)"',
-            text,
-        )
+    detectors = (
+        "channel_code|http|span|trace|order_state|gap|cohort|exception|pattern|contrast|callback|retry|elsewhere|unseen"
     )
+    emitted = set(re.findall(rf'"((?:{detectors})\.[a-z_]+)"', text))
+    emitted |= {f"unseen.{name}" for name in re.findall(r'"(around|beside|message|elsewhere)"', text)} | {
+        "ruled_out.keys"
+    }
     emitted |= {f"order_state.{name}" for name in re.findall(r'_state\(\s*judged,\s*"([a-z_]+)"', text)}
     emitted |= {f"order_rule.{rule.id}" for rule in RULES}
     emitted |= {"wording.dns", "span.dns", "change.deploy"}
@@ -219,7 +220,7 @@ def test_a_finding_that_only_speaks_against_has_a_negative_weight():
 
 def test_a_channel_prior_holds_for_that_channel_alone():
     table = Weights(
-        version=2, repeated=0.4, undecided=1.0, temperature=1.0, locate=0.6, seed=0.6, weights={"wording": 2.0},
+        version=2, repeated=0.4, same_record=0.3, undecided=1.0, temperature=1.0, locate=0.6, seed=0.6, weights={"wording": 2.0},
         prior={"interface_fault": 0.5}, channel_prior={"wechatpay": {"interface_fault": -0.3}},
     )  # fmt: skip
     some = [found()]
@@ -241,7 +242,7 @@ def test_a_lower_temperature_makes_every_answer_surer_and_changes_no_order():
         ("version = 2", "Object missing required field"),
         ("weights = 5", "weights"),
         ("this is no toml", "no file of weights"),
-        ('version=2\nrepeated=0.4\nundecided=1.0\ntemperature=0.0\nlocate=0.6\nseed=0.6\n[weights]\nspan=1.0\n', "temperature"),
+        ('version=2\nrepeated=0.4\nsame_record=0.3\nundecided=1.0\ntemperature=0.0\nlocate=0.6\nseed=0.6\n[weights]\nspan=1.0\n', "temperature"),
     ],
 )  # fmt: skip
 def test_a_broken_file_of_weights_is_named_with_what_is_wrong(tmp_path, text, says):
@@ -255,3 +256,12 @@ def test_a_broken_file_of_weights_is_named_with_what_is_wrong(tmp_path, text, sa
 def test_a_file_of_weights_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"gone\.toml"):
         weights(str(tmp_path / "gone.toml"))
+
+
+def test_two_findings_of_one_record_have_one_witness():
+    """A code and the words beside it, in one line, are less than the same in two lines."""
+    line_1, line_2 = (Cited("log", "test", "it failed", doc_id=name) for name in ("a", "b"))
+    same = probabilities(found(cites=(line_1,)), found(kind="span.tls", cites=(line_1,)))
+    apart = probabilities(found(cites=(line_1,)), found(kind="span.tls", cites=(line_2,)))
+    alone = probabilities(found(cites=(line_1,)))
+    assert alone["interface_fault"] < same["interface_fault"] < apart["interface_fault"]

@@ -303,6 +303,7 @@ WORDINGS = {
     "maintenance": ("scheduled maintenance", "系统正在升级"),
     "code": ("NullPointerException at Pay.java", "空指针异常"),
     "db": ("Deadlock found when trying to get lock", "数据库死锁"),
+    "regression": ("fails since the release of 5.2", "升级后全部失败"),
     "mq": ("kafka publish failed", "消息投递失败"),
     "dependency": ("circuit breaker is open", "服务熔断"),
     "internal_config": ("403 by the web application firewall", "白名单未放行"),

@@ -210,8 +210,19 @@ def test_a_code_that_the_table_knows_is_left_to_the_table():
     assert found_in(events=[event]) == ()
 
 
-def test_a_line_that_a_family_knows_is_left_to_the_family():
-    assert found_in(line(1, f"{ORDER} connection refused", "x")) == ()
+def test_a_line_that_a_family_knows_is_a_second_opinion():
+    assert {one.kind for one in found_in(line(1, f"{ORDER} connection refused", "x"))} == {"unseen.beside"}
+
+
+def test_an_answer_whose_code_names_a_group_is_read_by_its_message():
+    text = f'{ORDER} {{"code":"INVALID_REQUEST","message":"商户订单号重复，请更换单号"}}'
+    kinds = {one.kind: one.supports for one in found_in(line(1, text, "x"))}
+    assert kinds["unseen.reply"] == "duplicate_idempotency"
+
+
+@pytest.mark.parametrize("text", ["payment failed", "order 12 not paid", "支付失败", "返回失败给前端"])
+def test_a_line_that_only_says_that_it_failed_names_no_class(text):
+    assert found_in(line(1, f"{ORDER}: {text}", "x")) == ()
 
 
 def test_a_line_of_no_known_wording_is_read_and_cited():

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import re2
 
+from parsers.bodies import Reply, read_replies
 from parsers.identifiers import values_in
 from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
@@ -87,6 +88,11 @@ class Signal:
     cited: Cited
     # It names an earlier attempt of the order and not the latest, which the customer complains of.
     earlier: bool = False
+
+    @cached_property
+    def replies(self) -> tuple[Reply, ...]:
+        """The gateways' answers in the line; where the line is wrapped in fields of its own, those inside."""
+        return tuple(read_replies(self.message) or read_replies(self.body))
 
     @property
     def share(self) -> float:

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.compute as pc
 import re2
 
-from parsers.bodies import read_replies
 from pipeline.evidence.case import Case, answer_codes, is_code_key, read_attributes
 from pipeline.faults import CodeFact, codes
 from pipeline.payments import Attempt, Refund
@@ -32,7 +31,7 @@ _VAGUE = frozenset({"unknown"})
 # The outer code of an answer, which names a group of faults and leaves the fault itself to an inner code or the message.
 _OUTER = frozenset(
     {"40001", "40002", "40003", "40004", "40006", "20000", "20001", "FAIL", "UNPROCESSABLE_ENTITY", "INVALID_REQUEST", "BAD_REQUEST_ERROR",
-     "INVALID_REQUEST_ERROR", "CARD_ERROR", "API_ERROR", "PARAM_ERROR", "VALIDATION_ERROR", "INTERNAL_SERVER_ERROR"}
+     "INVALID_REQUEST_ERROR", "CARD_ERROR", "API_ERROR", "PARAM_ERROR", "PARAMETER_UNKNOWN", "VALIDATION_ERROR", "INTERNAL_SERVER_ERROR"}
 )  # fmt: skip
 _TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.45}
 _CITES = 5
@@ -118,7 +117,7 @@ def _in_lines(case: Case) -> Iterator[_Answer]:
     for signal in case.signals:
         weight = _TIER[signal.tier] * signal.share
         seen: set[str] = set()
-        for reply in read_replies(signal.message):
+        for reply in signal.replies:
             channel = reply.channel or case.channel
             if channel is None:
                 continue

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.compute as pc
 import re2
 
-from parsers.bodies import read_replies
 from pipeline.evidence.case import Case
 from pipeline.evidence.targets import is_ours, names_ours, own_services
 from pipeline.faults import codes
@@ -63,7 +62,7 @@ def detect(case: Case) -> Seen:
             continue
         side = inbound if _CALLBACK.search(signal.message[:4000]) else outbound
         weight = _TIER[signal.tier] * signal.share
-        if status in _SAYS_LITTLE and any(reply.message for reply in read_replies(signal.message)):
+        if status in _SAYS_LITTLE and any(reply.message for reply in signal.replies):
             weight *= _BESIDE_WORDS
         side[status].append((weight, signal.cited))
     spans = case.focus_spans

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import re2
 
 from pipeline.evidence.case import Case, Signal
+from pipeline.faults.wording import read_wording
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 
@@ -67,7 +68,7 @@ _SUSPECTS = (
     ),
     _Suspect(
         "channel",
-        r"\bstatus ?page\b|\bother (calls?|orders?|payments?|merchants?|requests?|customers?|executes?|charges?|methods?)\b"
+        r"\bstatus ?page\b|\bother (\w+ ){0,2}(calls?|orders?|payments?|merchants?|requests?|customers?|executes?|charges?|methods?)\b"
         r"|\bsame (second|minute|moment|time)s?\b|\bmeanwhile\b|官方(公告|状态)|其[他它余](接口|订单|商户|用户|调用|支付|请求)|同一(时刻|时间|分钟|秒)|同时段|同期",
         ("channel_outage", "interface_fault"),
         "the channel and the calls to it",
@@ -92,6 +93,9 @@ def detect(case: Case) -> Seen:
     for signal in case.signals:
         for name in cleared(signal.body):
             hits[name].append(signal)
+    signature_failed = any(
+        family.fault_class == "signature_cert" for signal in case.signals for family in read_wording(signal.text)
+    )
     found = []
     for suspect in _SUSPECTS:
         signals = sorted(hits[suspect.id], key=lambda s: (-_TIER[s.tier], s.row))
@@ -106,6 +110,9 @@ def detect(case: Case) -> Seen:
                     zh=f"{suspect.zh}：已核对，无异常（{best.service or '-'}）",
                 ),
                 cites=tuple(s.cited for s in signals[:_CITES]),
+                # Right keys and yet a signature that fails: what was signed is built wrongly, by us.
+                supports="internal_fault" if suspect.id == "keys" and signature_failed else None,
+                subclass="code_exception" if suspect.id == "keys" and signature_failed else None,
                 strength=_TIER[best.tier],
                 service=best.service,
                 channel=case.channel,

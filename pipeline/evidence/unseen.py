@@ -25,7 +25,6 @@ import numpy as np
 import pyarrow.compute as pc
 import re2
 
-from parsers.bodies import read_replies
 from pipeline.evidence.case import Case, Signal, answer_codes, clip, is_code_key, read_attributes
 from pipeline.evidence.channel_codes import names_a_group
 from pipeline.faults import codes, fault_name
@@ -130,17 +129,18 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
     table = codes()
     flow = None if any(order.refunds for order in case.focus) else "pay"
     for signal in case.signals:
-        if signal.level not in _LEVEL and signal.tier != "focus":
+        if signal.level not in _LEVEL and signal.tier == "ambient":
             continue
         weight = _TIER[signal.tier] * _LEVEL.get(signal.level or "", 0.6) * signal.share
         near = signal.tier != "ambient"
-        answered = told = False
-        for reply in read_replies(signal.message):
+        answered = told = replied = False
+        for reply in signal.replies:
             channel = reply.channel or case.channel
             if channel is None:
                 continue
             facts = [table.find(channel, code, flow) for _, code in reply.codes]
             answered = answered or any(facts)
+            replied = True
             told = told or bool(reply.message)
             unknown = [
                 pair
@@ -156,7 +156,7 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
             elif reply.message and near and not any(f and not names_a_group(f.code) for f in facts):
                 yield _Clue("unseen.reply", Wording(reply.message), weight, signal.cited)
         # What an answer says of itself is said better by its own message than by the line around it.
-        rest = _without_fields(signal.text)
+        rest = _without_fields(signal.text) if replied else signal.text
         if signal.level in _LEVEL and (told or _WORDS.search(rest)):
             kind = "around" if told else "beside" if answered or _spoken_for(signal, case) else "message"
             rest = signal.text if told else rest
