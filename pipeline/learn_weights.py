@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,6 +50,8 @@ _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
 _REPEATED = (0.2, 0.3, 0.4, 0.5, 0.6)
 _SAME_RECORD = (0.1, 0.2, 0.3, 0.4, 0.5)
 # A channel's own prior is pulled harder than the general one: few cases have the channel.
+# Nor has a channel a prior of its own with fewer cases than this.
+_CHANNEL_CASES = 8
 _PRIOR_PENALTY, _CHANNEL_PENALTY, _UNDECIDED_PENALTY = 1.0, 4.0, 0.3
 # How much the label itself counts beside the answers that are accepted as well.
 _LABEL_SHARE = 0.6
@@ -206,7 +209,8 @@ class _Keys:
     def of(table: Weights, cases: Sequence[LabelledCase]) -> _Keys:
         """The numbers of `table`, with a prior for each class and each channel that occurs."""
         classes = tuple(sorted({fault_class for fault_class, _ in taxonomy()} - {"unknown"}))
-        channels = tuple(sorted({channel_key(case.channel) for case in cases} - {""}))
+        counted = Counter(channel_key(case.channel) for case in cases)
+        channels = tuple(sorted(name for name, number in counted.items() if name and number >= _CHANNEL_CASES))
         names: list[tuple[str, ...]] = [("weight", key) for key in table.weights]
         names += [("against", key) for key in table.against]
         names += [("gap", key) for key in table.gaps]
