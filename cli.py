@@ -5,7 +5,7 @@ Every command imports what it needs when it runs, so that `--help` and shell com
     0 done                      4 credentials refused              9 verify: a record is gone or changed
     1 internal error            5 no source could be reached         diff, replay: they differ  (with --exit-code)
     2 wrong call or settings    8 done in part                    10 located, 11 undetermined   (with --exit-code)
-    3 ticket not found          130 interrupted                   12 backtest: a goal was missed
+    3 ticket not found          130 interrupted                   12 a goal of backtest was missed, or learnt weights are worse
                                                                   141 the reader of the output went away
 """
 
@@ -511,6 +511,7 @@ def take(
     problem-snapshot take TK-1042 --bundle ./incident -o html --out TK-1042.html
     problem-snapshot take ticket.json --profile prod --around "2026-11-23 10:02 +08:00"
     """
+    from pipeline.judge import weights_in_force
     from pipeline.run import take_snapshot
     from pipeline.tickets.file import find_ticket
 
@@ -518,6 +519,7 @@ def take(
     if bundle is not None and _says_profile_but_no_bundle():
         bundle = None
     settings = where.settings(sources=bundle is None, budget=budget, language=view.language, timezone=view.timezone)
+    weights_in_force(settings.weights)
     span = asked.span(found, settings)
     zone = found.created_at.tzinfo
     with open_sources(settings, bundle, zone) as sources, Progress(where.verbose) as progress:
@@ -923,9 +925,11 @@ def replay_snapshot(
     problem-snapshot replay TK-1042 --bundle ./incident
     problem-snapshot replay ps-3f9c21 --profile prod -o json --exit-code
     """
+    from pipeline.judge import weights_in_force
     from pipeline.replay import replay, ticket_again
 
     settings = where.settings(sources=bundle is None, budget=budget, language=view.language, timezone=view.timezone)
+    weights_in_force(settings.weights)
     document = find_snapshot(snapshot, settings)
     if snapshot == "-" and ticket == "-":
         raise UsageError("SNAPSHOT and --ticket cannot both be standard input")
@@ -1036,7 +1040,12 @@ def backtest(
 @click.option(
     "--out", type=_PATH, metavar="FILE", help="Where to write the weights; without it they are only measured."
 )
-@click.option("--start", type=_PATH, metavar="FILE", help="Weights to begin with; otherwise those in force.")
+@click.option(
+    "--start",
+    type=_PATH,
+    metavar="FILE",
+    help="Weights to begin with, which must not have seen the cases; otherwise those set by hand, with --alone the shipped.",
+)
 @click.option("--alone", is_flag=True, help="Learn from these cases alone, without the shipped ones.")
 @click.option(
     "--precision",
@@ -1079,23 +1088,31 @@ def learn_weights(
     """Learn from closed tickets how much each kind of finding counts.
 
     DIR is a folder of cases, which are taken anew; STORE holds their snapshots; FILE is what --write-cases wrote. The
-    figures printed come from cases left out. Exits 12 where the learnt weights are worse on the shipped cases.
+    figures of these cases come from weights that have not seen them. Exits 12 where the learnt weights are worse on the shipped cases.
 
     \b
     problem-snapshot learn-weights /srv/snapshots --labels closed.csv --map codes.toml --out weights.toml
     """
     from pipeline.backtest import Asked as Wanted
-    from pipeline.backtest import gather
-    from pipeline.judge import weights
-    from pipeline.learn_weights import cases_text, read_cases, weights_text
+    from pipeline.backtest import gather, is_cases
+    from pipeline.judge import START, weights, weights_in_force
+    from pipeline.learn_weights import cases_text, read_cases, shipped_cases, weights_text
     from pipeline.weights_report import labelled, learn_report, report_text
 
     settings = where.settings(sources=False)
-    begin = weights(str(start) if start else settings.weights)
+    before = weights_in_force(settings.weights)
+    begin = weights(str(start)) if start else None
+    for file in (out, write_cases):
+        # Learning takes its time: what cannot be written is told before.
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            raise UsageError(f"{file}: cannot be written: {'it is a folder' if file.is_dir() else 'no such folder'}")
     path = Path(cases)
-    if path.is_file():
-        found, left_out = list(read_cases(path.read_bytes(), cases)), 0
-        name = path.name
+    if path.is_file() and not is_cases(cases):
+        if given["labels"] or given["codes"]:
+            raise UsageError(
+                f"{cases}: is a file of cases, which has its labels; --labels and --map belong to DIR or STORE"
+            )
+        found, left_out, name = list(read_cases(_bytes_of(path), cases)), 0, path.name
     else:
         with Counter(where.verbose) as counter:
             have = gather(Wanted(cases, **given), settings, counter)
@@ -1107,14 +1124,30 @@ def learn_weights(
     if write_cases is not None:
         write_file(write_cases, cases_text(found))
         say(f"Written: {write_cases}")
-    report = learn_report(found, begin, alone=alone, precision=precision, strict=strict, name=name, left_out=left_out)
+    if begin is None:
+        # The shipped weights have seen the shipped cases: where these are learnt from, the learning begins before them.
+        seen = not alone or not {case.id for case in found}.isdisjoint(case.id for case in shipped_cases())
+        begin = weights(str(START) if seen else None)
+    report = learn_report(
+        found, begin, before, alone=alone, precision=precision, strict=strict, name=name, left_out=left_out
+    )
     text = report_text(report)
     spoken = _language_of(os.environ) if language == "auto" else language
     emit(text.zh if spoken == "zh" else text.en)
     if out is not None:
+        import json  # as TOML wants a string
+
         write_file(out, weights_text(report.learnt.weights))
-        say(f'Written: {out}. It holds with  weights = "{out}"  in problem-snapshot.toml.')
+        line = f"weights = {json.dumps(str(out.resolve()), ensure_ascii=False)}"
+        say(f"Written: {out}. It holds with  {line}  below [defaults] in problem-snapshot.toml.")
     return MISSED if report.worse else 0
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 # ---- init, doctor
@@ -1154,7 +1187,7 @@ def doctor(*, timeout: float, where: From) -> int:
     \b
     problem-snapshot doctor --profile prod
     """
-    from pipeline.doctor import Health, examine, examine_store, exit_code
+    from pipeline.doctor import Health, examine, examine_store, examine_weights, exit_code
     from pipeline.settings import config_places, plain_secrets, read_config, sources_of
     from pipeline.sources import open_source
 
@@ -1174,6 +1207,7 @@ def doctor(*, timeout: float, where: From) -> int:
     others = [
         Health("config", "file", "warning" if secrets else "ok", (*lines, *plain), advice),
         examine_store(settings.store),
+        examine_weights(settings.weights),
     ]
     opened: dict[str, Any] = {}
     for name, options in sources_of(config, where.profile, os.environ).items():

@@ -22,7 +22,7 @@ import msgspec
 
 from pipeline import scores
 from pipeline.errors import UsageError
-from pipeline.judge import Testimony, testimony
+from pipeline.judge import Testimony, testimony, weights_in_force
 from pipeline.labels import Labels, read_labels
 from pipeline.scores import Answer, Bin, ClassScore, Comparison, Group, Judged, Label, Outcome, Weighed
 from snapshots.model import Text
@@ -545,6 +545,9 @@ def gather(asked: Asked, settings: Settings, step: Callable[[int, int], None] = 
     """
     taken = is_cases(asked.cases)
     folder = Path(asked.cases)
+    if taken:
+        # Else each case would fail with the same sentence.
+        weights_in_force(settings.weights)
     if asked.keep is not None and not taken:
         raise UsageError(f"--keep: {asked.cases} holds no cases to take snapshots of")
     path = asked.labels or _beside(folder, "_labels.csv") if taken else asked.labels

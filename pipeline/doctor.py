@@ -114,6 +114,21 @@ def examine_store(url: str) -> Health:
     return Health("store", "store", "ok", (shown,))
 
 
+def examine_weights(path: str | None) -> Health:
+    """Whether the weights of the judge can be used, and where they are from."""
+    from pipeline.judge import IN_FORCE, weights
+
+    try:
+        table = weights(path)
+    except UsageError as error:
+        return Health("weights", "file", "failed", (str(error),), IN_FORCE[:1].lower() + IN_FORCE[1:])
+    learnt = table.learnt
+    origin = (
+        f"learnt from {learnt['number']} cases ({learnt.get('cases', '')})" if "number" in learnt else "set by hand"
+    )
+    return Health("weights", "file", "ok", (f"{path or 'the shipped ones'}, {origin}",))
+
+
 def exit_code(sources: Sequence[Health], others: Sequence[Health] = ()) -> int:
     """0 all well, 4 every source refused us, 5 none could be reached, 8 some failed; warnings are well."""
     bad = [h for h in sources if h.state not in {"ok", "warning"}]

@@ -5,6 +5,8 @@ are pulled towards those that it starts from, by as much as cases left out say i
 near-duplicates. What comes out of the folds, and nothing else, sets the temperature and the thresholds; figures are
 printed from there.
 
+The numbers to begin with must not have seen the cases: else the cases left out are not.
+
 Where no finding supports an accepted class, the right answer of the judge is "undecided": it cannot know better.
 """
 
@@ -44,6 +46,8 @@ from pipeline.scores import KINDS, Answer, Label
 Array = npt.NDArray[np.float64]
 
 FOLDS = 10
+# With fewer families than folds there is nothing to leave out that would say much.
+LEAST_FAMILIES = FOLDS
 ROUNDS = 3
 # How hard the weights are pulled towards those that they started from: what cross-validation chooses from.
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -105,8 +109,15 @@ def learn(cases: Sequence[LabelledCase], start: Weights, *, precision: float, st
     """Weights for `cases`, pulled towards `start`.
 
     The thresholds are the lowest at which cases left out were right in at least `precision` of those located, and named the
-    label's own class in at least `strict`. `name` says in the file where the cases are from.
+    label's own class in at least `strict`. `name` says in the file where the cases are from. Raises `UsageError` for too few
+    cases.
     """
+    families = len({case.family for case in cases})
+    if families < LEAST_FAMILIES:
+        raise UsageError(
+            f"{name or 'the cases'}: {counted(len(cases), 'case', 'cases')} in {counted(families, 'family', 'families')}; "
+            f"weights are judged by families left out, for which {LEAST_FAMILIES} families are needed"
+        )
     penalty, start = _choose(cases, start)
     outside = _outside(cases, start, penalty, ROUNDS)
     temperature = _temperature(cases, outside)
@@ -172,11 +183,43 @@ def label_of(case: LabelledCase) -> Label:
 
 
 def read_cases(data: bytes, name: str) -> tuple[LabelledCase, ...]:
-    """The labelled cases of a file, one JSON object a line. Raises `UsageError`."""
-    try:
-        return tuple(msgspec.json.decode(line, type=LabelledCase) for line in data.splitlines() if line.strip())
-    except msgspec.MsgspecError as error:
-        raise UsageError(f"{name}: holds no labelled cases: {error}") from error
+    """The labelled cases of a file, one JSON object a line. Raises `UsageError` that names the line."""
+    found: dict[str, LabelledCase] = {}
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{name}, line {number}"
+        try:
+            case = msgspec.json.decode(line, type=LabelledCase)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            message = f"{where}: is no labelled case: {error}. `problem-snapshot learn-weights --write-cases` writes such files"
+            raise UsageError(message) from error
+        wrong = _wrong(case) or (f"{case.id!r} stands there twice" if case.id in found else "")
+        if wrong:
+            raise UsageError(f"{where}: {wrong}")
+        found[case.id] = case
+    return tuple(found.values())
+
+
+def _wrong(case: LabelledCase) -> str:
+    """What is wrong with a case that is well formed, or nothing."""
+    if not case.id or not case.family or not case.accepted:
+        return "id, family and accepted must not be empty"
+    if case.kind not in KINDS:
+        return f"kind {case.kind!r} is none of {', '.join(KINDS)}"
+    known = {fault_class for fault_class, _ in taxonomy()} | NO_FAULT | {UNDECIDED}
+    for one in (case.fault_class, *case.accepted):
+        if one not in known:
+            return f"there is no fault class {one!r}; there are {', '.join(sorted(known))}"
+    for found in case.found:
+        if not 0 <= found.strength <= 1:
+            return f"the strength of {found.kind} is {found.strength}; it must be between 0 and 1"
+    return ""
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """The number with its noun."""
+    return f"{number} {one if number == 1 else more}"
 
 
 def cases_text(cases: Iterable[LabelledCase]) -> str:
@@ -232,41 +275,54 @@ class _Problem:
     label: npt.NDArray[np.bool_]
 
 
+class _Problems:
+    """All cases under one another: `first[i]` is the row with which case `i` begins."""
+
+    def __init__(self, problems: Sequence[_Problem]) -> None:
+        counts = np.array([len(one.right) for one in problems], dtype=np.intp)
+        self.first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
+        self.of = np.repeat(np.arange(len(problems)), counts)
+        self.matrix = np.concatenate([one.matrix for one in problems])
+        self.right = np.concatenate([one.right for one in problems])
+        self.label = np.concatenate([one.label for one in problems])
+        # How much the label counts beside what is accepted as well: nothing where it is no candidate.
+        self.part = np.where(self._sum(self.label) > 0, _LABEL_SHARE, 0.0)
+
+    def loss(self, point: Array) -> tuple[float, Array]:
+        """Minus the log-likelihood, and its slope."""
+        scores = self.matrix @ point
+        odds = np.exp(scores - np.maximum.reduceat(scores, self.first)[self.of])
+        share = odds / self._sum(odds)[self.of]
+        accepted, named = self._sum(share * self.right), self._sum(share * self.label)
+        part, rest = self.part, 1 - self.part
+        # Where the label is no candidate its part is 0, whatever the quotient.
+        sure = np.where(part > 0, named, 1.0)
+        wanted = (rest / accepted)[self.of] * share * self.right + (part / sure)[self.of] * share * self.label
+        cost = -(rest * np.log(accepted) + part * np.log(sure)).sum()
+        return float(cost), self.matrix.T @ (share - wanted)
+
+    def _sum(self, values: npt.NDArray[Any]) -> Array:
+        return np.add.reduceat(values.astype(np.float64), self.first)
+
+
 def fit(cases: Sequence[LabelledCase], start: Weights, penalty: float) -> Weights:
     """The weights of the greatest penalised likelihood. The order in which findings are discounted is `start`'s."""
     from scipy.optimize import minimize
 
     keys = _Keys.of(start, cases)
     begin, pull, least = _begin(start, keys, penalty)
-    problems = [_problem(case, start, keys) for case in cases]
+    if not cases:
+        return _table(begin, start, keys)
+    problems = _Problems([_problem(case, start, keys) for case in cases])
 
     def loss(point: Array) -> tuple[float, Array]:
-        value = float((pull * (point - begin) ** 2).sum())
-        slope = 2 * pull * (point - begin)
-        for one in problems:
-            share, wanted, cost = _case_loss(one, point)
-            value += cost
-            slope += one.matrix.T @ (share - wanted)
-        return value, slope
+        cost, slope = problems.loss(point)
+        away = point - begin
+        return cost + float((pull * away**2).sum()), slope + 2 * pull * away
 
     bounds = [(low, None) for low in least]
     best = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds).x
     return _table(best, start, keys)
-
-
-def _case_loss(one: _Problem, point: Array) -> tuple[Array, Array, float]:
-    """The candidates' probabilities, those wanted, and minus the log-likelihood."""
-    scores = one.matrix @ point
-    odds = np.exp(scores - scores.max())
-    share = odds / odds.sum()
-    accepted = share * one.right
-    wanted = accepted / accepted.sum()
-    part = _LABEL_SHARE if one.label.any() else 0.0
-    cost = -(1 - part) * math.log(accepted.sum())
-    if part:
-        wanted = (1 - part) * wanted + part * one.label / one.label.sum()
-        cost -= part * math.log(share[one.label].sum())
-    return share, wanted, cost
 
 
 def _begin(start: Weights, keys: _Keys, penalty: float) -> tuple[Array, Array, Array]:
@@ -426,7 +482,7 @@ class _Answered:
 def _answers(cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]]) -> list[_Answered]:
     """The first candidate of each case and round."""
     return [
-        _Answered(case.id, first, share[first], first in case.accepted, first == case.fault_class or first in NO_FAULT)
+        _Answered(case.id, first, share[first], first in case.accepted, first == case.fault_class)
         for case, rounds in zip(cases, unseen, strict=True)
         for share in rounds
         if (first := _first(share)) is not None
@@ -520,11 +576,12 @@ def weights_text(table: Weights) -> str:
 
 
 def _key(key: str) -> str:
-    return msgspec.json.encode(key).decode()
+    return _number(key)
 
 
 def _number(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    # JSON is TOML here, but for one character that TOML wants escaped.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
 _HEAD = """

@@ -20,6 +20,7 @@ from pipeline.contrast import contrast
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
 from pipeline.evidence import detect, open_case
+from pipeline.judge import weights_in_force
 from pipeline.scope import read_scope
 from pipeline.settings import Settings
 from pipeline.values import Source, Span, Ticket
@@ -47,9 +48,11 @@ def take_snapshot(
 
     `around` is a window that a person asked for. Equal tickets, settings and source contents give equal documents, as
     long as no deadline was hit. Raises `NoSourceReached` or `Refused` where not one source could be asked; a source that
-    fails beside others is a row of the coverage ledger.
+    fails beside others is a row of the coverage ledger. Raises `UsageError`, before a source is asked, where the settings
+    name a file of weights that cannot be used.
     """
     clock = _Clock()
+    weights_in_force(settings.weights)
     scope = read_scope(ticket, settings, around)
     clock.lap("scope")
 

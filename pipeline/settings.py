@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     budget: Seconds = 10.0
     max_lines: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 200_000
     store: str = msgspec.field(default_factory=default_store)
-    # A file of `learn-weights`; without one the shipped weights hold.
+    # A file that `learn-weights` wrote; without one, or where it is empty, the shipped weights hold.
     weights: str | None = None
     windows: Windows = Windows()
     thresholds: Thresholds = msgspec.field(default_factory=Thresholds)
@@ -272,12 +272,21 @@ def settings_of(config: Config, profile: str | None, env: Mapping[str, str], *, 
     tree.pop("sources", None)
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
+    settings = msgspec.structs.replace(settings, weights=_beside_config(settings.weights, config))
     options: dict[str, SourceOptions] = {}
     for name, found in sources_of(config, profile, env).items() if sources else ():
         if isinstance(found, UsageError):
             raise found
         options[name] = found
     return msgspec.structs.replace(settings, profile=chosen or "defaults", sources=options)
+
+
+def _beside_config(path: str | None, config: Config) -> str | None:
+    """A path of the file as it is meant: from the file's own folder, wherever the program is started."""
+    if not path:
+        return None
+    place = Path(path).expanduser()
+    return str(config.path.parent / place if config.path else place)
 
 
 def sources_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, SourceOptions | UsageError]:
@@ -655,7 +664,10 @@ def settings_digest(settings: Settings) -> str:
     for key in ("profile", "store", "budget", "language"):
         plain.pop(key)
     # What the file holds counts, not where it lies.
-    plain["weights"] = sha256_hex(Path(settings.weights).read_bytes()) if settings.weights else None
+    try:
+        plain["weights"] = sha256_hex(Path(settings.weights).read_bytes()) if settings.weights else None
+    except OSError as error:
+        raise UsageError(f"{settings.weights}: the weights cannot be read: {error.strerror}") from error
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.backtest import Gathered
+from pipeline.errors import UsageError
 from pipeline.judge import Weights
 from pipeline.learn_weights import (
+    LEAST_FAMILIES,
     LabelledCase,
     Learnt,
     answer,
     answers,
+    counted,
     label_of,
     labelled_case,
     learn,
@@ -47,23 +50,36 @@ class Figure:
         lost = self.after - self.before if self.name in LOWER_IS_BETTER else self.before - self.after
         return lost > _SAME
 
+    @property
+    def surely_worse(self) -> bool:
+        """Whether it got worse by more than the draw of cases explains: the change's whole interval lies on the bad side."""
+        if not self.worse or self.change is None:
+            return False
+        low, high = self.change
+        return low > 0 if self.name in LOWER_IS_BETTER else high < 0
+
 
 @dataclass(frozen=True)
 class LearnReport:
-    """The learnt weights, and what they do. `yours` is measured on cases left out, `shipped` on cases learnt from."""
+    """The learnt weights, and what they do.
+
+    `yours` is measured on cases left out. `shipped` is measured on cases learnt from: `added` of them beside the cases given,
+    the others because they are among these.
+    """
 
     learnt: Learnt
     cases: int
     families: int
     left_out: int
+    added: int
     yours: tuple[Figure, ...]
     shipped: tuple[Figure, ...]
     shipped_cases: int
 
     @property
     def worse(self) -> tuple[Figure, ...]:
-        """The figures that are worse on the shipped cases."""
-        return tuple(figure for figure in self.shipped if figure.worse)
+        """The figures that are worse on the shipped cases, by more than chance explains."""
+        return tuple(figure for figure in self.shipped if figure.surely_worse)
 
 
 def labelled(have: Gathered) -> tuple[list[LabelledCase], int]:
@@ -79,6 +95,7 @@ def labelled(have: Gathered) -> tuple[list[LabelledCase], int]:
 def learn_report(
     cases: Sequence[LabelledCase],
     start: Weights,
+    before: Weights,
     *,
     alone: bool,
     precision: float,
@@ -86,10 +103,18 @@ def learn_report(
     name: str,
     left_out: int = 0,
 ) -> LearnReport:
-    """Learns from `cases`, and from the shipped ones too unless `alone`, beginning with `start`."""
+    """Learns from `cases`, and from the shipped ones too unless `alone`, beginning with `start`; compares with `before`.
+
+    Raises `UsageError` for too few cases.
+    """
+    if not cases:
+        raise UsageError(
+            f"{name}: no case to learn from" + (f"; {left_out} labelled, without a snapshot" if left_out else "")
+        )
     known = {case.id for case in cases}
     others = [case for case in shipped_cases() if case.id not in known]
-    everything = [*cases, *([] if alone else others)]
+    others = [] if alone else others
+    everything = [*cases, *others]
     learnt = learn(everything, start, precision=precision, strict=strict, name=name)
     held = shipped_cases()
     yours = [
@@ -101,8 +126,9 @@ def learn_report(
         cases=len(cases),
         families=len({case.family for case in cases}),
         left_out=left_out,
-        yours=_figures(_judged(cases, start), yours),
-        shipped=_figures(_judged(held, start), _judged(held, learnt.weights)),
+        added=len(others),
+        yours=_figures(_judged(cases, before), yours),
+        shipped=_figures(_judged(held, before), _judged(held, learnt.weights)),
         shipped_cases=len(held),
     )
 
@@ -123,43 +149,59 @@ def _figures(before: Sequence[Judged], after: Sequence[Judged]) -> tuple[Figure,
 
 def report_text(report: LearnReport) -> Text:
     """The report in both languages, at most 100 columns wide."""
-    number = report.cases
+    some = report.cases
     en = [
-        f"Learnt from {number} of your cases in {report.families} families" + _left(report.left_out, "en") + ".",
+        f"Learnt from {counted(some, 'case', 'cases')} in {counted(report.families, 'family', 'families')}"
+        + (f" and from {counted(report.added, 'shipped case', 'shipped cases')}" if report.added else "")
+        + (f"; {report.left_out} more had no usable snapshot" if report.left_out else "")
+        + ".",
+        *(["So few say little: read the first table as counts."] if report.families < LEAST_FAMILIES else []),
         "",
-        f"Your {number} cases: the weights they began with, and those learnt, each case judged without its family",
-        *_table(report.yours, ("", "before", "learnt", "95 %", "95 % of the change")),
+        f"{counted(some, 'case', 'cases')}: the weights in force, and those learnt, each case judged without its family",
+        *_table(report.yours, ("", "in force", "learnt", "95 %", "95 % of the change")),
         "",
-        f"The {report.shipped_cases} shipped cases",
-        *_table(report.shipped, ("", "before", "learnt", "95 %", "95 % of the change")),
+        f"The {report.shipped_cases} shipped cases, all of them at once",
+        *_table(report.shipped, ("", "in force", "learnt", "95 %", "95 % of the change")),
         "",
-        _worse(report.worse, "en"),
+        *_worse(report.shipped, "en"),
     ]
     zh = [
-        f"学习样本：您的 {number} 个案例，{report.families} 组" + _left(report.left_out, "zh") + "。",
+        f"学习样本：{some} 个案例，{report.families} 组"
+        + (f"；另有随附案例 {report.added} 个" if report.added else "")
+        + (f"；{report.left_out} 个没有可用快照" if report.left_out else "")
+        + "。",
+        *(["案例太少，第一张表只能当计数看。"] if report.families < LEAST_FAMILIES else []),
         "",
-        f"您的 {number} 个案例：原权重，以及学得的权重（每个案例由不含同组案例的权重判断）",
-        *_table(report.yours, ("", "原", "学得", "95 %", "变化的 95 %")),
+        f"{some} 个案例：现用权重，以及学得的权重（每个案例由不含同组案例的权重判断）",
+        *_table(report.yours, ("", "现用", "学得", "95 %", "变化的 95 %")),
         "",
-        f"随附的 {report.shipped_cases} 个案例",
-        *_table(report.shipped, ("", "原", "学得", "95 %", "变化的 95 %")),
+        f"全部 {report.shipped_cases} 个随附案例",
+        *_table(report.shipped, ("", "现用", "学得", "95 %", "变化的 95 %")),
         "",
-        _worse(report.worse, "zh"),
+        *_worse(report.shipped, "zh"),
     ]
     return Text(en="\n".join(en) + "\n", zh="\n".join(zh) + "\n")
 
 
-def _left(count: int, language: str) -> str:
-    if not count:
-        return ""
-    return f"; {count} have no usable snapshot" if language == "en" else f"；另有 {count} 个没有可用快照"
+def _worse(figures: Sequence[Figure], language: str) -> list[str]:
+    surely = [figure for figure in figures if figure.surely_worse]
+    perhaps = [figure for figure in figures if figure.worse and not figure.surely_worse]
+    lines = []
+    if surely:
+        head = "Worse on the shipped cases: " if language == "en" else "随附案例上变差："
+        lines.append(head + _changes(surely))
+    if perhaps:
+        head = "Worse there, but no more than chance explains: " if language == "en" else "略差，但在偶然范围内："
+        lines.append(head + _changes(perhaps))
+    if not surely:
+        lines.append(
+            "Nothing is surely worse on the shipped cases." if language == "en" else "随附案例上没有指标确实变差。"
+        )
+    return lines
 
 
-def _worse(figures: Sequence[Figure], language: str) -> str:
-    if not figures:
-        return "Nothing is worse on the shipped cases." if language == "en" else "随附案例上没有指标变差。"
-    listed = ", ".join(f"{f.name} {_number(f.before)} -> {_number(f.after)}" for f in figures)
-    return f"Worse on the shipped cases: {listed}." if language == "en" else f"随附案例上变差：{listed}。"
+def _changes(figures: Sequence[Figure]) -> str:
+    return ", ".join(f"{f.name} {_number(f.before)} -> {_number(f.after)}" for f in figures)
 
 
 def _table(figures: Sequence[Figure], head: tuple[str, ...]) -> list[str]:
