@@ -551,7 +551,7 @@ def gather(asked: Asked, settings: Settings, step: Callable[[int, int], None] = 
     if asked.keep is not None and not taken:
         raise UsageError(f"--keep: {asked.cases} holds no cases to take snapshots of")
     if "://" not in asked.cases and not folder.exists():
-        raise UsageError(f"{asked.cases}: there is no such file or folder")
+        raise UsageError(f"{asked.cases}: no such folder of cases or store")
     path = asked.labels or _beside(folder, "_labels.csv") if taken else asked.labels
     if path is None:
         raise UsageError("--labels is needed with a store: a CSV with id and fault_class, or resolution_code and --map")

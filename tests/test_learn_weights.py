@@ -754,7 +754,7 @@ def test_the_report_is_in_the_language_asked_for() -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["nowhere"], "nowhere: there is no such file or folder"),
+        (["nowhere"], "nowhere: no such folder of cases or store"),
         (["empty.ndjson"], "empty.ndjson: no case to learn from"),
         (["broken.ndjson"], "broken.ndjson, line 1: is no labelled case"),
         (["mine.ndjson", "--start", "gone.toml"], "gone.toml: the weights cannot be read"),
@@ -762,7 +762,7 @@ def test_the_report_is_in_the_language_asked_for() -> None:
         (["mine.ndjson", "--out", "gone/w.toml"], "gone/w.toml: cannot be written: no such folder"),
         (["mine.ndjson", "--write-cases", "."], "cannot be written: it is a folder"),
         (["mine.ndjson", "--alone"], "1 case in 1 family"),
-        (["kept"], "kept: there is no such file or folder"),
+        (["kept"], "kept: no such folder of cases or store"),
         (["cases", "--labels", "gone.csv"], "gone.csv: cannot be read"),
     ],
 )
