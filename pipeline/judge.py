@@ -6,7 +6,7 @@ weight each counts `repeated` times what the one before it did. Two that cite th
 counts `same_record` times its weight, and does not count as one before. "Undecided" is a candidate like any other: it starts with
 some weight and gains from each gap in the evidence. The probabilities are the softmax of the sums, divided by a
 temperature that was fitted on cases which the weights had not seen (Guo et al., On Calibration of Modern Neural Networks,
-2017).
+2017). No class gets more than `ceiling`, what the surest answers of those cases came to: the rest is "undecided".
 
 All numbers stand in one file, `faults/weights.toml`, which `problem-snapshot learn-weights` writes and people read.
 """
@@ -102,6 +102,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     same_record: float
     undecided: float
     temperature: float
+    ceiling: float
     locate: float
     seed: float
     weights: dict[str, float]
@@ -152,14 +153,15 @@ def weights(path: str | None = None) -> Weights:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         message = f"{path}: is no file of weights: {error}. `problem-snapshot learn-weights` writes one"
         raise UsageError(message) from error
-    if not (table.temperature > 0 and 0 < table.repeated <= 1 and 0 <= table.same_record <= 1):
-        raise UsageError(f"{path}: temperature must be above 0, repeated and same_record between 0 and 1")
+    shares = (table.repeated, table.same_record, table.ceiling, table.locate, table.seed)
+    if not (table.temperature > 0 and all(0 <= share <= 1 for share in shares)):
+        raise UsageError(f"{path}: temperature must be above 0; repeated, same_record, ceiling, locate, seed 0 to 1")
     return table
 
 
 def probabilities(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
     """The probability of each class that a finding supports, and of `UNDECIDED`; they add up to 1."""
-    return softmax(sums(found, channel, table), table.temperature)
+    return below(softmax(sums(found, channel, table), table.temperature), table.ceiling)
 
 
 def sums(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
@@ -215,6 +217,15 @@ def softmax(scores: Mapping[str, float], temperature: float = 1.0) -> dict[str, 
     odds = {name: math.exp((score - highest) / temperature) for name, score in scores.items()}
     total = sum(odds.values())
     return {name: value / total for name, value in odds.items()}
+
+
+def below(probability: Mapping[str, float], ceiling: float) -> dict[str, float]:
+    """The probabilities with every class's share scaled by `ceiling`, and the rest given to `UNDECIDED`.
+
+    >>> below({"a": 1.0, "undecided": 0.0}, 0.75)
+    {'a': 0.75, 'undecided': 0.25}
+    """
+    return {name: value * ceiling + (1 - ceiling if name == UNDECIDED else 0.0) for name, value in probability.items()}
 
 
 def seed_shares(probability: Mapping[str, float]) -> dict[SeedClass, float]:
