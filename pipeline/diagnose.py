@@ -22,6 +22,8 @@ _SHOWN = 5
 _QUOTED = 160
 # What a candidate lists against it at most.
 _AGAINST = 6
+# What speaks for another class speaks against this one, unless the other is as good as out.
+_RIVAL = 0.01
 
 
 def diagnose(case: Case, seen: Seen, ids: Sequence[str]) -> Diagnosis:
@@ -102,7 +104,8 @@ def _candidate(
             by_subclass[found.subclass] += weight * (0.5 if found.kind == "channel_code.outer" else 1.0)
     subclass = min(by_subclass, key=lambda s: (-by_subclass[s], s), default=None)
     against = [one for found, one in zip(seen.found, ids, strict=True) if name in found.against]
-    rivals = [vote for other, mine in votes.items() if other != name for vote in mine[:1]]
+    likely = {other for other in votes if other != name and probability[other] >= _RIVAL}
+    rivals = [vote for other in likely for vote in votes[other][:1]]
     against += [vote[1] for vote in sorted(rivals, key=lambda vote: (-vote[0], vote[1]))]
     return Candidate(
         fault_class=name,

@@ -6,7 +6,7 @@ weight each counts `repeated` times what the one before it did. Two that cite th
 counts `same_record` times its weight, and does not count as one before. "Undecided" is a candidate like any other: it starts with
 some weight and gains from each gap in the evidence. The probabilities are the softmax of the sums, divided by a
 temperature that was fitted on cases which the weights had not seen (Guo et al., On Calibration of Modern Neural Networks,
-2017).
+2017). No class gets more than `ceiling`, what the surest answers of those cases came to: the rest is "undecided".
 
 All numbers stand in one file, `faults/weights.toml`, which `problem-snapshot learn-weights` writes and people read.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,6 +108,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     same_record: float
     undecided: float
     temperature: float
+    ceiling: float
     locate: float
     seed: float
     weights: dict[str, float]
@@ -174,8 +175,6 @@ def _weights(path: str, data: bytes) -> Weights:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         message = f"{path}: is no file of weights: {error}. `problem-snapshot learn-weights` writes one"
         raise UsageError(message) from error
-    if not (table.temperature > 0 and 0 < table.repeated <= 1 and 0 <= table.same_record <= 1):
-        raise UsageError(f"{path}: temperature must be above 0, repeated and same_record between 0 and 1")
     _check(table, path)
     return table
 
@@ -186,33 +185,27 @@ def _check(table: Weights, path: str) -> None:
         raise UsageError(
             f"{path}: is of version {table.version}; this program reads {_VERSION}. `problem-snapshot learn-weights` writes one"
         )
-    never_less = {"weights": table.weights, "against": table.against, "gaps": table.gaps}
-    for name, values in never_less.items():
+
+    def check(name: str, values: Mapping[str, float], fits: Callable[[float], bool], what: str) -> None:
         for key, value in values.items():
-            if not 0 <= value < math.inf:
-                raise UsageError(f"{path}: {name}.{key} is {value}; it must be 0 or more (0: counts nothing)")
-    any_sign = {"": table.prior, **{f"{name} ": shares for name, shares in table.channel_prior.items()}}
-    odds = [
-        ("undecided", table.undecided),
-        *((f"{c}prior.{k}", v) for c, of in any_sign.items() for k, v in of.items()),
-    ]
-    odds.append(("temperature", table.temperature))
-    for key, value in odds:
-        if not math.isfinite(value):
-            raise UsageError(f"{path}: {key} is {value}; it must be a number")
-    shares = {
-        "locate": table.locate,
-        "seed": table.seed,
-        **{f"locate_class.{k}": v for k, v in table.locate_class.items()},
-    }
-    for key, value in shares.items():
-        if not 0 <= value <= 1:
-            raise UsageError(f"{path}: {key} is {value}; it is a probability, between 0 and 1")
+            if not fits(value):
+                raise UsageError(f"{path}: {name}{key} is {value}; it must be {what}")
+
+    for name in ("weights", "against", "gaps"):
+        check(f"{name}.", getattr(table, name), lambda value: 0 <= value < math.inf, "0 or more (0 counts nothing)")
+    check("", {"undecided": table.undecided}, math.isfinite, "a number")
+    check("prior.", table.prior, math.isfinite, "a number")
+    for channel, of in table.channel_prior.items():
+        check(f"channel_prior.{channel}.", of, math.isfinite, "a number")
+    check("", {"temperature": table.temperature}, lambda value: 0 < value < math.inf, "above 0")
+    shares = {name: getattr(table, name) for name in ("repeated", "same_record", "ceiling", "locate", "seed")}
+    check("", shares, lambda value: 0 <= value <= 1, "between 0 and 1")
+    check("locate_class.", table.locate_class, lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
 def probabilities(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
     """The probability of each class that a finding supports, and of `UNDECIDED`; they add up to 1."""
-    return softmax(sums(found, channel, table), table.temperature)
+    return below(softmax(sums(found, channel, table), table.temperature), table.ceiling)
 
 
 def sums(found: Sequence[Witness], channel: str | None, table: Weights) -> dict[str, float]:
@@ -268,6 +261,15 @@ def softmax(scores: Mapping[str, float], temperature: float = 1.0) -> dict[str, 
     odds = {name: math.exp((score - highest) / temperature) for name, score in scores.items()}
     total = sum(odds.values())
     return {name: value / total for name, value in odds.items()}
+
+
+def below(probability: Mapping[str, float], ceiling: float) -> dict[str, float]:
+    """The probabilities with every class's share scaled by `ceiling`, and the rest given to `UNDECIDED`.
+
+    >>> below({"a": 1.0, "undecided": 0.0}, 0.75)
+    {'a': 0.75, 'undecided': 0.25}
+    """
+    return {name: value * ceiling + (1 - ceiling if name == UNDECIDED else 0.0) for name, value in probability.items()}
 
 
 def seed_shares(probability: Mapping[str, float]) -> dict[SeedClass, float]:

@@ -34,6 +34,7 @@ from pipeline.judge import (
     UNDECIDED,
     Testimony,
     Weights,
+    below,
     clearing,
     probabilities,
     seed_shares,
@@ -61,6 +62,8 @@ _PRIOR_PENALTY, _CHANNEL_PENALTY, _UNDECIDED_PENALTY = 1.0, 4.0, 0.3
 _LABEL_SHARE = 0.6
 # A class has a threshold of its own where the folds say so in spite of this many cases at the common precision.
 _SHRINK = 6.0
+# Answers from here on are the surest.
+_SUREST = 0.95
 # The share of cases without a fault to find in which none may be claimed.
 _QUIET = 0.98
 _GRID = tuple(round(0.40 + 0.01 * i, 2) for i in range(56))
@@ -121,13 +124,16 @@ def learn(cases: Sequence[LabelledCase], start: Weights, *, precision: float, st
     penalty, start = _choose(cases, start)
     outside = _outside(cases, start, penalty, ROUNDS)
     temperature = _temperature(cases, outside)
-    unseen = tuple(tuple(softmax(one, temperature) for one in rounds) for rounds in outside)
+    shares = [[softmax(one, temperature) for one in rounds] for rounds in outside]
+    ceiling = _ceiling(cases, shares)
+    unseen = tuple(tuple(below(share, ceiling) for share in rounds) for rounds in shares)
     locate = _threshold(cases, unseen, precision, strict)
     fitted = fit(cases, start, penalty)
     table = structs.replace(
         fitted,
         version=start.version,
         temperature=temperature,
+        ceiling=ceiling,
         locate=locate,
         locate_class=_class_thresholds(cases, unseen, locate, precision),
         seed=_seed_threshold(cases, unseen, locate, precision),
@@ -470,6 +476,12 @@ def _temperature(cases: Sequence[LabelledCase], outside: Sequence[Sequence[Mappi
     return round(float(math.exp(best.x)), 3)
 
 
+def _ceiling(cases: Sequence[LabelledCase], unseen: Sequence[Sequence[Mapping[str, float]]]) -> float:
+    """How often the surest answers are right, by the rule of succession: (right + 1) / (number + 2)."""
+    sure = [one.right for one in _answers(cases, unseen) if one.said >= _SUREST]
+    return round((sum(sure) / ROUNDS + 1) / (len(sure) / ROUNDS + 2), 3)
+
+
 @dataclass(frozen=True)
 class _Answered:
     case: str
@@ -593,6 +605,7 @@ _SCALARS = {
     "same_record": "One that cites a record that a heavier one cites counts so many times its weight.",
     "undecided": 'The log-odds of "undecided" before any finding.',
     "temperature": "All sums are divided by it before they become probabilities. Fitted on cases left out.",
+    "ceiling": "No class gets a greater probability: how often the surest answers were right. Fitted on cases left out.",
     "locate": "A class is named from this probability on.",
     "seed": "Where no class is named, interface / configuration / other is said from this sum over its classes on.",
 }

@@ -220,7 +220,7 @@ def test_a_finding_that_only_speaks_against_has_a_negative_weight():
 
 def test_a_channel_prior_holds_for_that_channel_alone():
     table = Weights(
-        version=2, repeated=0.4, same_record=0.3, undecided=1.0, temperature=1.0, locate=0.6, seed=0.6, weights={"wording": 2.0},
+        version=2, repeated=0.4, same_record=0.3, undecided=1.0, temperature=1.0, ceiling=1.0, locate=0.6, seed=0.6, weights={"wording": 2.0},
         prior={"interface_fault": 0.5}, channel_prior={"wechatpay": {"interface_fault": -0.3}},
     )  # fmt: skip
     some = [found()]
@@ -242,7 +242,7 @@ def test_a_lower_temperature_makes_every_answer_surer_and_changes_no_order():
         ("version = 2", "Object missing required field"),
         ("weights = 5", "weights"),
         ("this is no toml", "no file of weights"),
-        ('version=2\nrepeated=0.4\nsame_record=0.3\nundecided=1.0\ntemperature=0.0\nlocate=0.6\nseed=0.6\n[weights]\nspan=1.0\n', "temperature"),
+        ('version=2\nrepeated=0.4\nsame_record=0.3\nundecided=1.0\ntemperature=0.0\nceiling=1.0\nlocate=0.6\nseed=0.6\n[weights]\nspan=1.0\n', "temperature"),
     ],
 )  # fmt: skip
 def test_a_broken_file_of_weights_is_named_with_what_is_wrong(tmp_path, text, says):

@@ -117,7 +117,7 @@ def _on_events(case: Case) -> Iterator[_Clue]:
                 continue
             weight = 1.0 if part.entity_id == parts[-1].entity_id else 0.6
             flow = "refund" if part in order.refunds else "pay"
-            named = {k: str(v) for k, v in event.attributes.items() if is_code_key(k) and _may_be_code(v)}
+            named = {k: str(v) for k, v in event.attributes.items() if is_code_key(k) and _tells(v)}
             if any(table.find(channel, code, flow) for code in named.values()):
                 continue
             for key, code in named.items():
@@ -142,11 +142,7 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
             answered = answered or any(facts)
             replied = True
             told = told or bool(reply.message)
-            unknown = [
-                pair
-                for pair, fact in zip(reply.codes, facts, strict=True)
-                if fact is None and _may_be_code(pair[1]) and not names_a_group(pair[1]) and not _is_status(pair[1])
-            ]
+            unknown = [pair for pair, fact in zip(reply.codes, facts, strict=True) if fact is None and _tells(pair[1])]
             # A known code, unless it only names a group, says more than any reading.
             if unknown and not any(f and f.fault_class != "unknown" for f in facts[:1]):
                 answered = True
@@ -172,7 +168,7 @@ def _in_spans(case: Case) -> Iterator[_Clue]:
         channel = attributes.get("payment.channel") or attributes.get("channel") or case.channel
         if not isinstance(channel, str):
             continue
-        named_codes = {k: v for k, v in answer_codes(attributes).items() if _may_be_code(v)}
+        named_codes = {k: v for k, v in answer_codes(attributes).items() if _tells(v)}
         if any(table.find(channel, code) for code in named_codes.values()):
             continue
         for key, code in named_codes.items():
@@ -203,6 +199,11 @@ def _spoken_for(signal: Signal, case: Case) -> bool:
         for channel in (*case.scope.channels, "network")
         for token in dict.fromkeys(_TOKEN.findall(signal.text[:2000]))
     )
+
+
+def _tells(value: Any) -> bool:
+    """Whether `value` may be a code that says more than that it failed."""
+    return _may_be_code(value) and not names_a_group(str(value)) and not _is_status(str(value))
 
 
 def _may_be_code(value: Any) -> bool:

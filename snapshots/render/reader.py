@@ -240,6 +240,9 @@ class Reader:
             found = [
                 f for f in self.s.findings if f.weight > 0 and (d.abstained or f.supports in {None, d.fault_class})
             ]
+        if not found and d.abstained:
+            # Between which lines the silence lies.
+            found = [f for f in self.s.findings if f.kind.startswith("gap.")]
         return sorted((f for f in found if f.evidence), key=lambda f: (-f.weight, not f.about_focus))
 
     def _proof(self, evidence: Evidence, finding: Finding, *, said: bool) -> Proof:
