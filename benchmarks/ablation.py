@@ -184,8 +184,8 @@ def _variants(cases: Sequence[LabelledCase]) -> list[Variant]:
     start = structs.replace(begun(), repeated=shipped.repeated, same_record=shipped.same_record)
     said = Counter(_detector(one) for case in cases for one in case.found)
     found = [Variant("-", cases, shipped, start, sum(said.values()))]
-    for name in dict.fromkeys(DETECTOR.values()):
-        found.append(Variant(name, _without(cases, name), shipped, start, said[name]))
+    names = dict.fromkeys(DETECTOR.values())
+    found += [Variant(name, _without(cases, name), shipped, start, said[name]) for name in names]
     silent = [_with(case, [structs.replace(one, against=()) for one in case.found]) for case in cases]
     spoken = sum(bool(one.against) for case in cases for one in case.found)
     found.append(Variant("all that speaks against", silent, shipped, start, spoken))
