@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -56,7 +56,7 @@ _REPEATED = (0.2, 0.3, 0.4, 0.5, 0.6)
 _SAME_RECORD = (0.1, 0.2, 0.3, 0.4, 0.5)
 # A channel's own prior is pulled harder than the general one: few cases have the channel.
 # Nor has a channel a prior of its own with fewer cases than this.
-_CHANNEL_CASES = 8
+_CHANNEL_CASES = 60
 _PRIOR_PENALTY, _CHANNEL_PENALTY, _UNDECIDED_PENALTY = 1.0, 4.0, 0.3
 # How much the label itself counts beside the answers that are accepted as well.
 _LABEL_SHARE = 0.6
@@ -121,14 +121,33 @@ def learn(cases: Sequence[LabelledCase], start: Weights, *, precision: float, st
             f"{name or 'the cases'}: {counted(len(cases), 'case', 'cases')} in {counted(families, 'family', 'families')}; "
             f"weights are judged by families left out, for which {LEAST_FAMILIES} families are needed"
         )
-    penalty, start = _choose(cases, start)
-    outside = _outside(cases, start, penalty, ROUNDS)
-    temperature = _temperature(cases, outside)
+    penalty, chosen = _choose(cases, start)
+    return learn_with(cases, chosen, penalty, precision=precision, strict=strict, name=name)
+
+
+def learn_with(
+    cases: Sequence[LabelledCase],
+    start: Weights,
+    penalty: float,
+    *,
+    precision: float,
+    strict: float,
+    name: str = "",
+    temperature: float | None = None,
+    without: Collection[str] = (),
+) -> Learnt:
+    """As `learn`, with a penalty and discounts that are known already.
+
+    `temperature` stands in for the one that cases left out say is best. `without` may name `prior` and `channel_prior`,
+    which then are not fitted but stay away.
+    """
+    outside = _outside(cases, start, penalty, ROUNDS, without)
+    temperature = temperature or _temperature(cases, outside)
     shares = [[softmax(one, temperature) for one in rounds] for rounds in outside]
     ceiling = _ceiling(cases, shares)
     unseen = tuple(tuple(below(share, ceiling) for share in rounds) for rounds in shares)
     locate = _threshold(cases, unseen, precision, strict)
-    fitted = fit(cases, start, penalty)
+    fitted = fit(cases, start, penalty, without)
     table = structs.replace(
         fitted,
         version=start.version,
@@ -255,8 +274,8 @@ class _Keys:
     place: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     @staticmethod
-    def of(table: Weights, cases: Sequence[LabelledCase]) -> _Keys:
-        """The numbers of `table`, with a prior for each class and each channel that occurs."""
+    def of(table: Weights, cases: Sequence[LabelledCase], without: Collection[str] = ()) -> _Keys:
+        """The numbers of `table`, with a prior for each class and each channel that occurs, save those of `without`."""
         classes = tuple(sorted({fault_class for fault_class, _ in taxonomy()} - {"unknown"}))
         counted = Counter(channel_key(case.channel) for case in cases)
         channels = tuple(sorted(name for name, number in counted.items() if name and number >= _CHANNEL_CASES))
@@ -264,7 +283,10 @@ class _Keys:
         names += [("against", key) for key in table.against]
         names += [("gap", key) for key in table.gaps]
         names += [("undecided",)]
-        names += [("prior", name) for name in classes]
+        if "prior" not in without:
+            names += [("prior", name) for name in classes]
+        if "channel_prior" in without:
+            channels = ()
         names += [("channel", channel, name) for channel in channels for name in classes]
         return _Keys(
             tuple(table.weights), tuple(table.against), tuple(table.gaps), classes, channels,
@@ -311,11 +333,14 @@ class _Problems:
         return np.add.reduceat(values.astype(np.float64), self.first)
 
 
-def fit(cases: Sequence[LabelledCase], start: Weights, penalty: float) -> Weights:
-    """The weights of the greatest penalised likelihood. The order in which findings are discounted is `start`'s."""
+def fit(cases: Sequence[LabelledCase], start: Weights, penalty: float, without: Collection[str] = ()) -> Weights:
+    """The weights of the greatest penalised likelihood. The order in which findings are discounted is `start`'s.
+
+    `without` may name `prior` and `channel_prior`: the result has none.
+    """
     from scipy.optimize import minimize
 
-    keys = _Keys.of(start, cases)
+    keys = _Keys.of(start, cases, without)
     begin, pull, least = _begin(start, keys, penalty)
     if not cases:
         return _table(begin, start, keys)
@@ -383,7 +408,7 @@ def _table(point: Array, start: Weights, keys: _Keys) -> Weights:
     def value(*name: str) -> float:
         return round(float(point[keys.place[name]]), 3)
 
-    priors = {name: value("prior", name) for name in keys.classes}
+    priors = {name: value("prior", name) for name in keys.classes if ("prior", name) in keys.place}
     by_channel = {c: {n: v for n in keys.classes if (v := value("channel", c, n))} for c in keys.channels}
     return structs.replace(
         start,
@@ -408,7 +433,7 @@ def _folds(cases: Sequence[LabelledCase], round_: int) -> list[int]:
 
 
 def _outside(
-    cases: Sequence[LabelledCase], start: Weights, penalty: float, rounds: int
+    cases: Sequence[LabelledCase], start: Weights, penalty: float, rounds: int, without: Collection[str] = ()
 ) -> list[list[Mapping[str, float]]]:
     """Per case and round the log-odds that weights fitted without its fold give it."""
     found: list[list[Mapping[str, float]]] = [[] for _ in cases]
@@ -416,7 +441,7 @@ def _outside(
         folds = _folds(cases, round_)
         for fold in sorted(set(folds)):
             inside = [case for case, of in zip(cases, folds, strict=True) if of != fold]
-            table = fit(inside, start, penalty)
+            table = fit(inside, start, penalty, without)
             for i, (case, of) in enumerate(zip(cases, folds, strict=True)):
                 if of == fold:
                     found[i].append(sums(case.found, case.channel, table))

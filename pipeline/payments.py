@@ -507,11 +507,11 @@ class Order:
 def is_healthy(order: Order, now: datetime, thresholds: Thresholds | None = None) -> bool:
     """Whether the order is paid, shop and channel agree, nothing went back and no rule has anything to say at `now`."""
     # The rules read orders; only this one question goes the other way.
-    from pipeline.evidence.order_rules import evaluate
+    from pipeline.faults.rules import anything_found
 
     if order.outcome(now) != "paid" or order.refunds or not any(a.success for a in order.attempts):
         return False
-    return all(r.outcome != "found" for r in evaluate(order, now=now, thresholds=thresholds or Thresholds()))
+    return not anything_found(order, now=now, thresholds=thresholds or Thresholds())
 
 
 def unknown_states(orders: Iterable[Order]) -> Mapping[tuple[str, str, str], int]:

@@ -126,7 +126,7 @@ def test_weights_fitted_without_a_case_have_not_seen_its_family(monkeypatch: pyt
     """What is printed of a case, and what sets the thresholds, comes from a fit without its whole family."""
     seen: list[set[str]] = []
 
-    def spy(cases: Sequence[LabelledCase], start: Weights, _penalty: float) -> Weights:
+    def spy(cases: Sequence[LabelledCase], start: Weights, _penalty: float, _without: object = ()) -> Weights:
         seen.append({one.family for one in cases})
         return start
 

@@ -13,7 +13,7 @@ Lines tied to other orders are never signals: another customer's trouble is not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -31,6 +31,7 @@ from parsers.identifiers import values_in
 from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
 from pipeline.faults.states import PAID_LIKE
+from pipeline.faults.thresholds import Thresholds
 from pipeline.flows import Followed, follow, tried
 from pipeline.payments import Attempt, Order, Refund, is_healthy
 from pipeline.traffic.spans import Traffic, read_traffic
@@ -58,6 +59,7 @@ _QUOTE = 400
 # What an earlier attempt was answered counts less than what the latest was.
 _EARLIER = 0.5
 # Linear in any engine; the standard library's is by far the quickest at finding all.
+_WORD = re.compile(r"[0-9A-Za-z]+")
 # Span attributes whose name says that their value is an answer code of a channel or a gateway.
 _CODE_KEY = re2.compile(
     r"(?i)(^|[._])(err(or)?_?code|sub_?code|code|status_detail|reason"
@@ -106,6 +108,23 @@ class Signal:
         return "\n".join([self.body, *extra])
 
 
+class Healthy:
+    """The ids of those of `orders` that are paid and consistent at `now`; an order is looked at when it is asked for."""
+
+    def __init__(self, orders: Mapping[str, Order], now: datetime, thresholds: Thresholds) -> None:
+        self.orders = orders
+        self._now = now
+        self._thresholds = thresholds
+        self._known: dict[str, bool] = {}
+
+    def __contains__(self, order_id: object) -> bool:
+        if not isinstance(order_id, str) or order_id not in self.orders:
+            return False
+        if order_id not in self._known:
+            self._known[order_id] = is_healthy(self.orders[order_id], self._now, self._thresholds)
+        return self._known[order_id]
+
+
 @dataclass(frozen=True)
 class Case:
     """Everything that a detector may read. `now` is the ticket's creation in UTC: ages count from it.
@@ -124,7 +143,7 @@ class Case:
     focus_rows: Mask
     near_rows: Mask
     unread: int
-    healthy: frozenset[str] = frozenset()
+    healthy: Container[str] = frozenset()
 
     @property
     def now(self) -> datetime:
@@ -299,9 +318,10 @@ def open_case(
         "near": near & (bad | fresh) & ~(before & ~fresh),
         "ambient": contrast.in_incident & ~tied & ~named & ~near & bad & fresh,
     }
-    others_orders = [o for o in orders.values() if o.order_id not in scope.focus_orders]
-    healthy = frozenset(o.order_id for o in others_orders if is_healthy(o, now, settings.thresholds))
-    unhappy = [o for o in others_orders if o.order_id not in healthy]
+    healthy = Healthy({i: o for i, o in orders.items() if i not in scope.focus_orders}, now, settings.thresholds)
+    # What happened to an order outside the window troubles no line of it.
+    inside = (o for o in healthy.orders.values() if _within(o, scope.window))
+    unhappy = [o for o in inside if o.order_id not in healthy]
     recurrent = _recurrent(logs, codes, len(ids), scope, moments + _moments(unhappy), flows)
     signals: list[Signal] = []
     attempts = _attempts(focus)
@@ -369,6 +389,11 @@ def _named_rows(logs: pa.Table, spans: pa.Table) -> Mask:
     return _mask(pc.or_(by_trace, by_label))
 
 
+def _within(order: Order, window: Span) -> bool:
+    """Whether anything happened to the order in `window`, its end included."""
+    return any(event.at and window.start <= event.at <= window.end for event in order.everything)
+
+
 def _moments(orders: Iterable[Order]) -> list[datetime]:
     return [event.at for order in orders for event in order.everything if event.at]
 
@@ -430,8 +455,13 @@ def _other_names(orders: Mapping[str, Order], scope: Scope) -> frozenset[str]:
 
 def _without(rows: npt.NDArray[Any], logs: pa.Table, others: frozenset[str]) -> npt.NDArray[Any]:
     """`rows` without the lines that hold one of the names `others` as a whole token."""
+    if not len(rows):
+        return rows
     messages = pa.array(logs.column("message").take(pa.array(rows)).to_pylist(), pa.string())
-    chosen: npt.NDArray[Any] = rows[~_mask(values_in(messages, sorted(others)))]
+    # The rows are few and the names may be thousands: a name whose first word stands nowhere in them needs no search.
+    words = {word for text in messages.to_pylist() if text for word in _WORD.findall(text)}
+    likely = sorted(name for name in others if (first := _WORD.search(name)) is None or first[0] in words)
+    chosen: npt.NDArray[Any] = rows[~_mask(values_in(messages, likely))]
     return chosen
 
 

@@ -7,11 +7,12 @@ orders, a code that was never written down. A gap proves no fault; it keeps the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -171,8 +172,9 @@ def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...], 
         return
     lines: dict[str, list[int]] = defaultdict(list)
     places: dict[str, list[int]] = defaultdict(list)
+    named, traces = _named(case, healthy), _traces(case)
     for order in healthy:
-        for place, (service, row) in enumerate(_services_until_paid(case, order).items()):
+        for place, (service, row) in enumerate(_services_until_paid(case, order, named, traces).items()):
             lines[service].append(row)
             places[service].append(place)
     logs = case.material.logs
@@ -189,17 +191,42 @@ def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...], 
             yield service, len(mine), tuple(case.cite_log(row) for row in mine[:_CITED]), passed
 
 
-def _services_until_paid(case: Case, order: Order) -> dict[str, int]:
-    """The services that wrote about `order` until the channel answered, in order of time, each with its first row."""
-    names = [order.order_id, *(attempt.entity_id for attempt in order.attempts)]
+def _names(order: Order) -> list[str]:
+    return [order.order_id, *(attempt.entity_id for attempt in order.attempts)]
+
+
+def _named(case: Case, orders: Sequence[Order]) -> npt.NDArray[np.int64]:
+    """The rows that name any of `orders` in their text: all lines are searched once, and these again for each order."""
+    names = [name for order in orders for name in _names(order)]
+    hit = values_in(case.material.logs.column("message").combine_chunks(), names)
+    return np.flatnonzero(hit.to_numpy(zero_copy_only=False))
+
+
+def _traces(case: Case) -> npt.NDArray[np.int32]:
+    """For each row the number of its trace; 0 where it has none."""
+    traces = case.material.logs.column("trace.id").combine_chunks()
+    known = pc.if_else(pc.equal(traces, ""), None, traces).dictionary_encode()
+    numbers: npt.NDArray[np.int32] = pc.fill_null(pc.add(known.indices, 1), 0).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _services_until_paid(
+    case: Case, order: Order, named: npt.NDArray[np.int64], traces: npt.NDArray[np.int32]
+) -> dict[str, int]:
+    """The services that wrote about `order` until the channel answered, in order of time, each with its first row.
+
+    `named` holds at least the rows that name it in their text, `traces` the number of each row's trace.
+    """
     logs = case.material.logs
-    by_name = pc.or_(
-        values_in(logs.column("message").combine_chunks(), names),
-        pc.fill_null(pc.equal(logs.column("labels.order_id").combine_chunks(), order.order_id), fill_value=False),
-    )
-    traces = [t for t in pc.unique(logs.column("trace.id").filter(by_name)).to_pylist() if t]
-    by_trace = pc.is_in(logs.column("trace.id").combine_chunks(), value_set=pa.array(traces, pa.string()))
-    rows = np.flatnonzero(pc.fill_null(pc.or_(by_name, by_trace), fill_value=False).to_numpy(zero_copy_only=False))
+    said = logs.column("message").take(pa.array(named)).combine_chunks()
+    labelled = pc.fill_null(pc.equal(logs.column("labels.order_id"), order.order_id), fill_value=False)
+    by_name = labelled.to_numpy()
+    by_name[named[values_in(said, _names(order)).to_numpy(zero_copy_only=False)]] = True
+    of_order = np.zeros(int(traces.max(initial=0)) + 1, bool)
+    of_order[traces[by_name]] = True
+    # Number 0 is no trace.
+    of_order[0] = False
+    rows = np.flatnonzero(by_name | of_order[traces])
     mine = logs.select(["@timestamp", "service.name"]).take(pa.array(rows))
     if not mine.num_rows:
         return {}

@@ -129,11 +129,10 @@ def lines_of(logs: pa.Table, order: Order, rows: pa.Array | None = None) -> tupl
     numbers = sorted(n for n in own_numbers(order) if len(n) >= _SHORTEST_NUMBER)
     if not numbers or logs.num_rows == 0:
         return ()
-    hit = pc.fill_null(
-        pc.match_substring_regex(logs.column("message"), "|".join(map(re2.escape, numbers))), fill_value=False
-    )
-    found = pc.and_(hit, rows) if rows is not None else hit
-    chosen = np.flatnonzero(found.to_numpy())[:_MOST_LINES].tolist()
+    looked_at = np.arange(logs.num_rows) if rows is None else np.flatnonzero(rows.to_numpy(zero_copy_only=False))
+    messages = logs.column("message") if rows is None else logs.column("message").take(pa.array(looked_at))
+    hit = pc.fill_null(pc.match_substring_regex(messages, "|".join(map(re2.escape, numbers))), fill_value=False)
+    chosen = looked_at[hit.to_numpy()][:_MOST_LINES].tolist()
     return tuple(OrderLine(logs.column("message")[row].as_py(), cite_log(logs, row)) for row in chosen)
 
 

@@ -1160,6 +1160,12 @@ def evaluate(
     return [_result(rule, verdicts[rule.id], hit) for rule in RULES]
 
 
+def anything_found(order: Order, *, now: datetime, thresholds: Thresholds) -> bool:
+    """Whether any rule finds something at `order`, as `evaluate` would without log lines; it stops at the first."""
+    facts = Facts(order, now.astimezone(UTC), thresholds)
+    return any(rule.check(facts).outcome == "found" for rule in RULES)
+
+
 def _result(rule: Rule, verdict: Verdict, hit: Collection[str]) -> RuleResult:
     if verdict.outcome != "found":
         why_not = verdict.statement if verdict.outcome == "not_evaluated" else None
@@ -1187,6 +1193,7 @@ __all__ = [
     "Rule",
     "RuleResult",
     "Verdict",
+    "anything_found",
     "cite",
     "evaluate",
     "spell",

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -154,6 +154,7 @@ _PREFIXES = ("aop.", "acq.", "isv.", "isp.", "err.", "error.")
 _PUNCTUATION = re.compile(r"[^a-z0-9]")
 
 
+@lru_cache(maxsize=4096)
 def channel_key(channel: str | None) -> str:
     """`channel` as it is compared: lower case, letters and digits only.
 
