@@ -1018,7 +1018,7 @@ def backtest(
     to_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = terminal_width() if to_terminal else 100
     emit(rendered_report(done, output, spoken, plot=plot, width=width, colour=to_terminal))
-    say(f"{len(done.report.cases)} cases in {done.seconds:.1f} s")
+    say(f"{counted(len(done.report.cases), 'case', 'cases')} in {done.seconds:.1f} s")
     for sentence in done.missed:
         say(f"Goal missed: {sentence.en}")
     if done.report.interrupted:

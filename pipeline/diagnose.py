@@ -70,7 +70,7 @@ def diagnose(case: Case, seen: Seen, ids: Sequence[str]) -> Diagnosis:
         candidates=candidates,
         missing=_missing(case, seen, candidates) if gaps else [],
         location=_location(case, mine),
-        culprits=[] if top in NO_FAULT else _culprits(mine),
+        culprits=[] if top in NO_FAULT else _culprits(mine, confidence),
         owner=fault.owner if fault else None,
         first_action=fault.first_action if fault else None,
     )
@@ -175,7 +175,7 @@ def _location(case: Case, mine: Sequence[_Vote]) -> Location:
     )
 
 
-def _culprits(mine: Sequence[_Vote], of: float = 1.0) -> list[Culprit]:
+def _culprits(mine: Sequence[_Vote], of: float) -> list[Culprit]:
     """The services of the findings by their weight; the probabilities of all add up to `of`."""
     weight_of: dict[str, float] = defaultdict(float)
     for weight, _, found in mine:
@@ -212,6 +212,18 @@ def _from_gap(found: Found, window: Window) -> Missing:
             zh=f"{found.service} 在该时间窗口记录了什么？渠道应答在其日志中。",
         )
         return Missing(source="logs", service=found.service, window=window, question=question, kind=found.kind)
+    if what == "no_order" and found.code:
+        question = Text(
+            en=f"Can you get the order events of {found.code}? They are not among those that were found.",
+            zh=f"能否取得订单 {found.code} 的订单事件？已取得的数据中没有。",
+        )
+        return Missing(source="orders", window=window, question=question, kind=found.kind)
+    if what == "source" and found.code:
+        question = Text(
+            en=f"Can you get the {found.code} again? {_sentence(found.statement.en)}",
+            zh=f"能否重新取得 {found.code}？{found.statement.zh}。",
+        )
+        return Missing(source=found.code, window=window, question=question, kind=found.kind)
     if what == "no_order":
         question = Text(
             en="Which order number or payment time is it? No order of this customer is known here.",

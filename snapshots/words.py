@@ -29,6 +29,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "proof": ("What proves it", "关键证据"),
     "seen": ("The strongest lines so far", "目前最有力的线索"),
     "no_proof": ("No line could be cited.", "没有可引用的记录。"),
+    "seed": ("category: {name}", "大类：{name}"),
     "against": ("What speaks against it", "反面证据"),
     "no_against": ("Nothing found that speaks against it.", "未发现反面证据。"),
     "healthy": ("Checked and healthy", "已检查且正常"),

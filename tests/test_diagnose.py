@@ -135,7 +135,7 @@ def test_what_is_located_has_an_owner_and_a_first_action(fault_class):
     assert (diagnosis.owner, diagnosis.first_action) == (fault.owner, fault.first_action)
     assert diagnosis.class_name == fault.class_name
     assert diagnosis.location.service == "pay-channel"
-    assert [(c.service, c.probability) for c in diagnosis.culprits] == [("pay-channel", 1.0)]
+    assert [(c.service, c.probability) for c in diagnosis.culprits] == [("pay-channel", diagnosis.confidence)]
 
 
 @pytest.mark.parametrize("fault_class", ["success", "pending"])

@@ -568,3 +568,13 @@ def test_a_call_that_took_far_longer_than_others_is_told_with_both_figures():
 @pytest.mark.parametrize(("us", "others"), [(1_500_000, 8), (30_000_000, 3), (900_000, 8)])
 def test_a_call_is_not_called_slow_without_reason(us, others):
     assert "span.slow" not in says("spans", span_case(span_row(TRACE, "aa" * 8, duration_us=us), others=others))
+
+
+def test_spans_in_a_circle_are_told_and_not_called_healthy():
+    rows = [
+        span_row(TRACE, "s1", status="error", **{"parent.id": "s2"}),
+        span_row(TRACE, "s2", status="error", **{"parent.id": "s1"}),
+    ]
+    case = case_of(usual_lines(), FAILED, spans=rows)
+    assert says("spans", case)
+    assert outcome("spans", case) == "found"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import Case, answer_codes, is_code_key, read_attributes
-from pipeline.faults import CodeFact, codes
+from pipeline.faults import CodeFact, codes, fault_name
 from pipeline.payments import Attempt, Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
@@ -34,6 +34,7 @@ _OUTER = frozenset(
      "INVALID_REQUEST_ERROR", "CARD_ERROR", "API_ERROR", "PARAM_ERROR", "PARAMETER_UNKNOWN", "VALIDATION_ERROR", "INTERNAL_SERVER_ERROR"}
 )  # fmt: skip
 _TIER = {"focus": 1.0, "near": 0.85, "ambient": 0.45}
+_HAN = re2.compile(r"[\x{4e00}-\x{9fff}]")
 _CITES = 5
 # What an earlier attempt was answered counts less than what the latest was.
 _EARLIER = 0.5
@@ -165,6 +166,15 @@ def _code_like(token: str, channel: str) -> bool:
     return "_" in token or "." in token or token.isupper() or (not token.islower() and not token.istitle())
 
 
+def _meaning(fact: CodeFact) -> Text:
+    """The table's meaning by language; where it has only one, the fault's name stands for the other."""
+    parts = [part.strip() for part in fact.meaning.split(" / ")]
+    chinese = [part for part in parts if _HAN.search(part)]
+    english = [part for part in parts if not _HAN.search(part)]
+    named = fault_name(fact.fault_class, fact.fault_subclass)
+    return Text(en=" / ".join(english) or named.en, zh=" / ".join(chinese) or f"{named.zh}（{fact.meaning}）")
+
+
 def _says_nothing(code: str) -> bool:
     return code.upper() in _WORDS or (code.isdigit() and len(code) < 3)
 
@@ -194,11 +204,12 @@ def _finding(answer: _Answer) -> Found | None:
     if fact.fault_class in ("success", "unknown"):
         return None
     name = "network" if answer.channel == "network" else answer.channel
+    meaning = _meaning(fact)
     return Found(
         kind=_kind(answer),
         statement=Text(
-            en=f"{name} code {answer.code}{said}: {fact.meaning}",
-            zh=f"{name} 返回码 {answer.code}{said}：{fact.meaning}",
+            en=f"{name} code {answer.code}{said}: {meaning.en}",
+            zh=f"{name} 返回码 {answer.code}{said}：{meaning.zh}",
         ),
         cites=cites,
         supports=fact.fault_class,

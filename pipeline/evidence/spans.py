@@ -70,8 +70,9 @@ def _deepest_failures(spans: pa.Table) -> list[int]:
         for i in range(spans.num_rows)
         if status[i] == "error" or types[i] or rpc[i] or (http[i] is not None and http[i] >= _FAILED_HTTP)
     }
-    above = {parents[i] for i in failed}
-    deepest = [i for i in failed if ids[i] not in above]
+    above = {parents[i] for i in failed if parents[i] != ids[i]}
+    # Where broken parents make a circle, none is the deepest: then all are told.
+    deepest = [i for i in failed if ids[i] not in above] or list(failed)
     return sorted(deepest, key=lambda i: (str(times[i]), i))
 
 

@@ -54,6 +54,8 @@ _FIELD = re.compile(r"[\w.\[\]-]+=(?!\")[^\s,;，；]*")
 # At least two words, or four Chinese characters: less says nothing.
 _WORDS = re.compile(r"[A-Za-z]{3,}\W+(?:\w+\W+){0,4}?[A-Za-z]{3,}|[\u4e00-\u9fff]{4,}")
 _STATUS_DIGITS = 3
+# What a line says stands at its beginning.
+_LONGEST = 1_200
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._][A-Za-z0-9]+)+|\b[A-Z][A-Z0-9]{4,}\b|\b\d{5,9}\b")
 
 
@@ -152,7 +154,7 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
             elif reply.message and near and not any(f and not names_a_group(f.code) for f in facts):
                 yield _Clue("unseen.reply", Wording(reply.message), weight, signal.cited)
         # What an answer says of itself is said better by its own message than by the line around it.
-        rest = _without_fields(signal.text) if replied else signal.text
+        rest = _without_fields(signal.text) if replied else signal.text[:_LONGEST]
         if signal.level in _LEVEL and (told or _WORDS.search(rest)):
             kind = "around" if told else "beside" if answered or _spoken_for(signal, case) else "message"
             rest = signal.text if told else rest
@@ -182,7 +184,7 @@ def _without_fields(text: str) -> str:
     >>> _without_fields('HTTP 200 from redsys for job1: {"errorCode":"SIS0042"} ref=12')
     'HTTP 200 from redsys for job1:  '
     """
-    return _FIELD.sub("", _OBJECT.sub("", text))
+    return _FIELD.sub("", _OBJECT.sub("", text[:_LONGEST]))
 
 
 def _is_status(code: str) -> bool:

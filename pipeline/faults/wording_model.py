@@ -7,7 +7,7 @@ Two linear models over the terms of `wording_terms.py`, one of classes and one o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.faults.wording_terms import Lexicon, evidence, kind_of, stem, terms, tokens
+from pipeline.faults.wording_terms import STOP, Lexicon, evidence, kind_of, stem, terms, tokens
 
 # From this probability on a reading is called sure; the figures of docs/wording.md are about it.
 SURE = 0.7
@@ -124,7 +124,7 @@ class WordingModel:
             subclass=self._subclass(scores, best),
             probability=round(float(probability[best]), 4),
             probabilities=tuple((self.classes[i], round(float(probability[i]), 4)) for i in order),
-            terms=self._reasons(found, best),
+            terms=self._reasons(found, best, wording),
             bare=scores.bare,
         )
 
@@ -161,8 +161,31 @@ class WordingModel:
             return None
         return self.file.subclasses[int(mine[np.argmax(scores.subclass_values[mine])])].partition("/")[2]
 
-    def _reasons(self, found: Mapping[str, Sequence[str]], best: int) -> tuple[tuple[str, float], ...]:
-        """The terms that spoke most for the class, in the words of the text where it has any."""
+    def _as_written(self, name: str, words: Sequence[str]) -> str:
+        """The words of the text that gave the term `name`; its own name where they cannot be told."""
+        kind, label = name[0], name[2:]
+        if kind == "c":
+            han = sorted((e for e in self.file.concepts.get(label, ()) if not e.isascii()), key=lambda e: (-len(e), e))
+            for entry in han:
+                if any(entry in word for word in words):
+                    return entry
+            for run in _runs(words):
+                if label in self.lexicon.phrase(tuple(map(stem, run))) or (
+                    len(run) == 1 and label in self.lexicon.concepts_of(run[0])
+                ):
+                    return " ".join(run)
+        if kind in "wb":
+            wanted = label.split(" ")
+            for run in _runs([word for word in words if word not in STOP]):
+                if list(map(stem, run)) == wanted:
+                    return " ".join(run)
+        return label.replace("_", " ")
+
+    def _reasons(
+        self, found: Mapping[str, Sequence[str]], best: int, wording: Wording
+    ) -> tuple[tuple[str, float], ...]:
+        """The terms that spoke most for the class, as the text has them."""
+        words = tokens(f"{wording.code or ''} {wording.text}", self.lexicon)
         names, values = flat(found, self.file.scales)
         gains: dict[str, float] = {}
         for name, value in zip(names, values, strict=True):
@@ -172,7 +195,7 @@ class WordingModel:
             weights = self._weights[row]
             gain = value * float(weights[best] - weights.mean())
             if gain > 0.01:
-                label = f"HTTP {name[2:]}" if name[0] == "s" else name[2:].replace("_", " ")
+                label = f"HTTP {name[2:]}" if name[0] == "s" else self._as_written(name, words)
                 gains[label] = max(gains.get(label, 0.0), gain)
         chosen: list[tuple[str, float]] = []
         for label, gain in sorted(gains.items(), key=lambda item: (-item[1], item[0])):
@@ -180,6 +203,13 @@ class WordingModel:
             if not any(label in other or other in label for other, _ in chosen):
                 chosen.append((label, round(gain, 3)))
         return tuple(chosen[:_SHOWN])
+
+
+def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """One to three words in a row, the longer first."""
+    for size in (3, 2, 1):
+        for start in range(len(words) - size + 1):
+            yield tuple(words[start : start + size])
 
 
 def read_message(

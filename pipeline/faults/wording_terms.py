@@ -41,7 +41,7 @@ _PREFIX = re.compile(
     r"(?i)\b(?:ACQ|isv|isp|aop|acq)[.](?=[A-Za-z])"
     r"|\b(?:javax?|org|com|net|io|sun|cn|kotlin|scala|akka|reactor|requests|urllib3?|botocore|sqlalchemy|psycopg2?|System)(?:\.[a-z0-9_]+)*\.(?=[A-Za-z])"
 )
-_STOP = frozenset(
+STOP = frozenset(
     "the a an of to in on at is are was were be been by for with and or this that it its as from has have had i we you our"  # noqa: SIM905
     " your their his her please will would which when while than then if but so do does did into out up exception error".split()
 )
@@ -64,7 +64,8 @@ def stem(word: str) -> str:
     >>> [stem(w) for w in ("limits", "declined", "cancelled", "authorised", "currencies", "missing")]
     ['limit', 'declin', 'cancel', 'authoriz', 'currency', 'miss']
     """
-    if len(word) <= 3:
+    # https is no plural: what names a protocol says nothing of TLS.
+    if len(word) <= 3 or word == "https":
         return word
     if word.endswith("ies") and len(word) > 4:
         word = word[:-3] + "y"
@@ -226,7 +227,7 @@ class _Gathered:
         for i, word in enumerate(words):
             if i not in covered:
                 self.placed += [(self.at + i, name) for name in self.lexicon.concepts_of(word)]
-        kept = [s for s, word in zip(stems, words, strict=True) if word not in _STOP]
+        kept = [s for s, word in zip(stems, words, strict=True) if word not in STOP]
         self.words.update(kept)
         self.bigrams.update(f"{a} {b}" for a, b in pairwise(kept))
         for edged in (f"<{s}>" for s in kept if len(s) > 3):

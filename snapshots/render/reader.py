@@ -55,7 +55,7 @@ class Reader:
             kind=kind,
             ticket=self.s.ticket.id,
             title=shorten(self.s.ticket.title, TITLE),
-            seed=self.term(d.seed_class) if d.seed_class else "",
+            seed=self.say("seed", name=self.term(d.seed_class)) if d.seed_class else "",
             verdict=self.say(kind),
             name=self._name(d),
             class_name=self._class_name(d),
