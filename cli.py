@@ -1003,6 +1003,7 @@ def backtest(
     """
     from pipeline.backtest import Asked as Wanted
     from pipeline.backtest import report_json, run_backtest
+    from pipeline.learn_weights import counted
     from pipeline.scorecard import plot_svg, rendered_report
 
     settings = where.settings(sources=False, budget=budget)

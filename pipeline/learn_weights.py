@@ -351,7 +351,9 @@ def fit(cases: Sequence[LabelledCase], start: Weights, penalty: float, without: 
         away = point - begin
         return cost + float((pull * away**2).sum()), slope + 2 * pull * away
 
-    bounds = [(low, None) for low in least]
+    # A kind without a weight by judgement is told and does not vote.
+    silent = {i for (group, *key), i in keys.place.items() if group == "weight" and not start.weights[key[0]]}
+    bounds = [(low, 0.0 if i in silent else None) for i, low in enumerate(least)]
     best = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds).x
     return _table(best, start, keys)
 
