@@ -500,6 +500,19 @@ def test_a_failed_source_is_a_gap():
     assert "down" in says("gaps", case)["gap.source"].statement.en
 
 
+@pytest.mark.parametrize(
+    "more", [{"status": "partial", "error": "file ends early"}, {"cut": 7}], ids=["partial", "cut"]
+)
+def test_logs_that_were_read_in_part_are_not_called_without_gap(more):
+    asked: dict[str, Any] = {"source": "es", "kind": "elasticsearch", "what": "logs", "status": "ok", "asked": ""}
+    mine = line(1, f"order {ORDER} taken", "mine", level="INFO")
+    outcomes = [
+        outcome("gaps", case_of([*usual_lines(), mine], FAILED, coverage=[Coverage(**asked | change)]))
+        for change in ({}, more, {**more, "what": "spans"})
+    ]
+    assert outcomes == ["healthy", "not_evaluated", "healthy"]
+
+
 def test_no_lines_at_all_are_a_gap():
     assert set(says("gaps", case_of([], FAILED))) == {"gap.no_logs"}
 
@@ -545,6 +558,11 @@ def test_a_service_that_is_silent_about_this_order_alone_is_a_gap():
     theirs = [line(1, f"pay-channel handles {ORDER}", "theirs", level="INFO")]
     silent = says("gaps", case_of([*usual_lines(), *lines, *ours], [*FAILED, *rows]))
     assert silent["gap.silent_service"].service == "pay-channel"
+    assert "pay-channel wrote about 4 of 4 healthy orders" in silent["gap.silent_service"].statement.en
+    fewer = [one for one in lines if one["_id"] != "pay-channel2"]
+    partly = says("gaps", case_of([*usual_lines(), *fewer, *ours], [*FAILED, *rows]))["gap.silent_service"]
+    assert "pay-channel wrote about 3 of 4 healthy orders" in partly.statement.en
+    assert "pay-channel 对 4 个正常订单中的 3 个有日志" in partly.statement.zh
     assert says("gaps", case_of([*usual_lines(), *lines, *ours, *theirs], [*FAILED, *rows])) == {}
 
 
