@@ -481,6 +481,39 @@ def test_an_outage_is_told_from_a_single_case():
     assert outcome("cohort", single) == "healthy"
 
 
+def unexplained(number: int, state: str) -> list[dict[str, Any]]:
+    """An order that stands open or as the shop calls it, with an attempt in `state`."""
+    more = {"order": f"SO2026030450{number:04d}", "customer": f"u99{number:05d}"}
+    return [
+        order_row(0, "order", more["order"], "pending", **more),
+        order_row(0.1, "attempt", f"PY2026030450{number:04d}", state, **more),
+    ]
+
+
+@pytest.mark.parametrize("state", ["F", "USERPAYING"])
+def test_orders_whose_outcome_is_unknown_neither_went_through_nor_failed(state):
+    some = [row for i in range(3) for row in unexplained(i, state)]
+    known = [*(row for i in range(4) for row in paid(i)), *(row for i in range(2) for row in unpaid(i))]
+    (check,) = detector("cohort")(case_of([], [*FAILED, *some, *known])).checks
+    assert check.outcome == "healthy"
+    assert "of 9 other orders of wechatpay" in check.statement.en
+    assert "4 went through, 2 failed or were closed unpaid, and of 3 the outcome is unknown" in check.statement.en
+    assert "4 个正常完成，2 个失败或未支付即关闭，3 个结果未知" in check.statement.zh
+
+
+def test_money_that_the_channel_took_and_the_shop_does_not_have_did_not_go_through():
+    taken = [row for i in range(5) for row in unexplained(i, "SUCCESS")]
+    found = says("cohort", case_of([], [*FAILED, *taken, *paid(1)]))["cohort.many"]
+    assert "1 went through, 5 failed" in found.statement.en
+    assert all(c.doc_id.startswith("PY202603045") for c in found.cites)
+
+
+def test_a_cohort_of_mostly_unknown_outcomes_is_not_evaluated():
+    case = case_of([], [*FAILED, *(row for i in range(5) for row in unexplained(i, "F")), *unpaid(1), *unpaid(2)])
+    assert outcome("cohort", case) == "not_evaluated"
+    assert says("cohort", case) == {}
+
+
 def test_too_few_orders_say_nothing():
     assert outcome("cohort", case_of([], [*FAILED, *paid(1)])) == "not_evaluated"
 
