@@ -497,7 +497,7 @@ def test_orders_whose_outcome_is_unknown_neither_went_through_nor_failed(state):
     (check,) = detector("cohort")(case_of([], [*FAILED, *some, *known])).checks
     assert check.outcome == "healthy"
     assert "of 9 other orders of wechatpay" in check.statement.en
-    assert "4 went through, 2 failed or were closed unpaid, and of 3 the outcome is unknown" in check.statement.en
+    assert "4 went through, 2 failed or closed unpaid, 3 with unknown outcome" in check.statement.en
     assert "4 个正常完成，2 个失败或未支付即关闭，3 个结果未知" in check.statement.zh
 
 

@@ -34,8 +34,8 @@ def detect(case: Case) -> Seen:
     counts = Counter(fates.values())
     well, failed, unknown = counts["well"], counts["failed"], counts["unknown"]
     statement = Text(
-        en=f"of {len(cohort)} other orders of {channel} around that time {well} went through, {failed} failed or were closed unpaid, and "
-        f"of {unknown} the outcome is unknown",
+        en=f"of {len(cohort)} other orders of {channel} around that time {well} went through, {failed} failed or closed unpaid, "
+        f"{unknown} with unknown outcome",
         zh=f"同期 {zh_channel} 的 {len(cohort)} 个其他订单中，{well} 个正常完成，{failed} 个失败或未支付即关闭，{unknown} 个结果未知",
     )
     if unknown * 2 > len(cohort):
