@@ -123,6 +123,14 @@ def test_a_retry_that_worked_speaks_against_keys_and_the_account():
     assert found["retry.worked"].against == ("signature_cert", "merchant_account")
 
 
+def test_the_attempt_that_worked_is_cited_first_however_many_failed():
+    tries = [order_row(1 + i, "attempt", f"PY2026030441{i:04d}", "PAYERROR") for i in range(6)]
+    rows = [*FAILED, *tries, order_row(9, "attempt", SECOND, "SUCCESS"), order_row(9.2, "order", ORDER, "processing")]
+    cites = by_retries(rows)["retry.worked"].cites
+    assert cites[0].doc_id == f"{SECOND}/SUCCESS/9"
+    assert len(cites) == 4
+
+
 def test_retries_that_did_not_work_are_counted():
     rows = [
         *FAILED,
@@ -135,6 +143,7 @@ def test_retries_that_did_not_work_are_counted():
 def test_the_customers_next_order_that_went_through_is_a_retry_that_worked():
     found = by_retries([*FAILED, *other(7, minutes=6, customer=CUSTOMER)])["retry.worked"]
     assert names(7, False)[0] in found.statement.en
+    assert found.cites[0].doc_id.startswith(f"{names(7, False)[1]}/SUCCESS/")
     assert len(found.cites) == 2
 
 
@@ -171,9 +180,15 @@ def test_a_line_that_comes_back_for_the_order_is_a_loop_with_its_intervals():
     seconds = (1, 3, 8, 20)
     lines = [line(at, f"retry {i} of {ORDER}: no answer", f"x{i}") for i, at in enumerate(seconds)]
     found = by_retries(FAILED, lines)["retry.repeated"]
-    assert "4 times about this order at growing intervals" in found.statement.en
+    assert "and 3 more lines like it about this order at growing intervals" in found.statement.en
+    assert "及另外 3 行类似日志" in found.statement.zh
     assert ", ".join(f"{b - a} s" for a, b in pairwise(seconds)) in found.statement.en
     assert [c.doc_id for c in found.cites] == ["x0", "x1", "x2", "x3"]
+
+
+def test_a_line_that_comes_back_word_for_word_is_counted():
+    lines = [line(at, f"retry of {ORDER}: no answer", f"x{at}") for at in (1, 3, 8, 20)]
+    assert 'no answer" 4 times about this order' in by_retries(FAILED, lines)["retry.repeated"].statement.en
 
 
 def test_an_ordinary_line_that_comes_often_is_no_loop():

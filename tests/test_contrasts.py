@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline.evidence.contrasts import detect
+from snapshots.model import Coverage
 from tests.flow_samples import ATTEMPT, ORDER, case_of, line, order_row, usual_lines
 from tests.test_patterns import names, orders
 
@@ -47,7 +50,9 @@ def test_what_only_this_order_wrote_is_told_with_figures():
     assert set(found) == {"cohort.only_here"}
     only = found["cohort.only_here"]
     assert [c.doc_id for c in only.cites] == ["odd"]
-    assert "of 6 healthy orders of wechatpay 0 did" in only.statement.en
+    assert only.statement.en.startswith("this order wrote in pay-core: `")
+    assert "none of the 6 healthy orders of wechatpay did (" in only.statement.en
+    assert "wechatpay 6 个正常订单均未写过" in only.statement.zh
     assert (only.service, only.supports) == ("pay-core", None)
     assert only.strength == round(1 - 1 / 7, 4)
 
@@ -57,9 +62,9 @@ def test_the_flow_stopped_at_the_first_line_that_every_healthy_order_has():
     assert set(found) == {"cohort.stopped_before"}
     stopped = found["cohort.stopped_before"]
     assert stopped.service == "pay-channel"
-    assert "6 of 6 healthy orders of wechatpay logged `reply read for" in stopped.statement.en
-    assert "nor 1 later line" in stopped.statement.en
-    assert "it came as far as `sending the request of" in stopped.statement.en
+    assert "this order has no line of `reply read for" in stopped.statement.en
+    assert "which 6 of 6 healthy orders of wechatpay have; 1 later step is absent too" in stopped.statement.en
+    assert "its last line of all is `sending the request of" in stopped.statement.en
     assert stopped.cites[0].doc_id == "own1"
     assert {c.doc_id for c in stopped.cites[1:]} <= {f"h{i}-2" for i in range(6)}
 
@@ -69,6 +74,50 @@ def test_a_flow_that_went_another_way_says_which():
     stopped = found_of([*own_lines(STEPS[:2]), odd])["cohort.stopped_before"]
     assert "instead it wrote `" in stopped.statement.en
     assert "odd" in {c.doc_id for c in stopped.cites}
+
+
+def test_an_order_with_later_lines_is_not_said_to_end_at_the_last_one_in_common():
+    later = line(30, f"{ORDER} put aside for the night run", "later", service="pay-core", level="INFO")
+    stopped = found_of([*own_lines(STEPS[:2]), later])["cohort.stopped_before"]
+    assert "last line of all" not in stopped.statement.en
+    assert "最后一行日志" not in stopped.statement.zh
+    assert "its last line in common with them is `sending the request of" in stopped.statement.en
+    assert stopped.cites[0].doc_id == "own1"
+
+
+def test_what_failing_orders_wrote_as_well_is_counted():
+    odd = "{}: balance differs, giving up"
+    lines = [*healthy_lines(), line(90, odd.format(names(30, True)[0]), "f0", service="pay-core")]
+    lines.append(line(91, f"accepted order {names(31, True)[0]}", "f1", service="pay-core", level="INFO"))
+    own = [*own_lines(STEPS), line(9, odd.format(ORDER), "odd", service="pay-core")]
+    rows = [*orders(healthy=6), *orders(failing=2, start=30, minutes=2)]
+    only = found_of(own, lines=lines, rows=rows)["cohort.only_here"]
+    assert "none of the 6 healthy orders of wechatpay did, 1 of 2 other orders did" in only.statement.en
+    assert "其他 2 个订单中有 1 个写过" in only.statement.zh
+
+
+@pytest.mark.parametrize("more", [{"cut": 100}, {"status": "partial"}, {"status": "failed"}], ids=str)
+def test_lines_that_were_not_read_are_not_said_to_be_absent(more):
+    asked = {"source": "es", "kind": "elasticsearch", "what": "logs", "status": "ok", "asked": ""}
+    lines = [*usual_lines(), *healthy_lines(), *own_lines(STEPS[:2])]
+    rows = [*FAILED, *orders(healthy=6)]
+    kinds = [
+        [
+            f.kind
+            for f in detect(case_of(lines, rows, coverage=[Coverage(**asked | change)])).found
+            if "cohort" in f.kind
+        ]
+        for change in ({}, more)
+    ]
+    assert kinds == [["cohort.stopped_before"], []]
+
+
+def test_a_step_with_an_empty_id_is_the_same_step():
+    """A template that has a mask where the order's line has none is no other line."""
+    texts = [f"[trace_id={i:032x}] accepted order {names(i, False)[0]}" for i in range(6)]
+    lines = [line(60 * i, text, f"h{i}", service="pay-core", level="INFO") for i, text in enumerate(texts)]
+    own = [line(1, f"[trace_id=-] accepted order {ORDER}", "own", service="pay-core", level="INFO")]
+    assert found_of(own, lines=lines) == {}
 
 
 def test_an_order_that_wrote_what_all_write_has_no_contrast():

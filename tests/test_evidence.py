@@ -481,6 +481,39 @@ def test_an_outage_is_told_from_a_single_case():
     assert outcome("cohort", single) == "healthy"
 
 
+def unexplained(number: int, state: str) -> list[dict[str, Any]]:
+    """An order that stands open or as the shop calls it, with an attempt in `state`."""
+    more = {"order": f"SO2026030450{number:04d}", "customer": f"u99{number:05d}"}
+    return [
+        order_row(0, "order", more["order"], "pending", **more),
+        order_row(0.1, "attempt", f"PY2026030450{number:04d}", state, **more),
+    ]
+
+
+@pytest.mark.parametrize("state", ["F", "USERPAYING"])
+def test_orders_whose_outcome_is_unknown_neither_went_through_nor_failed(state):
+    some = [row for i in range(3) for row in unexplained(i, state)]
+    known = [*(row for i in range(4) for row in paid(i)), *(row for i in range(2) for row in unpaid(i))]
+    (check,) = detector("cohort")(case_of([], [*FAILED, *some, *known])).checks
+    assert check.outcome == "healthy"
+    assert "of 9 other orders of wechatpay" in check.statement.en
+    assert "4 went through, 2 failed or closed unpaid, 3 with unknown outcome" in check.statement.en
+    assert "4 个正常完成，2 个失败或未支付即关闭，3 个结果未知" in check.statement.zh
+
+
+def test_money_that_the_channel_took_and_the_shop_does_not_have_did_not_go_through():
+    taken = [row for i in range(5) for row in unexplained(i, "SUCCESS")]
+    found = says("cohort", case_of([], [*FAILED, *taken, *paid(1)]))["cohort.many"]
+    assert "1 went through, 5 failed" in found.statement.en
+    assert all(c.doc_id.startswith("PY202603045") for c in found.cites)
+
+
+def test_a_cohort_of_mostly_unknown_outcomes_is_not_evaluated():
+    case = case_of([], [*FAILED, *(row for i in range(5) for row in unexplained(i, "F")), *unpaid(1), *unpaid(2)])
+    assert outcome("cohort", case) == "not_evaluated"
+    assert says("cohort", case) == {}
+
+
 def test_too_few_orders_say_nothing():
     assert outcome("cohort", case_of([], [*FAILED, *paid(1)])) == "not_evaluated"
 
@@ -498,6 +531,19 @@ def test_a_failed_source_is_a_gap():
     failed = Coverage(source="es", kind="elasticsearch", what="logs", status="failed", asked="", error="down")
     case = case_of(usual_lines(), FAILED, coverage=[failed])
     assert "down" in says("gaps", case)["gap.source"].statement.en
+
+
+@pytest.mark.parametrize(
+    "more", [{"status": "partial", "error": "file ends early"}, {"cut": 7}], ids=["partial", "cut"]
+)
+def test_logs_that_were_read_in_part_are_not_called_without_gap(more):
+    asked: dict[str, Any] = {"source": "es", "kind": "elasticsearch", "what": "logs", "status": "ok", "asked": ""}
+    mine = line(1, f"order {ORDER} taken", "mine", level="INFO")
+    outcomes = [
+        outcome("gaps", case_of([*usual_lines(), mine], FAILED, coverage=[Coverage(**asked | change)]))
+        for change in ({}, more, {**more, "what": "spans"})
+    ]
+    assert outcomes == ["healthy", "not_evaluated", "healthy"]
 
 
 def test_no_lines_at_all_are_a_gap():
@@ -545,6 +591,11 @@ def test_a_service_that_is_silent_about_this_order_alone_is_a_gap():
     theirs = [line(1, f"pay-channel handles {ORDER}", "theirs", level="INFO")]
     silent = says("gaps", case_of([*usual_lines(), *lines, *ours], [*FAILED, *rows]))
     assert silent["gap.silent_service"].service == "pay-channel"
+    assert "pay-channel wrote about 4 of 4 healthy orders" in silent["gap.silent_service"].statement.en
+    fewer = [one for one in lines if one["_id"] != "pay-channel2"]
+    partly = says("gaps", case_of([*usual_lines(), *fewer, *ours], [*FAILED, *rows]))["gap.silent_service"]
+    assert "pay-channel wrote about 3 of 4 healthy orders" in partly.statement.en
+    assert "pay-channel 对 4 个正常订单中的 3 个有日志" in partly.statement.zh
     assert says("gaps", case_of([*usual_lines(), *lines, *ours, *theirs], [*FAILED, *rows])) == {}
 
 

@@ -82,6 +82,33 @@ def test_another_failure_of_the_channel_is_no_longer_a_single_one():
     assert kinds([*orders(healthy=5), *orders(failing=1, start=20)]) == {}
 
 
+def in_state(number, attempt_state, order_state):
+    """An order with an attempt that nothing final is known of, and the shop's word for it."""
+    order, attempt, customer = names(number, True)
+    more = {"order": order, "customer": customer}
+    return [
+        order_row(1, "order", order, "pending", **more),
+        order_row(1.1, "attempt", attempt, attempt_state, **more),
+        order_row(1.2, "order", order, order_state, **more),
+    ]
+
+
+@pytest.mark.parametrize("state", [("F", "processing"), ("F", "pending"), ("USERPAYING", "pending")], ids="-".join)
+def test_orders_whose_outcome_is_unknown_are_neither_failing_nor_healthy(state):
+    rows = [*orders(healthy=5), *(row for i in range(4) for row in in_state(50 + i, *state))]
+    seen = detect(case_of(usual_lines(), [*FAILED, *rows]))
+    assert "1 failing and 5 healthy orders" in seen.checks[0].statement.en
+
+
+def test_a_second_attempt_under_way_leaves_the_outcome_open():
+    order, attempt, customer = names(50, True)
+    more = {"order": order, "customer": customer}
+    first = in_state(50, "PAYERROR", "pending")
+    again = order_row(2, "attempt", attempt + "9", "USERPAYING", **more)
+    seen = detect(case_of(usual_lines(), [*FAILED, *orders(healthy=5), *first, again]))
+    assert "1 failing and 5 healthy orders" in seen.checks[0].statement.en
+
+
 def test_healthy_orders_of_another_time_are_no_comparison():
     assert kinds([row for i in range(5) for row in other(i, minutes=-60)]) == {}
 

@@ -5,7 +5,13 @@ It tells a single case from an outage and names what was healthy. It speaks for 
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Literal
+
 from pipeline.evidence.case import Case
+from pipeline.faults.rules import anything_found
+from pipeline.faults.states import OPEN
+from pipeline.payments import Order, went_wrong
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 
@@ -14,7 +20,7 @@ _ENOUGH = 3
 
 
 def detect(case: Case) -> Seen:
-    """How many orders of the same channel in the window are paid and consistent."""
+    """How many orders of the same channel in the window went through, failed, and ended nobody knows how."""
     cohort = case.cohort
     channel = case.channel or "any channel"
     zh_channel = case.channel or "各渠道"
@@ -24,16 +30,35 @@ def detect(case: Case) -> Seen:
             zh=f"健康对照：同期 {zh_channel} 只有 {len(cohort)} 个其他订单",
         )
         return Seen(checks=(Check(id="cohort", outcome="not_evaluated", statement=statement),))
-    well = sum(order.order_id in case.healthy for order in cohort)
+    fates = {order.order_id: _fate(case, order) for order in cohort}
+    counts = Counter(fates.values())
+    well, failed, unknown = counts["well"], counts["failed"], counts["unknown"]
     statement = Text(
-        en=f"{well} of {len(cohort)} other orders of {channel} around that time went through",
-        zh=f"同期 {zh_channel} 的 {len(cohort)} 个其他订单中有 {well} 个正常完成",
+        en=f"of {len(cohort)} other orders of {channel} around that time {well} went through, {failed} failed or closed unpaid, "
+        f"{unknown} with unknown outcome",
+        zh=f"同期 {zh_channel} 的 {len(cohort)} 个其他订单中，{well} 个正常完成，{failed} 个失败或未支付即关闭，{unknown} 个结果未知",
     )
-    share = well / len(cohort)
-    if share >= 0.5:
+    if unknown * 2 > len(cohort):
+        return Seen(checks=(Check(id="cohort", outcome="not_evaluated", statement=statement),))
+    if well >= failed:
         return Seen(checks=(Check(id="cohort", outcome="healthy", statement=statement),))
-    cites = tuple(event.cited for order in cohort[:3] for event in order.events[-1:])
+    bad = [order for order in cohort if fates[order.order_id] == "failed"]
+    cites = tuple(event.cited for order in bad[:3] for event in order.events[-1:])
     found = Found(
         kind="cohort.many", statement=statement, cites=cites, strength=0.0, channel=case.channel, about_focus=False
     )
     return Seen((found,), (Check(id="cohort", outcome="found", statement=statement),))
+
+
+def _fate(case: Case, order: Order) -> Literal["well", "failed", "unknown"]:
+    """How another order ended; money that the channel took and the shop does not have did not go through."""
+    outcome = order.outcome()
+    if order.order_id in case.healthy or outcome == "refunded":
+        return "well"
+    if went_wrong(order):
+        return "failed"
+    if any(a.state == "UNKNOWN" or a.state in OPEN for a in order.attempts[-1:]):
+        return "unknown"
+    took = any(a.success for a in order.attempts)
+    lost = took and anything_found(order, now=case.now, thresholds=case.settings.thresholds)
+    return "failed" if outcome == "closed" or (outcome == "open" and lost) else "unknown"

@@ -1,13 +1,15 @@
 """Contrasts: what the order's lines say that those of healthy orders do not, and where its flow stopped.
 
 The lines of the ticket's orders are compared, template by template, with those of healthy orders of the same channel: what
-only this order wrote, and what every healthy order wrote and this one did not. Of the latter the first in the healthy
-orders' own sequence is where the flow stopped. Beside them stand the strongest changes against the time before: templates
+this order wrote and hardly a healthy one did, and what nearly every healthy order wrote and this one did not. Of the latter
+the first in the healthy orders' own sequence is told, where the logs are complete; that the flow stopped there only where the
+order has no later line. Beside them stand the strongest changes against the time before: templates
 that are new, that surged or that vanished. None of these speaks for a fault class; they say where to look.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline.contrast import FALSE_DISCOVERY_RATE, Change, exact_shares
 from pipeline.evidence.case import Case, clip
+from pipeline.evidence.gaps import unbroken
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -32,6 +35,10 @@ _MOST_CHANGES = 2
 _TIMES = 2.0
 _CITES = 3
 _SHOWN = 140
+# An id that is masked, empty or said to be none: `trace_id=-` is the same step as `trace_id=<*>`.
+_ID = re.compile(
+    r"""(?i)((?:id|trace|span|session|request|user)["']?\s*[=:]\s*)["']?(?:<[^<>]*>|-|null|nil|none)?["']?(?=[\s,;)\]}|]|$)"""
+)
 _LEVELS = {"FATAL": 0, "ERROR": 0, "WARN": 1}
 
 
@@ -51,8 +58,13 @@ class _Compared:
 def detect(case: Case) -> Seen:
     """Findings against the healthy orders first, then against the time before."""
     codes = case.clusters.template_ids.indices.to_numpy(zero_copy_only=False)
-    compared = _compare(case, codes)
-    found = [*_only_here(case, codes, compared), *_stopped(case, codes, compared)] if compared else []
+    steps = _steps(case)[codes] if len(codes) else codes
+    compared = _compare(case, steps)
+    found: list[Found] = []
+    if compared:
+        found += _only_here(case, steps, compared)
+        # What was not collected is not what the order did not write.
+        found += _stopped(case, steps, compared) if unbroken(case) else ()
     if compared is None:
         statement = Text(
             en=f"order against healthy orders: fewer than {_ENOUGH} of the channel have lines to compare with",
@@ -70,6 +82,14 @@ def detect(case: Case) -> Seen:
 
 
 # ---- against healthy orders
+
+
+def _steps(case: Case) -> npt.NDArray[np.int64]:
+    """For each template code the least code whose template differs at most by ids that are masked, empty or none."""
+    texts = {t.id: t.text for t in case.clusters.templates}
+    first: dict[str, int] = {}
+    alike = (_ID.sub(r"\1<*>", texts[i]) for i in case.clusters.template_ids.dictionary.to_pylist())
+    return np.array([first.setdefault(text, code) for code, text in enumerate(alike)], np.int64)
 
 
 def _compare(case: Case, codes: npt.NDArray[Any]) -> _Compared | None:
@@ -114,15 +134,21 @@ def _only_here(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> Iter
             _template(case, int(compared.codes[i])),
             case.material.logs.column("service.name")[first].as_py(),
         )
-        own, zh_own = (
-            ("only this order", "仅该订单") if n == 1 else (f"{a} of {n} of these orders", f"{n} 个订单中的 {a} 个")
+        own, zh_own = ("this order", "该订单") if n == 1 else (f"{a} of {n} of these orders", f"{n} 个订单中的 {a} 个")
+        of, zh_of = case.channel or "any channel", case.channel or "各渠道"
+        few, zh_few = (
+            (f"{b} of the {m} healthy orders of {of} did", f"{zh_of} {m} 个正常订单中有 {b} 个写过")
+            if b
+            else (f"none of the {m} healthy orders of {of} did", f"{zh_of} {m} 个正常订单均未写过")
         )
+        wrote, others = _others(case, codes, int(compared.codes[i]), compared)
+        more = f", {wrote} of {others} other orders did" if others else ""
+        zh_more = f"，其他 {others} 个订单中有 {wrote} 个写过" if others else ""
         yield Found(
             kind="cohort.only_here",
             statement=Text(
-                en=f"{own} wrote in {service or '-'}: `{text}`; of {m} healthy orders of {case.channel or 'any channel'} {b} did "
-                f"(p = {p_value:.2g})",
-                zh=f"{zh_own}在 {service or '-'} 写出 `{text}`；{case.channel or '各渠道'} {m} 个正常订单中有 {b} 个（p = {p_value:.2g}）",
+                en=f"{own} wrote in {service or '-'}: `{text}`; {few}{more} (p = {p_value:.2g})",
+                zh=f"{zh_own}在 {service or '-'} 写出 `{text}`；{zh_few}{zh_more}（p = {p_value:.2g}）",
             ),
             cites=tuple(case.cite_log(r) for r in rows[:_CITES]),
             strength=round(1.0 - p_value, 4),
@@ -133,8 +159,16 @@ def _only_here(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> Iter
         )
 
 
+def _others(case: Case, codes: npt.NDArray[Any], code: int, compared: _Compared) -> tuple[int, int]:
+    """How many of the followed orders that were not compared, failing ones among them, wrote it, and how many there are."""
+    apart = (-1, *compared.mine, *compared.healthy)
+    owner = case.followed.owner
+    others = np.setdiff1d(owner, apart)
+    return len(np.intersect1d(owner[codes == code], others)), len(others)
+
+
 def _stopped(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> Iterator[Found]:
-    """The first line, in the healthy orders' sequence, that all of them have and the ticket's orders lack."""
+    """The first line, in the healthy orders' sequence, that nearly all of them have and the ticket's orders lack."""
     m = len(compared.healthy)
     absent = (compared.with_mine == 0) & (compared.with_healthy >= m * _NEARLY_ALL)
     if not absent.any():
@@ -147,21 +181,32 @@ def _stopped(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> Iterat
     theirs = _rows(case, codes, code, compared.healthy)
     service = logs.column("service.name")[theirs[0]].as_py()
     b, p_value = int(compared.with_healthy[first]), float(compared.p_fewer[first])
-    # The last line that it has in common with them is how far it came.
-    common = np.flatnonzero((compared.with_mine > 0) & (compared.with_healthy >= m * _NEARLY_ALL)).tolist()
-    reached = max(
-        (i for i in common if usual[int(compared.codes[i])] <= usual[code]),
-        key=lambda i: usual[int(compared.codes[i])],
-        default=None,
+    this, zh_this, it, its, has = (
+        ("this order", "该订单", "it", "its", "has")
+        if len(compared.mine) == 1
+        else ("these orders", "这些订单", "they", "their", "have")
     )
     cites: list[Cited] = []
     came, zh_came = "", ""
-    if reached is not None:
-        row = _rows(case, codes, int(compared.codes[reached]), compared.mine)[-1]
+    common = compared.codes[(compared.with_mine > 0) & (compared.with_healthy >= m * _NEARLY_ALL)]
+    stamps = _micros(case)
+    own = np.flatnonzero(np.isin(case.followed.owner, compared.mine))
+    shared = own[np.isin(codes[own], common)]
+    if len(shared):
+        row = int(shared[np.argsort(stamps[shared], kind="stable")[-1]])
         cites.append(case.cite_log(row))
-        last = _template(case, int(compared.codes[reached]))
-        where = logs.column("service.name")[row].as_py() or "-"
-        came, zh_came = f"; it came as far as `{last}` in {where}", f"；该订单止于 {where} 的 `{last}`"
+        last, where = _template(case, int(codes[row])), logs.column("service.name")[row].as_py() or "-"
+        # Lines of the same moment may have come later.
+        theirs_too = np.isin(np.arange(len(stamps)), own) | case.focus_rows
+        ends = int((theirs_too & (stamps >= stamps[row])).sum()) == 1
+        came, zh_came = (
+            (f"; {its} last line of all is `{last}` in {where}", f"；{zh_this}的最后一行日志是 {where} 的 `{last}`")
+            if ends
+            else (
+                f"; {its} last line in common with them is `{last}` in {where}",
+                f"；{zh_this}与正常订单共有的最后一行是 {where} 的 `{last}`",
+            )
+        )
     cites += [case.cite_log(r) for r in theirs[:_CITES]]
     # The service was reached and went another way.
     instead, zh_instead = "", ""
@@ -169,20 +214,22 @@ def _stopped(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> Iterat
         row = _rows(case, codes, int(compared.codes[i]), compared.mine)[0]
         if logs.column("service.name")[row].as_py() == service:
             other = _template(case, int(compared.codes[i]))
-            instead, zh_instead = f"; instead it wrote `{other}` there", f"；而是写出 `{other}`"
+            instead, zh_instead = f"; instead {it} wrote `{other}` there", f"；而是写出 `{other}`"
             cites.append(case.cite_log(row))
             break
     more = len(order) - 1
     then, zh_then = (
-        (f", nor {more} later {'line' if more == 1 else 'lines'}", f"，其后还缺 {more} 种日志") if more else ("", "")
+        (f"; {more} later {'step is' if more == 1 else 'steps are'} absent too", f"，其后还缺 {more} 种日志")
+        if more
+        else ("", "")
     )
     text = _template(case, code)
     yield Found(
         kind="cohort.stopped_before",
         statement=Text(
-            en=f"{b} of {m} healthy orders of {case.channel or 'any channel'} logged `{text}` in {service or '-'} and this one did "
-            f"not{then}{instead}{came} (p = {p_value:.2g})",
-            zh=f"{case.channel or '各渠道'} {m} 个正常订单中有 {b} 个在 {service or '-'} 写出 `{text}`，该订单没有{zh_then}{zh_instead}{zh_came}"
+            en=f"of the steps that healthy orders share, {this} {has} no line of `{text}` in {service or '-'}, which {b} of {m} healthy "
+            f"orders of {case.channel or 'any channel'} have{then}{instead}{came} (p = {p_value:.2g})",
+            zh=f"正常订单共有的步骤中，{zh_this}缺少 {service or '-'} 的 `{text}`（{case.channel or '各渠道'} {m} 个正常订单中有 {b} 个写出）{zh_then}{zh_instead}{zh_came}"
             f"（p = {p_value:.2g}）",
         ),
         cites=tuple(cites),

@@ -1,6 +1,6 @@
 """Gaps: evidence that should be there and is not.
 
-A hole in the log window, a service that writes about every healthy order and is silent about this one, no logs, no
+A hole in the log window, a service that writes about healthy orders and is silent about this one, no logs, no
 orders, a code that was never written down. A gap proves no fault; it keeps the judge from deciding on what is left.
 """
 
@@ -47,8 +47,26 @@ def detect(case: Case) -> Seen:
     if case.silent:
         statement = Text(en="gaps: no log line of the window names this order", zh="缺口：窗口内没有日志提到该订单")
         return Seen(checks=(Check(id="gaps", outcome="not_evaluated", statement=statement),))
+    if cut_short(case):
+        statement = Text(
+            en="gaps: none seen, but the logs are incomplete: what is absent may not have been read",
+            zh="缺口：未见缺口，但日志不完整，缺失的内容可能只是未读取到",
+        )
+        return Seen(checks=(Check(id="gaps", outcome="not_evaluated", statement=statement),))
     statement = Text(en="no gap in the logs around the order", zh="订单前后的日志没有缺口")
     return Seen(checks=(Check(id="gaps", outcome="healthy", statement=statement),))
+
+
+def cut_short(case: Case) -> bool:
+    """Whether a source of logs failed, was read in part or held more lines than were fetched."""
+    return any(
+        row.what == "logs" and (row.status in ("failed", "partial") or row.cut) for row in case.material.coverage
+    )
+
+
+def unbroken(case: Case) -> bool:
+    """Whether what the logs lack was not written: they are complete and have no hole around the order's events."""
+    return not cut_short(case) and bool(case.contrast.in_incident.any()) and _hole(case) is None
 
 
 def _gaps(case: Case) -> Iterator[Found]:
@@ -89,12 +107,12 @@ def _gaps(case: Case) -> Iterator[Found]:
             cites=_edges(case, start, end),
         )
         return
-    for service, count, cites, passed in _silent_services(case):
+    for service, count, of, cites, passed in _silent_services(case):
         yield _gap(
             # What comes after it in the flow has spoken: the deciding answer is not what is missing.
             "gap.skipped_service" if passed else "gap.silent_service",
-            f"{service} wrote about each of {count} healthy orders and nothing about this one",
-            f"{service} 对 {count} 个正常订单都有日志，对该订单却没有",
+            f"{service} wrote about {count} of {of} healthy orders and nothing about this one",
+            f"{service} 对 {of} 个正常订单中的 {count} 个有日志，对该订单却没有",
             service,
             cites,
         )
@@ -151,10 +169,10 @@ def _hole(case: Case) -> tuple[datetime, datetime] | None:
     return None
 
 
-def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...], bool]]:
+def _silent_services(case: Case) -> Iterator[tuple[str, int, int, tuple[Cited, ...], bool]]:
     """Services that write about healthy orders until they are paid, and wrote nothing about the focus orders.
 
-    With each the number of healthy orders that it wrote about, one of its lines about each of a few, and whether a service
+    With each the number of healthy orders that it wrote about, how many were followed, one of its lines about each of a few, and whether a service
     that comes after it in the flow of healthy orders wrote about the focus orders.
     """
     seen_times = pc.min_max(case.material.logs.column("@timestamp"))
@@ -188,7 +206,7 @@ def _silent_services(case: Case) -> Iterator[tuple[str, int, tuple[Cited, ...], 
                 and median(where) > median(places[service])
                 for other, where in places.items()
             )
-            yield service, len(mine), tuple(case.cite_log(row) for row in mine[:_CITED]), passed
+            yield service, len(mine), len(healthy), tuple(case.cite_log(row) for row in mine[:_CITED]), passed
 
 
 def _names(order: Order) -> list[str]:

@@ -20,9 +20,8 @@ import pyarrow.compute as pc
 
 from pipeline.contrast import FALSE_DISCOVERY_RATE, exact_shares
 from pipeline.evidence.case import Case, is_code_key
-from pipeline.faults.states import ENDED_WITHOUT_MONEY
 from pipeline.flows import tried
-from pipeline.payments import Order, is_healthy
+from pipeline.payments import Order, is_healthy, went_wrong
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
@@ -50,7 +49,7 @@ _ZH = {"merchant": "商户", "app": "应用", "method": "支付方式", "host": 
 
 @dataclass(frozen=True)
 class _Groups:
-    """The orders of the window, the ticket's own first."""
+    """The orders of the window, the ticket's own first; those whose outcome is not known are in neither group."""
 
     failing: tuple[Order, ...]
     healthy: tuple[Order, ...]
@@ -89,18 +88,9 @@ def _groups(case: Case) -> _Groups:
         well = is_healthy(order, case.now, case.settings.thresholds) if own else order.order_id in case.healthy
         if well:
             healthy.append(order)
-        elif _failed(order):
+        elif went_wrong(order):
             failing.append(order)
     return _Groups(tuple(failing), tuple(healthy))
-
-
-def _failed(order: Order) -> bool:
-    """Whether something went wrong, rather than that the payer has not finished or got the money back."""
-    outcome = order.outcome()
-    ended = any(a.state in ENDED_WITHOUT_MONEY for a in order.attempts)
-    refused = any(c.verified is False or c.answered_ok is False for c in order.callbacks)
-    # Paid at the channel or in the shop and yet not healthy: a rule has something to say.
-    return outcome == "failed" or ended or refused or (outcome == "paid" and not order.refunds)
 
 
 # ---- channels

@@ -80,7 +80,10 @@ def _tried_again(order: Order) -> Iterator[Found]:
                 en=f"order {order.order_id} was tried {len(attempts)} times ({ends}), {words} apart, and {worked.entity_id} went through",
                 zh=f"订单 {order.order_id} 共支付 {len(attempts)} 次（{ends}），间隔 {zh_words}，其中 {worked.entity_id} 成功",
             ),
-            cites=tuple(a.decisive.cited for a in attempts[:_CITES]),
+            cites=(
+                (worked.success or worked.decisive).cited,
+                *[a.decisive.cited for a in attempts if a is not worked][: _CITES - 1],
+            ),
             strength=0.8,
             channel=order.channel,
             at=worked.first.at,
@@ -161,13 +164,14 @@ def _later_order(case: Case, order: Order) -> Iterator[Found]:
     for other in sorted(later, key=lambda o: (tried(o) or begun, o.order_id))[:1]:
         span, zh_span = spell((tried(other) or begun) - begun)
         same = other.channel == order.channel
+        took = next((a.success for a in other.attempts if a.success), other.events[-1])
         yield Found(
             kind="retry.worked",
             statement=Text(
                 en=f"the same customer's order {other.order_id} by {other.channel} went through {span} later",
                 zh=f"同一客户的订单 {other.order_id}（{other.channel}）于 {zh_span}后支付成功",
             ),
-            cites=(order.events[-1].cited, other.events[-1].cited),
+            cites=(took.cited, order.events[-1].cited),
             strength=0.8,
             channel=order.channel,
             at=other.created_at,
@@ -239,12 +243,19 @@ def _loops(case: Case) -> Iterator[Found]:
         words, zh_words = ", ".join(spell(g)[0] for g in gaps[:4]), "、".join(spell(g)[1] for g in gaps[:4])
         quote = clip(" ".join(body.split()), _QUOTED)
         service = taken.column("service.name")[0].as_py()
+        # Only the template need repeat: where the lines differ, the quoted one stands for the rest.
+        alike = len(set(taken.column("body").to_pylist())) == 1
+        often, zh_often = (
+            (f"{len(mine)} times", f"{len(mine)} 次")
+            if alike
+            else (f"and {len(mine) - 1} more lines like it", f"及另外 {len(mine) - 1} 行类似日志")
+        )
         ordered = mine[np.asarray(pc.sort_indices(logs.column("@timestamp").take(pa.array(mine))))]
         yield Found(
             kind="retry.repeated",
             statement=Text(
-                en=f'{service or "-"} wrote "{quote}" {len(mine)} times about this order{" " if how else ""}{how}: after {words}',
-                zh=f"{service or '-'} 就该订单写出“{quote}” {len(mine)} 次{'，' if zh_how else ''}{zh_how}，间隔 {zh_words}",
+                en=f'{service or "-"} wrote "{quote}" {often} about this order{" " if how else ""}{how}: after {words}',
+                zh=f"{service or '-'} 就该订单写出“{quote}” {zh_often}{'，' if zh_how else ''}{zh_how}，间隔 {zh_words}",
             ),
             cites=tuple(case.cite_log(row) for row in ordered[:_CITES].tolist()),
             strength=0.9,
