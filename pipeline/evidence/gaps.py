@@ -77,6 +77,7 @@ def _gaps(case: Case) -> Iterator[Found]:
                 "gap.source",
                 f"{row.source} gave no {row.what}: {row.error}",
                 f"{row.source} 未能提供 {row.what}：{row.error}",
+                about=row.what,
             )
     if not logs.num_rows:
         yield _gap("gap.no_logs", "there are no log lines at all", "没有任何日志")
@@ -84,7 +85,7 @@ def _gaps(case: Case) -> Iterator[Found]:
     if not case.focus:
         named = ", ".join(case.scope.values("order_id", "out_trade_no")[:3])
         if named:
-            yield _gap("gap.no_order", f"{named} is not in the order events", f"订单数据中没有 {named}")
+            yield _gap("gap.no_order", f"{named} is not in the order events", f"订单数据中没有 {named}", about=named)
         else:
             yield _gap("gap.no_order", "no order of this customer was found", "未找到该客户的订单")
     if not case.contrast.in_incident.any():
@@ -123,8 +124,10 @@ def _clock(case: Case, moment: datetime) -> str:
     return moment.astimezone(case.ticket.created_at.tzinfo).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def _gap(kind: str, en: str, zh: str, service: str | None = None, cites: tuple[Cited, ...] = ()) -> Found:
-    return Found(kind=kind, statement=Text(en=en, zh=zh), cites=cites, strength=0.0, service=service)
+def _gap(
+    kind: str, en: str, zh: str, service: str | None = None, cites: tuple[Cited, ...] = (), about: str | None = None
+) -> Found:
+    return Found(kind=kind, statement=Text(en=en, zh=zh), cites=cites, strength=0.0, service=service, code=about)
 
 
 def _edges(case: Case, start: datetime, end: datetime) -> tuple[Cited, ...]:
