@@ -162,6 +162,8 @@ def found_of(lines, events=FAILED, spans=()):
     [
         ("planned maintenance completed: firewall rules updated", "network"),
         ("configuration reloaded. Workers will be restarted", "config"),
+        ("平台证书已更换，新证书将在 10 分钟内生效", "certificate"),
+        ("api key was rotated, old one will be revoked tomorrow", "key"),
         ("计划内变更：平台证书已更换，完成", "certificate"),
         ("DNS record api.pay.example switched to 10.2.0.7, ttl 60", "network"),
         ("shipment-service deployed v2.3.1 to production", "deploy"),

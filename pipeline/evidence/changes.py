@@ -160,6 +160,8 @@ _TO_COME = (
 )
 _PLANNED = r"(?i)\bplann(?:ed|ing)\b|计划"
 _DONE = r"(?i)\b(?:complet(?:ed?|ion)|finished|done|succe(?:eded|ss(?:ful(?:ly)?)?))\b|完成|成功|结束|已(?:切换|更换|更新|升级|变更)"
+_HAS_HAPPENED = r"(?i)\b(?:was|were|has been|have been) \w+ed\b|已(?:经|于)?[^，,]{0,8}(?:切换|更换|更新|升级|变更|修改|替换|轮换|发布|上线|调整)|(?:切换|更换|更新|升级|变更|发布)(?:完成|成功)"
+_COMMA = r"[，,]"
 _SENTENCE = r"[;；。!！\n]+|\. +"
 _FEED = r"(?i)(?:^|[/._-])(?:changes?|deploy(?:ment)?s?|releases?)(?:[./_-]|$)"
 _OUR_CHANNEL = r"(?i)channel|gateway|merchant|mch_?id|app_?id|notify_?url|return_?url|渠道|商户|回调地址|支付方式"
@@ -269,7 +271,12 @@ def _happened(text: str) -> str:
     """`text` without its sentences that announce what is to come; as it is where there are none."""
     if not re2.search(_TO_COME, text) and not re2.search(_PLANNED, text):
         return text
-    sentences = re2.split(_SENTENCE, text)
+    # "Was replaced, will take effect in ten minutes": the first clause has happened.
+    sentences = [
+        part
+        for one in re2.split(_SENTENCE, text)
+        for part in (re2.split(_COMMA, one) if re2.search(_HAS_HAPPENED, one) else [one])
+    ]
     return "; ".join(
         one.strip()
         for one in sentences
