@@ -30,7 +30,7 @@ _FRAME = re2.compile(
     r"|^\s*--- End of (?:inner exception )?stack trace.*---$"
     r'|^\s*File "[^"]*", line \d+.*$'
     r"|^\s*\[Previous line repeated \d+ more times\]$"
-    r"|^\s*#\d+ (?:.*\(\d+\): .*|\{main\}|\[internal function\].*|/.*)$"
+    r"|^\s*#\d+ (?:.*\(\d+\): .*|\{main\}|\[internal function\].*|/.*|\S+\(\d+\))$"
     r"|^\s+thrown in .* on line \d+$"
     r"|^\s*(?:from )?[\w./<>() @-]+:\d+:in [`'].*'$"
     r"|^\s+\d+: [\w<>:$&{}, \[\];*#()]+$"
@@ -45,6 +45,10 @@ _RUBY = re2.compile(r"^(?:from )?\S+:\d+:in [`'][^']*': (?P<message>.*) \((?P<ty
 _PHP_PLACE = re2.compile(r" (?:in|at) (?:/|[A-Z]:\\)\S+?(?:\.php)?(?::\d+| on line \d+)\)?$")
 _RAILS = re2.compile(rf"^(?P<type>{_TYPE}) \((?P<message>.*)\):?$")
 _MARKER = re2.compile(r"^(?:Caused by:|Wrapped by:|\[cause\]:|--->|Next )\s*")
+# Monolog writes `channel.LEVEL:` before the message; it looks like an exception in a package.
+_LEVEL = re2.compile(
+    r"^(?:.{0,80}?[\s\]])??[A-Za-z][\w-]*\.(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|ALERT|EMERGENCY|FATAL):(?:\s|$)"
+)
 _LARAVEL = re2.compile(r"\[object\] \((?P<type>[\w\\]+)\(code: \S+?\): (?P<message>.*)$")
 # A quick, exact-enough test that a text may hold a trace. Arrow runs it over a whole column.
 TRACE_SIGN = (
@@ -152,7 +156,7 @@ _PYTHON_FRAME = re2.compile(r'^\s*File "([^"]*)", line (\d+), in (.+)$')
 _JAVA_FRAME = re2.compile(r"^at (?:[\w.@-]*/)*([\w$.<>/]+)\(([\w$-]+\.\w+|Native Method|Unknown Source)(?::(\d+))?\)")
 _NODE_FRAME = re2.compile(r"^at (?:async |new )?(?:(.+?) \()?(?:file://)?([^\s()]+?):(\d+)(?::\d+)?\)?$")
 _DOTNET_FRAME = re2.compile(r"^at ([^\s(]+)\s*\([^)]*\)(?: in (.+):line (\d+))?$")
-_PHP_FRAME = re2.compile(r"^#\d+ (\S+?)\((\d+)\): (.*)$")
+_PHP_FRAME = re2.compile(r"^#\d+ (\S+?)\((\d+)\)(?:: (.*))?$")
 _RUBY_FRAME = re2.compile(r"^(?:from )?([^\s:]+):(\d+):in [`']([^']*)'")
 _GO_PLACE = re2.compile(r"^\t(\S+\.(?:go|s)):(\d+)")
 # PHP names the place of the throw behind the message.
@@ -320,7 +324,9 @@ def _close(trace: _Trace, head: list[str]) -> None:
     """The lines before the frames: text, then the exception, then the rest of its message."""
     if not head:
         return
-    for number, line in enumerate(head):
+    for number, whole in enumerate(head):
+        level = _LEVEL.search(whole)
+        line = whole[level.end() :].strip() if level else whole
         laravel = _LARAVEL.search(line)
         if laravel:
             before, name, message = line[: laravel.start(0)].strip(), laravel.group("type"), laravel.group("message")
@@ -328,9 +334,11 @@ def _close(trace: _Trace, head: list[str]) -> None:
             before, name, message = _split(line)
             if not name and line.startswith("panic: "):
                 before, name, message = "", "panic", line.removeprefix("panic: ")
-        if name or line is head[-1]:
+        if name or number == len(head) - 1:
             if not trace.errors:
                 trace.preface.extend(head[:number])
+                if level:
+                    trace.preface.append(level[0].strip())
             if (
                 name
                 and before

@@ -77,11 +77,42 @@ def test_a_callback_in_the_lines_that_the_order_events_lack_is_ours():
         "{} 未收到通知",
         "waiting for notification of {}",
         "notifying merchant of {} failed",
+        "notify-gate 近 25 分钟 wechatpay 入站 0, {}",
+        "notify-gate took over {} from pay-core",
+        "calling https://webhook.shop.example/x for {}",
+        "callback gate: 0 inbound for {}",
+        "callbacks of {}: none received",
+        "webhook log of the last 25 minutes, {}: count 0",
+        "回调入站：0 条 {}",
+        "回调网关无入站 {}",
     ],
 )
 def test_what_speaks_of_a_callback_that_never_came_is_none(said):
     lines = [line(12, said.format(ATTEMPT), "x", service="notify")]
     assert by_callbacks([*PAID, *orders(healthy=3, start=5)], lines) == {}
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["POST /notify/wechat {} 200", "event=callback.received no={}", "收到回调 {}，耗时 0.4s", "webhook: {} paid"],
+)
+def test_a_callback_that_came_is_seen_in_its_own_words(said):
+    lines = [line(12, said.format(ATTEMPT), "x", service="notify-gate", level="INFO")]
+    found = by_callbacks([*PAID, *orders(healthy=3, start=5)], lines)["callback.unrecorded"]
+    assert f"a callback of {ATTEMPT}" in found.statement.en
+
+
+def test_a_number_is_named_only_where_it_stands_in_the_line():
+    told = line(12, "webhook received, status paid", "x", service="gate", level="INFO", **{"trace.id": "a" * 32})
+    found = by_callbacks([*PAID, *orders(healthy=3, start=5)], [told])["callback.unrecorded"]
+    assert "a callback of this order" in found.statement.en
+    assert ORDER not in found.statement.en
+
+
+def test_a_dispute_that_is_told_days_later_is_no_late_callback():
+    more = {"out_trade_no": ATTEMPT, "verified": True, "http_answer": 200}
+    dispute = order_row(5.2, "callback", "cb9", "needs_response", **more)
+    assert "callback.late" not in by_callbacks([*PAID, dispute, *orders(healthy=4, start=5)])
 
 
 @pytest.mark.parametrize("said", ["webhook of {} discarded", "IPN {} thrown away", "回调 {} 已丢弃"])

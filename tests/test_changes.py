@@ -118,6 +118,18 @@ ORDINARY = (
     "connection released to pool",
     "signature verified with key id 7",
     "no changes in configuration detected",
+    "dns cache refreshed late by 3s",
+    "resolver cache updated in 4 ms",
+    "DNS 缓存已刷新，耗时 3 秒",
+    "package shipped to customer 2.5 kg",
+    "package moved to warehouse 3.1",
+    "order shipped, weight 2.50",
+    "平台证书将于 3 月 20 日更换，请提前更新",
+    "certificate will be replaced on March 20",
+    "DNS switch scheduled for 02:00, record updated then",
+    "planned: firewall rules updated by netops tonight",
+    "upcoming: API version moved to 2024-06-20",
+    "即将切换机房出口 IP",
 )
 
 
@@ -143,6 +155,38 @@ def test_a_change_is_found_in_the_logs_and_its_line_cited(kind, text):
 
 def found_of(lines, events=FAILED, spans=()):
     return detect(case_of([*usual_lines(), *lines, OWN], events, spans)).found
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("planned maintenance completed: firewall rules updated", "network"),
+        ("configuration reloaded. Workers will be restarted", "config"),
+        ("平台证书已更换，新证书将在 10 分钟内生效", "certificate"),
+        ("api key was rotated, old one will be revoked tomorrow", "key"),
+        ("计划内变更：平台证书已更换，完成", "certificate"),
+        ("DNS record api.pay.example switched to 10.2.0.7, ttl 60", "network"),
+        ("shipment-service deployed v2.3.1 to production", "deploy"),
+    ],
+)
+def test_a_change_that_happened_is_told_beside_what_is_to_come(text, kind):
+    assert kind_of_change(text) == kind
+
+
+def test_an_announcement_in_a_feed_is_no_change_either():
+    told = line(-300, "new cluster will be used from 20 March", "c", level="INFO", service="ops", _index="changes")
+    assert found_of([told]) == ()
+
+
+def test_before_the_first_failure_is_said_only_of_a_failure_that_was_seen():
+    change = line(-300, "configuration reloaded", "c", level="INFO", service="pay-core")
+    failed, unknown = case_of([*usual_lines(), change, OWN], FAILED), case_of([*usual_lines(), change, OWN], FAILED[:2])
+    assert (failed.failure_known, unknown.failure_known) == (True, False)
+    assert "before the first failure" in detect(failed).found[0].statement.en
+    seen = detect(unknown)
+    for statement in (seen.found[0].statement, seen.checks[0].statement):
+        assert "before the ticket's moment" in statement.en
+        assert "首次失败" not in statement.zh
 
 
 def test_a_change_after_the_failure_is_no_finding():

@@ -208,3 +208,17 @@ def test_every_family_speaks_for_a_fault_of_the_taxonomy_or_for_none():
 )
 def test_a_frame_is_ours_a_librarys_or_a_channel_librarys(frame, owner):
     assert whose(frame) == owner
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("cURL error 28: Operation timed out", "no answer came in time"), ("order 5 looks odd", None)]
+)
+def test_a_logs_level_is_no_exception_and_the_words_above_the_frames_tell(said, told):
+    text = f"gateway.ERROR: {said} {ORDER}\n#0 src/Pay.php(96)\n#1 src/Shop.php(12): Pay->charge()\n#2 {{main}}"
+    found = detect(case_of([*usual_lines(), line(1, text, "x", service="pay-core")])).found
+    if told is None:
+        assert found == ()
+    else:
+        assert found[0].statement.en.startswith(f'pay-core: {told} ("cURL error 28')
+        assert "thrown in src/Pay.php:96" in found[0].statement.en
+        assert found[0].code is None

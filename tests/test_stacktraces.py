@@ -29,6 +29,7 @@ PHP = (
     "#0 /var/www/a.php(12): PDO->__construct()\n#1 {main}\n\nNext RuntimeException: db down in /var/www/b.php:3\n"
     "Stack trace:\n#0 {main}\n  thrown in /var/www/a.php on line 12"
 )
+MONOLOG = "[2026-03-04T10:00:00+00:00] gateway.ERROR: cURL error 28: timed out\n#0 src/Pay.php(96)\n#1 src/Shop.php(12): Pay->charge()\n#2 {main}"
 DOTNET = (
     "System.InvalidOperationException: pay failed\n ---> System.Net.Http.HttpRequestException: refused (api:443)\n"
     "   at X.Y() in /f.cs:line 12\n   --- End of inner exception stack trace ---\n   at Z.W(String a)"
@@ -44,6 +45,7 @@ CASES = {
     "node": (NODE, "Error: connect ECONNREFUSED 10.0.0.1:443 <- TypeError: inner"),
     "go": (GO, "panic: runtime error: index out of range"),
     "php": (PHP, "RuntimeException: db down <- PDOException: SQLSTATE[HY000] refused"),
+    "monolog": (MONOLOG, "[2026-03-04T10:00:00+00:00] gateway.ERROR: cURL error 28: timed out"),
     "dotnet": (
         DOTNET,
         "System.InvalidOperationException: pay failed <- System.Net.Http.HttpRequestException: refused (api:443)",
@@ -90,14 +92,22 @@ def test_the_chain_goes_from_the_outermost_to_the_root(trace: str, outermost: st
         (NODE, "foo (a.js:1)"),
         (GO, "main.charge (/app/main.go:12)"),
         (PHP, "/var/www/a.php:12"),
+        (MONOLOG, "src/Pay.php:96"),
         (DOTNET, "X.Y (/f.cs:12)"),
         (RUBY, "charge (app/x.rb:12)"),
         ("x.A: b\n\tat a.B.c(B.java:1)\n\tat a.B.d(B.java:2)", "a.B.c (B.java:1)"),
     ],
-    ids=["java", "escaped", "python", "node", "go", "php", "dotnet", "ruby", "no cause"],
+    ids=["java", "escaped", "python", "node", "go", "php", "monolog", "dotnet", "ruby", "no cause"],
 )
 def test_the_first_root_frame_is_where_the_root_cause_was_thrown(trace: str, thrown: str) -> None:
     assert str(root_frames(trace)[0]) == thrown
+
+
+def test_a_channel_and_level_of_the_log_are_no_exception() -> None:
+    assert chain(MONOLOG) == [("", "cURL error 28: timed out")]
+    named = MONOLOG.replace("cURL error 28", "PayException")
+    assert chain(named) == [("PayException", "timed out")]
+    assert chain(named.partition("] ")[2]) == [("PayException", "timed out")]
 
 
 def test_a_text_without_a_trace_has_no_frames() -> None:

@@ -27,16 +27,32 @@ from pipeline.payments import Attempt, Event, Order, clock
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 
-_CALLBACK = r"(?i)\b(?:callback|webhook|ipn|itn|notification|notify|async[ _-]?notice)\b|wechat_?notify|pay_?notify|alipay_?notify|/notify|\bevent [a-z_.]+ (?:for|of)\b|listener=|回调|异步通知|支付通知"
+# A word of its own: `notify-gate` and `webhook.shop.example` are names of services and hosts, `callback.received` an event.
+_CALLBACK = (
+    r"(?i)(?:^|[^\w-])(?:callback|webhook|ipn|itn|notification|notify|async[ _-]?notice)"
+    r"(?:$|[^\w.-]|[.-](?:$|\W)|\.(?:received|accepted|handled|processed|verified|rejected|failed|success|ok|done)\b)"
+    r"|(?:wechat_?notify|pay_?notify|alipay_?notify|(?:^|[^/])/notify)\w*(?:$|[^\w.-]|[.-](?:$|\W))"
+    r"|\bevent [a-z_.]+ (?:for|of)\b|listener=|回调|异步通知|支付通知"
+)
 # Words of an answer that was expected, sent out, or never came.
 _NOT_INBOUND = (
     r"(?i)notify_?url|return_?url|callback_?url|webhook_?url|\bno (?:callback|webhook|notification|ipn|event)|without (?:a )?(?:callback|notification)|(?:wait|poll)\w* (?:for|until)"
-    r"|not (?:been )?(?:received|notified)|(?:无|没有|未收到|未见|等待)[^。，,]{0,6}(?:回调|通知)|通知(?:商户|下游)|notify(?:ing)? (?:merchant|downstream|shop)|no event"
+    r"|not (?:been )?(?:received|notified|arrived?)|(?:无|没有|未收到|未见|等待)[^。，,]{0,6}(?:回调|通知)|通知(?:商户|下游)|notify(?:ing)? (?:merchant|downstream|shop)|no event"
+    # Counts of nothing: "入站 0", "0 inbound", "none received", "近 25 分钟 ... 0".
+    r"|(?:\bno|\bzero|(?:^|[^\w.])0) (?:\w+ ){0,2}(?:inbound|incoming|received|callbacks?|webhooks?|notifications?|ipns?)\b"
+    r"|\b(?:inbound|incoming|received|callbacks?|webhooks?|notifications?|ipns?)(?: count)?\s?[:=]?\s?(?:0(?:$|[^\w.])|none\b|zero\b)"
+    r"|\b(?:none|nothing|never)(?: \w+)? (?:received|arrived?|came|come|inbound)\b|\b(?:callback|webhook|notification|ipn) (?:is |was )?(?:missing|absent|overdue)"
+    r"|[无零]入站|未收到|没有?收到|未到达|未回调|未见|入站(?:数|量|请求|回调|通知)?\s?(?:[:：=为是]\s?)?(?:0(?:$|[^\w.])|[无零])"
+    r"|(?:收到|回调|通知)(?:数|量|次数|请求)?\s?(?:[:：=为]\s?)?0(?:$|[^\w.])|(?:^|[^\w.])0 ?[条次个笔](?:入站|回调|通知)"
+    r"|(?:近|最近|过去) ?\d+ ?(?:秒|分钟?|小时|天|s|min|h)[^。；;]{0,40}[^\w.]0(?:$|[^\w.])"
+    r"|\b(?:last|past|in|within|for) \d+ ?(?:s|sec|m|min|h|hour)\w*\b[^.;]{0,40}[^\w.]0(?:$|[^\w.])"
 )
 _THROWN_AWAY = r"(?i)\b(?:thrown? away|discard(?:ed|ing)?|dropp(?:ed|ing)|ignor(?:ed|ing)|skipp(?:ed|ing)|reject(?:ed|ing)|refus(?:ed|ing)|not processed|dead.?letter)\b|丢弃|忽略|跳过|拒绝|未处理|作废"
 # Why a callback is rightly not taken: its money, number or signature is wrong, or it was taken before.
 _RIGHTLY = r"(?i)mismatch|differ|match|amount|currency|duplicate|already|repeat|stale|out of order|signature|\bsign\b|unknown|unsupported|test|不符|不一致|金额|币种|重复|已处理|已支付|验签|签名|乱序|未知|测试"
 _WRONG_MONEY = r"(?i)mismatch|differ|amount.{0,20}(?:wrong|not)|不符|不一致|金额"
+# Of these states a callback is due at once. Disputes and refunds come when they come.
+_PAID = frozenset({"PAID", "PARTIALLY_PAID", "OVERPAID", "COMPLETED"})
 # Healthy callbacks from which a usual delay can be told, and how much longer one must take to be late.
 _ENOUGH = 3
 _LATE_TIMES = 10.0
@@ -116,10 +132,11 @@ def _repeated(order: Order) -> Found | None:
 
 
 def _late(case: Case, order: Order) -> Found | None:
-    first = next((c for c in order.callbacks if c.at), None)
+    first = _paid_callback(order)
     lag = _lag(order, first) if first else None
     others = [o for o in case.orders.values() if o.order_id in case.healthy and o.channel == order.channel]
-    usual = [one for o in others if o.callbacks and (one := _lag(o, o.callbacks[0])) is not None]
+    known = [(call, delay) for o in others if (call := _paid_callback(o)) and (delay := _lag(o, call)) is not None]
+    usual = [delay for _, delay in known]
     if first is None or lag is None or len(usual) < _ENOUGH:
         return None
     middle = timedelta(seconds=median(u.total_seconds() for u in usual))
@@ -129,15 +146,19 @@ def _late(case: Case, order: Order) -> Found | None:
     return Found(
         kind="callback.late",
         statement=Text(
-            en=f"the first callback of order {order.order_id} came {span} after the channel's success; those of {len(usual)} "
+            en=f"the first callback of payment of order {order.order_id} came {span} after the channel's success; those of {len(usual)} "
             f"healthy orders of {order.channel} took {often} (median)",
-            zh=f"订单 {order.order_id} 的首次回调在渠道成功后 {zh_span} 才到；{order.channel} {len(usual)} 个正常订单为 {zh_often}（中位数）",
+            zh=f"订单 {order.order_id} 的首次支付回调在渠道成功后 {zh_span} 才到；{order.channel} {len(usual)} 个正常订单为 {zh_often}（中位数）",
         ),
-        cites=(first.cited, *(o.callbacks[0].cited for o in others if o.callbacks))[:_CITES],
+        cites=(first.cited, *(call.cited for call, _ in known))[:_CITES],
         strength=0.8,
         channel=order.channel,
         at=first.at,
     )
+
+
+def _paid_callback(order: Order) -> Event | None:
+    return next((c for c in order.callbacks if c.at and c.state in _PAID), None)
 
 
 def _lag(order: Order, callback: Event) -> timedelta | None:
@@ -167,14 +188,14 @@ def _in_lines(case: Case) -> Iterator[Found]:
     recorded = any(order.callbacks for order in case.focus)
     usual = sum(bool(o.callbacks) for o in case.orders.values() if o.order_id in case.healthy)
     if not recorded and usual >= _ENOUGH:
-        own = sorted({name for order in case.focus for name in names_of(order)})[:2]
+        named = _named(case, rows.tolist())
         yield _told(
             case,
             "callback.unrecorded",
             rows.tolist(),
-            f"{_count(len(rows), _service(case, rows.tolist()))} of a callback of {own[0] if own else 'this order'}, yet the "
+            f"{_count(len(rows), _service(case, rows.tolist()))} of a callback of {named or 'this order'}, yet the "
             f"order events hold none, while {usual} healthy orders have theirs",
-            f"{_service(case, rows.tolist())} 有 {len(rows)} 行日志提到 {own[0] if own else '该订单'} 的回调，但订单事件中没有记录；"
+            f"{_service(case, rows.tolist())} 有 {len(rows)} 行日志提到 {named or '该订单'} 的回调，但订单事件中没有记录；"
             f"{usual} 个正常订单均有记录",
             "internal_fault",
         )
@@ -196,6 +217,13 @@ def _in_lines(case: Case) -> Iterator[Found]:
 
 def _count(lines: int, service: str) -> str:
     return f"a line of {service} tells" if lines == 1 else f"{lines} lines of {service} tell"
+
+
+def _named(case: Case, rows: Sequence[int]) -> str | None:
+    """The first number of the ticket's orders that stands in one of the lines that are cited."""
+    own = sorted({name for order in case.focus for name in names_of(order)})
+    bodies = [case.material.logs.column("body")[row].as_py() for row in rows[:_CITES]]
+    return next((name for name in own if any(name in body for body in bodies)), None)
 
 
 def _service(case: Case, rows: Sequence[int]) -> str:

@@ -204,9 +204,18 @@ class Case:
         at = tried(order)
         return at is not None and self.scope.baseline.start <= at < self.scope.window.end
 
-    @cached_property
+    @property
     def first_failure(self) -> datetime:
         """When the ticket's trouble began: its orders' first failing event or unhappy line, else the anchor."""
+        return self._first_failing or self.scope.anchor
+
+    @property
+    def failure_known(self) -> bool:
+        """Whether `first_failure` is a failure that was seen, and not the anchor in its stead."""
+        return self._first_failing is not None
+
+    @cached_property
+    def _first_failing(self) -> datetime | None:
         window = self.scope.window
         moments = [
             e.at
@@ -217,7 +226,7 @@ class Case:
             and e.state not in PAID_LIKE
         ]
         moments += [s.at for s in self.signals if s.at and s.tier == "focus" and s.level in _BAD]
-        return min((at for at in moments if window.start <= at < window.end), default=self.scope.anchor)
+        return min((at for at in moments if window.start <= at < window.end), default=None)
 
     @cached_property
     def flow_services(self) -> frozenset[str]:

@@ -142,8 +142,27 @@ _EARLIER = r"(?i)\b(?:ago|earlier|since|yesterday|last (?:night|week|month|relea
 # Transactions roll back, customers change their passwords, access tokens are refreshed: no change of the system.
 _NO_CHANGE = (
     r"transaction|\btx\b|rollback only|事务|\b(?:user|customer|member|buyer)s?\b.{0,20}(?:password|setting)|access[ _-]?token|用户(?:修改|更新|重置|更换)"
+    # Parcels are packages, and are shipped.
+    r"|\b\d+(?:\.\d+)? ?(?:kg|lbs?|oz)\b|\b(?:parcel|shipment)s?(?:$|[^\w-])|\b(?:package|order|goods|item)s?\b.{0,15}\b(?:shipped|dispatched|delivered)\b"
+    r"|\bshipped\b.{0,20}\b(?:customer|buyer|address|courier|carrier|warehouse)\b|\bpackages? (?:was |were )?moved to (?:the |a )?(?:warehouse|depot|courier|carrier|hub)"
+    r"|tracking (?:number|no\b)|快递|物流单|包裹|发货"
     r"|(?:订单|支付|退款)参数|\border\b.{0,20}\bupdated\b|no changes?\b|not changed|unchanged|未变更|无变更"
 )
+# A name that is looked up again, and how long that took, is no change of the network.
+_NO_NETWORK_CHANGE = (
+    r"\b(?:dns|resolver|cname|proxy|cdn)[ _-](?:[\w.]+[ _-]){0,2}(?:cache|ttl|lookups?|quer(?:y|ies)|(?:response|resolution) time)\b"
+    r"|\b(?:cached?|ttl|lookups?)\b.{0,20}\b(?:dns|resolver|a record|cname)\b|(?:DNS|域名|解析|CDN).{0,6}(?:缓存|TTL|耗时|用时|查询)|缓存.{0,6}(?:DNS|域名|解析)"
+)
+# Announcements: what is to come has not happened. A plan that is called done has.
+_TO_COME = (
+    r"(?i)\b(?:will|shall) (?:soon )?(?:be|switch|change|move|migrate|expire|start|take)\b|\b(?:going|about|due) to\b|\bscheduled (?:for|to|on|at)\b"
+    r"|\bupcoming\b|\bto be (?:switched|changed|deployed|rotated|replaced|migrated|upgraded|updated)\b|将[于在会]|即将|请(?:提前|尽快|及时)|届时|拟于|预计|定于"
+)
+_PLANNED = r"(?i)\bplann(?:ed|ing)\b|计划"
+_DONE = r"(?i)\b(?:complet(?:ed?|ion)|finished|done|succe(?:eded|ss(?:ful(?:ly)?)?))\b|完成|成功|结束|已(?:切换|更换|更新|升级|变更)"
+_HAS_HAPPENED = r"(?i)\b(?:was|were|has been|have been) \w+ed\b|已(?:经|于)?[^，,]{0,8}(?:切换|更换|更新|升级|变更|修改|替换|轮换|发布|上线|调整)|(?:切换|更换|更新|升级|变更|发布)(?:完成|成功)"
+_COMMA = r"[，,]"
+_SENTENCE = r"[;；。!！\n]+|\. +"
 _FEED = r"(?i)(?:^|[/._-])(?:changes?|deploy(?:ment)?s?|releases?)(?:[./_-]|$)"
 _OUR_CHANNEL = r"(?i)channel|gateway|merchant|mch_?id|app_?id|notify_?url|return_?url|渠道|商户|回调地址|支付方式"
 _API_VERSION = r"(?i)\bapi\b.{0,12}version|接口版本|API ?版本"
@@ -209,8 +228,8 @@ def detect(case: Case) -> Seen:
     zh_since = f"{clock(begun)} 以来" if begun else ""
     if found:
         statement = Text(
-            en=f"{len(events)} changes before the first failure{since}",
-            zh=f"{zh_since}首次失败前有 {len(events)} 次变更",
+            en=f"{len(events)} changes before {_until(case).en}{since}",
+            zh=f"{zh_since}{_until(case).zh}前有 {len(events)} 次变更",
         )
         return Seen(tuple(found[:_MOST]), (Check(id="changes", outcome="found", statement=statement),))
     statement = Text(
@@ -221,10 +240,10 @@ def detect(case: Case) -> Seen:
 
 
 @cache
-def _patterns() -> tuple[Mapping[str, tuple[Any, ...]], Any]:
-    """The words of each kind, and those of no change."""
+def _patterns() -> tuple[Mapping[str, tuple[Any, ...]], Any, Any]:
+    """The words of each kind, those of no change, and those of no change of the network."""
     compiled = {kind: tuple(re2.compile(f"(?i){p}") for p in patterns) for kind, patterns in _WORDS.items()}
-    return compiled, re2.compile(f"(?i){_NO_CHANGE}")
+    return compiled, re2.compile(f"(?i){_NO_CHANGE}"), re2.compile(f"(?i){_NO_NETWORK_CHANGE}")
 
 
 def kind_of_change(text: str) -> str | None:
@@ -233,10 +252,36 @@ def kind_of_change(text: str) -> str | None:
     >>> kind_of_change("Scaled up replica set pay-core-6d5f to 1"), kind_of_change("order 7 was paid")
     ('deploy', None)
     """
-    kinds, no_change = _patterns()
-    text = text[:_READ]
-    kind = next((kind for kind, words in kinds.items() if any(one.search(text) for one in words)), None)
-    return None if kind is None or no_change.search(text) else kind
+    kinds, no_change, no_network_change = _patterns()
+    text = _happened(text[:_READ])
+    if not text or no_change.search(text):
+        return None
+    looked_up = no_network_change.search(text) is not None
+    return next(
+        (
+            kind
+            for kind, words in kinds.items()
+            if not (kind == "network" and looked_up) and any(one.search(text) for one in words)
+        ),
+        None,
+    )
+
+
+def _happened(text: str) -> str:
+    """`text` without its sentences that announce what is to come; as it is where there are none."""
+    if not re2.search(_TO_COME, text) and not re2.search(_PLANNED, text):
+        return text
+    # "Was replaced, will take effect in ten minutes": the first clause has happened.
+    sentences = [
+        part
+        for one in re2.split(_SENTENCE, text)
+        for part in (re2.split(_COMMA, one) if re2.search(_HAS_HAPPENED, one) else [one])
+    ]
+    return "; ".join(
+        one.strip()
+        for one in sentences
+        if one.strip() and not re2.search(_TO_COME, one) and (not re2.search(_PLANNED, one) or re2.search(_DONE, one))
+    )
 
 
 # ---- in words
@@ -255,7 +300,7 @@ def _in_words(case: Case) -> Iterator[_Event]:
         code = int(codes[row])
         if code not in kinds:
             kinds[code] = kind_of_change(body or "")
-        kind = kinds[code] or ("other" if feed[row] else None)
+        kind = kinds[code] or ("other" if feed[row] and _happened((body or "")[:_READ]) else None)
         if kind and at:
             yield _Event(
                 kind,
@@ -396,8 +441,8 @@ def _finding(case: Case, event: _Event) -> Found:
     )
     zh_figures = f"；{case.channel or '各渠道'}正常订单：变更前 {before[0]}/{before[1]}，变更后 {after[0]}/{after[1]}"
     quote = clip(" ".join(event.text.split()), _QUOTED)
-    en = f'{name.en} in {where} at {clock(event.at)}, {span} before the first failure: "{quote}"{figures}'
-    zh = f"{where} 于 {clock(event.at)} 有{name.zh}，早于首次失败 {zh_span}：“{quote}”{zh_figures}"
+    en = f'{name.en} in {where} at {clock(event.at)}, {span} before {_until(case).en}: "{quote}"{figures}'
+    zh = f"{where} 于 {clock(event.at)} 有{name.zh}，早于{_until(case).zh} {zh_span}：“{quote}”{zh_figures}"
     if event.told_later:
         en = f'{where} told at {clock(event.at)} of {name.en} at an earlier time: "{quote}"'
         zh = f"{where} 于 {clock(event.at)} 提及此前的{name.zh}：“{quote}”"
@@ -414,6 +459,13 @@ def _finding(case: Case, event: _Event) -> Found:
         about_focus=False,
         at=event.at,
     )
+
+
+def _until(case: Case) -> Text:
+    """What the changes came before; a failure only where one was seen."""
+    if case.failure_known:
+        return Text(en="the first failure", zh="首次失败")
+    return Text(en="the ticket's moment", zh="工单时刻")
 
 
 def _went_through(case: Case, at: datetime, *, earlier: bool) -> tuple[int, int]:

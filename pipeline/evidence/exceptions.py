@@ -270,7 +270,7 @@ def _in_lines(case: Case) -> Iterator[_Thrown]:
         errors = chain(trace) or chain(text)
         frames = root_frames(trace) or root_frames(text)
         if not any(name for name, _ in errors):
-            errors = _named(signal.error_type, signal.error_message, signal.text[:4000])
+            errors = _named(signal.error_type, signal.error_message, signal.text[:4000]) or errors
         weight = _TIER[signal.tier] * _LEVEL.get(signal.level, 0.85)
         thrown = _read(errors, frames, weight)
         if thrown and thrown.family is _OTHER:
@@ -349,7 +349,8 @@ def _read(errors: list[tuple[str, str]], frames: tuple[Frame, ...], weight: floa
     named = [(name, message, family_of(name, message)) for name, message in errors]
     known = [i for i, (_, _, family) in enumerate(named) if family]
     told = [i for i in known if named[i][2] is not None and named[i][2].supports] or known  # type: ignore[union-attr]
-    if not errors or not any(name for name, _ in errors):
+    if not errors or not (any(name for name, _ in errors) or (frames and told)):
+        # Without a type only the frames show that something was thrown, and only its words what.
         return None
     at = told[-1] if told else len(errors) - 1
     name, message, family = named[at]
@@ -404,13 +405,14 @@ def _finding(case: Case, thrown: _Thrown) -> Found:
         # Thrown inside a library that nothing of ours called in this trace.
         strength *= 0.7
     place, zh_place = _place(top, ours)
+    names, zh_names = (f": {shown}", f"：{shown}") if shown else ("", "")
     count, zh_count = (f", {thrown.times} lines", f"，{thrown.times} 行") if thrown.times > 1 else ("", "")
     quoted, zh_quoted = (f' ("{said}")', f"（{said}）") if said else ("", "")
     return Found(
         kind=family.kind,
         statement=Text(
-            en=f"{thrown.service or '-'}: {family.says.en}: {shown}{quoted}{place}{count}",
-            zh=f"{thrown.service or '-'}：{family.says.zh}：{shown}{zh_quoted}{zh_place}{zh_count}",
+            en=f"{thrown.service or '-'}: {family.says.en}{names}{quoted}{place}{count}",
+            zh=f"{thrown.service or '-'}：{family.says.zh}{zh_names}{zh_quoted}{zh_place}{zh_count}",
         ),
         cites=tuple(thrown.cites[:_CITES]),
         supports=family.supports,
@@ -420,7 +422,7 @@ def _finding(case: Case, thrown: _Thrown) -> Found:
         host=thrown.host,
         operation=ours.function if ours and ours.function else None,
         channel=case.channel,
-        code=root,
+        code=root or None,
         about_focus=thrown.about_focus,
         at=thrown.at,
     )
