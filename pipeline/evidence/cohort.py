@@ -33,10 +33,13 @@ def detect(case: Case) -> Seen:
     fates = {order.order_id: _fate(case, order) for order in cohort}
     counts = Counter(fates.values())
     well, failed, unknown = counts["well"], counts["failed"], counts["unknown"]
+    # How it went for none is not worth a word, save that none went through.
+    parts = [(well, "went through", "正常完成")]
+    parts += [(failed, "failed or closed unpaid", "失败或未支付即关闭")] if failed else []
+    parts += [(unknown, "with unknown outcome", "结果未知")] if unknown else []
     statement = Text(
-        en=f"of {len(cohort)} other orders of {channel} around that time {well} went through, {failed} failed or closed unpaid, "
-        f"{unknown} with unknown outcome",
-        zh=f"同期 {zh_channel} 的 {len(cohort)} 个其他订单中，{well} 个正常完成，{failed} 个失败或未支付即关闭，{unknown} 个结果未知",
+        en=f"of {len(cohort)} other orders of {channel} around that time " + ", ".join(f"{n} {en}" for n, en, _ in parts),
+        zh=f"同期 {zh_channel} 的 {len(cohort)} 个其他订单中，" + "，".join(f"{n} 个{zh}" for n, _, zh in parts),
     )
     if unknown * 2 > len(cohort):
         return Seen(checks=(Check(id="cohort", outcome="not_evaluated", statement=statement),))
