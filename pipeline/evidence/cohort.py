@@ -38,7 +38,8 @@ def detect(case: Case) -> Seen:
     parts += [(failed, "failed or closed unpaid", "失败或未支付即关闭")] if failed else []
     parts += [(unknown, "with unknown outcome", "结果未知")] if unknown else []
     statement = Text(
-        en=f"of {len(cohort)} other orders of {channel} around that time " + ", ".join(f"{n} {en}" for n, en, _ in parts),
+        en=f"of {len(cohort)} other orders of {channel} around that time "
+        + ", ".join(f"{n} {en}" for n, en, _ in parts),
         zh=f"同期 {zh_channel} 的 {len(cohort)} 个其他订单中，" + "，".join(f"{n} 个{zh}" for n, _, zh in parts),
     )
     if unknown * 2 > len(cohort):
