@@ -78,7 +78,7 @@ def write_document(case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequen
     spans, omitted = _spans(case)
     cited = [c for found in seen.found for c in found.cites] + [c for t in templates for c in t.examples]
     stamp = _Stamp(cited, sources, case.settings.budget)
-    checks = [*seen.checks, *stamp.checks(_redactor(case)), *_caps(case, omitted)]
+    checks = [*seen.checks, *stamp.checks(_redactor(case)), *_caps(case, seen, omitted)]
     ids = number(seen)
     table = weights(case.settings.weights)
     document = ProblemSnapshot(
@@ -450,11 +450,17 @@ def _span(row: Mapping[str, Any]) -> SpanRecord:
     )
 
 
-def _caps(case: Case, omitted_spans: int) -> list[Check]:
+def _caps(case: Case, seen: Seen, omitted_spans: int) -> list[Check]:
     checks = []
     if case.unread:
         statement = Text(en=f"{case.unread} unusual log lines were not read", zh=f"{case.unread} 条异常日志未读取")
         checks.append(Check(id="unread_lines", outcome="not_evaluated", statement=statement))
+    if seen.omitted:
+        statement = Text(
+            en=f"{seen.omitted} further findings and readings of the detectors are not told",
+            zh=f"检测器另有 {seen.omitted} 项发现或解读未列出",
+        )
+        checks.append(Check(id="untold_findings", outcome="not_evaluated", statement=statement))
     if omitted_spans:
         statement = Text(en=f"{omitted_spans} spans of the traces are not listed", zh=f"{omitted_spans} 个 span 未列出")
         checks.append(Check(id="unlisted_spans", outcome="healthy", statement=statement))

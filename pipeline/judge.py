@@ -236,7 +236,7 @@ def clearing(found: Sequence[Witness], name: str, table: Weights) -> list[tuple[
 
 
 def _shares(mine: Sequence[Witness], weights_of: Sequence[float], table: Weights) -> list[tuple[Witness, float]]:
-    """The heaviest counts whole. Equal weights: more of the same, in whatever order, is the same sum."""
+    """Each finding with the share that it counts with: the heaviest counts whole; of equal ones the first given goes first."""
     ordered = sorted(zip(weights_of, mine, strict=True), key=lambda pair: -pair[0])
     seen: set[Any] = set()
     before = 0

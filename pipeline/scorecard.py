@@ -6,7 +6,6 @@ Both texts are made of the same sections, so neither says what the other leaves 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -424,27 +423,15 @@ def table(parts: Iterable[Section], *, width: int = 100, colour: bool = False) -
     """The sections in at most `width` columns. A non-empty `NO_COLOR` in the environment wins over `colour`."""
     from rich import box
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text as Line
 
     from snapshots.render.clean import clean_text
+    from snapshots.render.terminal import plain_console
 
     out = io.StringIO()
-    colour = colour and not os.environ.get("NO_COLOR")
-    console = Console(
-        file=out,
-        width=max(60, width),
-        force_terminal=colour,
-        force_jupyter=False,
-        color_system="standard" if colour else None,
-        no_color=not colour,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
+    console = plain_console(out, max(60, width), colour=colour)
     for number, part in enumerate(parts):
         if number:
             console.print()

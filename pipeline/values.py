@@ -209,10 +209,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Seen:
-    """A detector's whole answer: what it found and what it checked."""
+    """A detector's whole answer: what it found and what it checked.
+
+    `omitted` counts what it saw beyond the most that it tells or reads; the document says so.
+    """
 
     found: tuple[Found, ...] = ()
     checks: tuple[Check, ...] = ()
+    omitted: int = 0
 
 
 __all__ = [

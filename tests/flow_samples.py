@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS
 from pipeline.cluster import cluster
@@ -291,3 +293,15 @@ def usual_lines(count: int = 120, services: Sequence[str] = ("shop",)) -> list[d
 
 def sources(*some: Any) -> list[Source]:
     return list(some)
+
+
+def nobodys_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in `folder`, with an environment that holds nobody's settings and speaks plain English."""
+    for name in list(os.environ):
+        if name.startswith("PROBLEM_SNAPSHOT"):
+            monkeypatch.delenv(name)
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
+        monkeypatch.setenv(name, str(folder / name))
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.setenv(name, "C.UTF-8")
+    monkeypatch.chdir(folder)

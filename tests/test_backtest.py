@@ -27,7 +27,7 @@ from pipeline.labels import Labels, read_codes, read_labels
 from pipeline.scorecard import markdown, plot_svg, sections, table
 from pipeline.scores import Answer, Label, Weighed
 from snapshots.store import Store
-from tests.flow_samples import EXAMPLES, NAMES, SETTINGS, taken
+from tests.flow_samples import EXAMPLES, NAMES, SETTINGS, nobodys_settings, taken
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the evaluation says of the four examples.
@@ -42,15 +42,8 @@ TK-83164,unknown,unspecified,,insufficient,paypal,en,i
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder and an environment without anybody's settings."""
-    for name in list(os.environ):
-        if name.startswith("PROBLEM_SNAPSHOT"):
-            monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        monkeypatch.setenv(name, "C.UTF-8")
+    nobodys_settings(tmp_path, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

@@ -132,3 +132,17 @@ def test_every_text_for_people_is_in_both_languages():
         texts = [f.statement for f in snapshot.findings] + [c.statement for c in snapshot.checks]
         texts += [m.question for m in snapshot.diagnosis.missing] + [snapshot.diagnosis.summary, snapshot.scope.reason]
         assert [t for t in texts if not t.en.strip() or not t.zh.strip()] == []
+
+
+def test_what_the_detectors_do_not_tell_is_counted():
+    words = [
+        f"acquirer says that seller contract number{chr(97 + i % 26)}{chr(97 + i // 26)} has lapsed" for i in range(100)
+    ]
+    lines = [line(1 + i / 100, f"{ORDER} {text}", f"x{i}") for i, text in enumerate(words)]
+    case = case_of([*usual_lines(), *lines], FAILED)
+    omitted = detect(case).omitted
+    assert omitted >= 20
+    (check,) = (c for c in written(case).checks if c.id == "untold_findings")
+    assert check.outcome == "not_evaluated"
+    assert f"{omitted} further" in check.statement.en
+    assert "untold_findings" not in {c.id for c in written(failing()).checks}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 from collections import defaultdict
@@ -43,7 +42,7 @@ from pipeline.values import Cited, Found, Seen
 from pipeline.weights_report import Figure, learn_report, report_text
 from snapshots.model import Text
 from snapshots.store import Store
-from tests.flow_samples import EXAMPLES, NAMES, case_of, taken, usual_lines
+from tests.flow_samples import EXAMPLES, NAMES, case_of, nobodys_settings, taken, usual_lines
 
 CLASSES = ("channel_outage", "interface_fault", "internal_fault", "param_config")
 ALL_CLASSES = sorted({fault_class for fault_class, _ in taxonomy()} - {"unknown"})
@@ -599,15 +598,8 @@ def test_a_figure_is_surely_worse_only_beyond_chance() -> None:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder and an environment without anybody's settings."""
-    for name in list(os.environ):
-        if name.startswith("PROBLEM_SNAPSHOT"):
-            monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        monkeypatch.setenv(name, "C.UTF-8")
+    nobodys_settings(tmp_path, monkeypatch)
     monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(tmp_path / "kept"))
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

@@ -42,6 +42,7 @@ def detect(case: Case) -> Seen:
     return Seen(
         with_lines(case, (found for answer in answers for found in answer.found)),
         tuple(check for answer in answers for check in answer.checks),
+        sum(answer.omitted for answer in answers),
     )
 
 

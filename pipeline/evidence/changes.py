@@ -231,7 +231,8 @@ def detect(case: Case) -> Seen:
             en=f"{len(events)} changes before {_until(case).en}{since}",
             zh=f"{zh_since}{_until(case).zh}前有 {len(events)} 次变更",
         )
-        return Seen(tuple(found[:_MOST]), (Check(id="changes", outcome="found", statement=statement),))
+        check = Check(id="changes", outcome="found", statement=statement)
+        return Seen(tuple(found[:_MOST]), (check,), max(0, len(found) - _MOST))
     statement = Text(
         en=f"no deployment, configuration, key or version change was logged{since}",
         zh=f"{zh_since}日志中没有发布、配置、密钥或版本变更",

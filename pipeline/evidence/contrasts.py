@@ -61,8 +61,11 @@ def detect(case: Case) -> Seen:
     steps = _steps(case)[codes] if len(codes) else codes
     compared = _compare(case, steps)
     found: list[Found] = []
+    omitted = 0
     if compared:
-        found += _only_here(case, steps, compared)
+        only = _only_mine(case, steps, compared)
+        found += _only_here(case, steps, compared, only[:_MOST_ONLY])
+        omitted += max(0, len(only) - _MOST_ONLY)
         # What was not collected is not what the order did not write.
         found += _stopped(case, steps, compared) if unbroken(case) else ()
     if compared is None:
@@ -77,8 +80,11 @@ def detect(case: Case) -> Seen:
             zh=f"与同渠道 {len(compared.healthy)} 个正常订单对照：日志有 {len(found)} 处不同",
         )
         outcome = "found" if found else "healthy"
-    found += _changed(case, codes)
-    return Seen(tuple(found), (Check(id="contrasts", outcome=outcome, statement=statement),))
+    changed = _changed(case, codes)
+    for mine in changed.values():
+        found += _changes(case, codes, mine[:_MOST_CHANGES])
+        omitted += max(0, len(mine) - _MOST_CHANGES)
+    return Seen(tuple(found), (Check(id="contrasts", outcome=outcome, statement=statement),), omitted)
 
 
 # ---- against healthy orders
@@ -119,7 +125,11 @@ def _compare(case: Case, codes: npt.NDArray[Any]) -> _Compared | None:
     return _Compared(mine, healthy, present, a, b, shares.p_more, shares.p_fewer)
 
 
-def _only_here(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> Iterator[Found]:
+# Level, p value, first row, place in `_Compared`, all rows.
+_Only = tuple[int, float, int, int, list[int]]
+
+
+def _only_mine(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> list[_Only]:
     """What the ticket's orders wrote and hardly a healthy one did, unhappy lines first."""
     n, m = len(compared.mine), len(compared.healthy)
     rare = (compared.with_mine * 2 > n) & (compared.with_healthy <= m * (1 - _NEARLY_ALL))
@@ -128,7 +138,15 @@ def _only_here(case: Case, codes: npt.NDArray[Any], compared: _Compared) -> Iter
         rows = _rows(case, codes, int(compared.codes[i]), compared.mine)
         level = min(_LEVELS.get(case.material.logs.column("log.level")[r].as_py(), 2) for r in rows)
         candidates.append((level, float(compared.p_more[i]), rows[0], i, rows))
-    for _, p_value, first, i, rows in sorted(candidates)[:_MOST_ONLY]:
+    return sorted(candidates)
+
+
+def _only_here(
+    case: Case, codes: npt.NDArray[Any], compared: _Compared, candidates: Sequence[_Only]
+) -> Iterator[Found]:
+    """A finding for each of `candidates`."""
+    n, m = len(compared.mine), len(compared.healthy)
+    for _, p_value, first, i, rows in candidates:
         a, b = int(compared.with_mine[i]), int(compared.with_healthy[i])
         text, service = (
             _template(case, int(compared.codes[i])),
@@ -262,13 +280,13 @@ def _rows(case: Case, codes: npt.NDArray[Any], code: int, positions: Sequence[in
 # ---- against the time before
 
 
-def _changed(case: Case, codes: npt.NDArray[Any]) -> Iterator[Found]:
-    """The surest new, surged and vanished templates, those of unhappy lines and of the order's services first."""
+def _changed(case: Case, codes: npt.NDArray[Any]) -> dict[str, list[int]]:
+    """Way of change -> the surest new, surged and vanished templates, those of unhappy lines and of the order's services first."""
     ids = case.clusters.template_ids.dictionary.to_pylist()
     changes = [case.contrast.changes[i] for i in ids]
     sure = [i for i, c in enumerate(changes) if c.q_value <= FALSE_DISCOVERY_RATE and c.change != "usual"]
     if not sure:
-        return
+        return {}
     logs = case.material.logs
     bad = _mask(pc.is_in(logs.column("log.level").combine_chunks(), value_set=pa.array(list(_LEVELS))))
     flow = _mask(
@@ -280,16 +298,21 @@ def _changed(case: Case, codes: npt.NDArray[Any]) -> Iterator[Found]:
     own = np.bincount(codes[flow], minlength=len(ids)) > 0
     # Elsewhere something always changes; what does in the order's own services, or says WARN, may matter.
     sure = [i for i in sure if (unhappy[i] or own[i] or not case.flow_services) and _much(case, changes[i])]
+    sure.sort(key=lambda i: (not unhappy[i], not own[i], changes[i].q_value, -changes[i].incident, ids[i]))
+    return {way: [i for i in sure if changes[i].change == way] for way in ("new", "surged", "vanished")}
+
+
+def _changes(case: Case, codes: npt.NDArray[Any], mine: Sequence[int]) -> Iterator[Found]:
+    """A finding for each of the templates `mine`, by code, with its lines nearest to the anchor."""
+    ids = case.clusters.template_ids.dictionary.to_pylist()
     stamps = _micros(case)
     anchor = case.scope.anchor.timestamp() * 1e6
-    for change in ("new", "surged", "vanished"):
-        mine = [i for i in sure if changes[i].change == change]
-        mine.sort(key=lambda i: (not unhappy[i], not own[i], changes[i].q_value, -changes[i].incident, ids[i]))
-        for i in mine[:_MOST_CHANGES]:
-            window = case.contrast.in_baseline if change == "vanished" else case.contrast.in_incident
-            rows = np.flatnonzero((codes == i) & window)
-            nearest = rows[np.argsort(np.abs(stamps[rows] - anchor), kind="stable")][:_CITES].tolist()
-            yield _change(case, changes[i], i, nearest)
+    for i in mine:
+        change = case.contrast.changes[ids[i]]
+        window = case.contrast.in_baseline if change.change == "vanished" else case.contrast.in_incident
+        rows = np.flatnonzero((codes == i) & window)
+        nearest = rows[np.argsort(np.abs(stamps[rows] - anchor), kind="stable")][:_CITES].tolist()
+        yield _change(case, change, i, nearest)
 
 
 def _much(case: Case, change: Change) -> bool:

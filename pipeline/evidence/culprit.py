@@ -51,12 +51,12 @@ def detect(case: Case) -> Seen:
     ranked: list[Slow | Deviation] = sorted(
         [*slow, *deviations(traffic, late)], key=lambda f: (-f.strength, f.service, isinstance(f, Deviation))
     )
-    ranked = [f for f in ranked if f.strength >= max(_WEAKEST, _BELOW_FIRST * ranked[0].strength)][:_MOST]
+    ranked = [f for f in ranked if f.strength >= max(_WEAKEST, _BELOW_FIRST * ranked[0].strength)]
     found = tuple(
         _slow(case, traffic, one, first=index == 0)
         if isinstance(one, Slow)
         else _deviation(case, traffic, one, first=index == 0)
-        for index, one in enumerate(ranked)
+        for index, one in enumerate(ranked[:_MOST])
     )
     before, during = traffic.traces(traffic.before), traffic.traces(traffic.during)
     if found:
@@ -64,7 +64,7 @@ def detect(case: Case) -> Seen:
             en=f"culprit service: {during} traces during the trouble compared with {before} before it",
             zh=f"故障服务：已将异常期间 {during} 条链路与之前 {before} 条比较",
         )
-        return Seen(found, (Check(id="culprit", outcome="found", statement=statement),))
+        return Seen(found, (Check(id="culprit", outcome="found", statement=statement),), len(ranked) - len(found))
     statement = Text(
         en=f"culprit service: {during} traces take as long and the same paths as the {before} before them",
         zh=f"故障服务：{during} 条链路的耗时与路径均与之前 {before} 条一致",

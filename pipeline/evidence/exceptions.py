@@ -232,7 +232,7 @@ def detect(case: Case) -> Seen:
     found = sorted(
         (_finding(case, thrown) for thrown in kept.values()), key=lambda f: (-f.strength, f.kind, f.statement.en)
     )
-    return Seen(tuple(found[:_MOST]), (_check(case, found),))
+    return Seen(tuple(found[:_MOST]), (_check(case, found),), max(0, len(found) - _MOST))
 
 
 def _check(case: Case, found: list[Found]) -> Check:

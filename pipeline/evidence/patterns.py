@@ -73,7 +73,8 @@ def detect(case: Case) -> Seen:
     nothing = "" if found else ", no value that sets them apart"
     zh_nothing = "" if found else "，未见共同特征"
     statement = Text(en=f"patterns: {figures.en}{nothing}", zh=f"共性：{figures.zh}{zh_nothing}")
-    return Seen(tuple(found[:_MOST]), (Check(id="patterns", outcome=outcome, statement=statement),))
+    check = Check(id="patterns", outcome=outcome, statement=statement)
+    return Seen(tuple(found[:_MOST]), (check,), max(0, len(found) - _MOST))
 
 
 def _groups(case: Case) -> _Groups:

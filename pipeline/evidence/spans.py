@@ -41,15 +41,16 @@ def detect(case: Case) -> Seen:
     rows = _deepest_failures(spans)
     services = own_services(case)
     found = [_finding(case, spans, row, services) for row in rows[:_MOST]]
-    found += _slow(case, spans)
+    slow = _slow(case, spans)
+    found += slow[:_MOST_SLOW]
     if found:
         statement = Text(
             en=f"of {spans.num_rows} spans of the order's traces {len(rows)} failed at the deepest point and "
-            f"{len(found) - len(rows[:_MOST])} took unusually long",
-            zh=f"该订单链路的 {spans.num_rows} 个 span 中，{len(rows)} 个最深处失败，"
-            f"{len(found) - len(rows[:_MOST])} 个耗时异常",
+            f"{len(slow)} took unusually long",
+            zh=f"该订单链路的 {spans.num_rows} 个 span 中，{len(rows)} 个最深处失败，{len(slow)} 个耗时异常",
         )
-        return Seen(tuple(found), (Check(id="spans", outcome="found", statement=statement),))
+        omitted = len(rows) + len(slow) - len(found)
+        return Seen(tuple(found), (Check(id="spans", outcome="found", statement=statement),), omitted)
     statement = Text(
         en=f"none of the {spans.num_rows} spans of the order's traces failed",
         zh=f"该订单链路的 {spans.num_rows} 个 span 均未失败",
@@ -186,7 +187,7 @@ def _slow(case: Case, spans: pa.Table) -> list[Found]:
             channel=case.channel,
             at=spans.column("@timestamp")[row].as_py(),
         )
-        for (service, name), (took, row, median, count) in ranked[:_MOST_SLOW]
+        for (service, name), (took, row, median, count) in ranked
     ]
 
 

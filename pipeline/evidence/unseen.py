@@ -39,7 +39,7 @@ _LEVEL = {"FATAL": 1.0, "ERROR": 1.0, "WARN": 0.95}
 # Below this probability a reading is not told.
 _LEAST = 0.2
 _CLASSES = 3
-# Lines read in a case; where there are more, those of the order come first.
+# Codes and lines read in a case, those of the order first; more are counted.
 _MOST = 80
 _CITES = 5
 _QUOTE = 120
@@ -72,7 +72,8 @@ class _Clue:
 
 def detect(case: Case) -> Seen:
     """One finding for each kind and class that the readings speak for, strongest reading first."""
-    clues = _clues(case)
+    everything = _clues(case)
+    clues = everything[:_MOST]
     readings = read_messages(clue.wording for clue in clues)
     by_class: dict[tuple[str, str], list[_Hit]] = defaultdict(list)
     for clue, reading in zip(clues, readings, strict=True):
@@ -84,7 +85,8 @@ def detect(case: Case) -> Seen:
     found = [_finding(case, sorted(mine, key=lambda hit: -hit.strength)) for mine in by_class.values()]
     found.sort(key=lambda one: (-one.strength, one.supports or "", one.kind))
     # Where the tables know everything, there was nothing to check.
-    return Seen(tuple(found), (_check(len(clues), len(found)),) if clues else ())
+    checks = (_check(len(clues), len(found)),) if clues else ()
+    return Seen(tuple(found), checks, len(everything) - len(clues))
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,7 @@ def _clues(case: Case) -> list[_Clue]:
         kept = clues.get((clue.wording, clue.cited.quote))
         if kept is None or clue.weight > kept.weight:
             clues[clue.wording, clue.cited.quote] = clue
-    ordered = sorted(clues.values(), key=lambda clue: -clue.weight)
-    return ordered[:_MOST]
+    return sorted(clues.values(), key=lambda clue: -clue.weight)
 
 
 def _on_events(case: Case) -> Iterator[_Clue]:

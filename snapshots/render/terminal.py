@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterable
 from datetime import tzinfo
+from typing import TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -55,11 +56,17 @@ def sections_text(
 
 def _printed(page: RenderableType, *, width: int, colour: bool) -> str:
     """The page in at most `width` columns, without padding at the right edge: that is noise in a file or a golden copy."""
-    colour = colour and not os.environ.get("NO_COLOR")
     out = io.StringIO()
-    console = Console(
+    plain_console(out, max(40, width), colour=colour).print(page)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def plain_console(out: TextIO, width: int, *, colour: bool) -> Console:
+    """A console that writes what it is given and reads nothing into it. A non-empty `NO_COLOR` wins over `colour`."""
+    colour = colour and not os.environ.get("NO_COLOR")
+    return Console(
         file=out,
-        width=max(40, width),
+        width=width,
         force_terminal=colour,
         force_jupyter=False,
         color_system="standard" if colour else None,
@@ -69,8 +76,6 @@ def _printed(page: RenderableType, *, width: int, colour: bool) -> str:
         emoji=False,
         legacy_windows=False,
     )
-    console.print(page)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def _page(v: View, *, full: bool, width: int) -> Group:
