@@ -75,7 +75,8 @@ class Ask:
     """One question to one source.
 
     `window` bounds the rows' times. `identifiers` (kind -> values) name what the ticket is about: a source that can
-    search returns the rows tied to them first, then the rest of the window up to `limit` rows. `deadline` is a
+    search returns the rows tied to them first, then those tied to `beside` (orders to compare with), then the rest of the window
+    up to `limit` rows; without `rest` only rows that are tied. `anchor` is the moment that the customer means. `deadline` is a
     `time.monotonic()` value after which nobody waits for the answer.
     """
 
@@ -83,6 +84,9 @@ class Ask:
     window: Span
     identifiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limit: int = 200_000
+    rest: bool = True
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    anchor: datetime | None = None
     deadline: float = float("inf")
 
     def values(self, *kinds: str) -> tuple[str, ...]:
