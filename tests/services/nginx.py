@@ -118,7 +118,9 @@ def _pid(data: str) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         pid = int((Path(data) / "nginx.pid").read_text(encoding="ascii"))
         os.kill(pid, 0)
-        return pid
+        # Where it can be seen, the process must be the one of this folder: numbers are given again.
+        title = Path(f"/proc/{pid}/cmdline")
+        return pid if not title.exists() or data.encode() in title.read_bytes() else None
     return None
 
 
