@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 _TEMPLATES = 40
 _SPANS = 40
 _EXAMPLES = 2
+# The least time, in seconds, that the cited records are given to be opened again.
+_STAMPING = 1.0
 
 
 def number(seen: Seen) -> list[str]:
@@ -68,16 +70,20 @@ def number(seen: Seen) -> list[str]:
     return [f"F{next(numbers)}" if found.cites else "" for found in seen.found]
 
 
-def write_document(case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequence[Source]) -> ProblemSnapshot:
+def write_document(
+    case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequence[Source], *, until: float | None = None
+) -> ProblemSnapshot:
     """The whole document, redacted, with an id that its content gives.
 
-    The records that it cites are opened again within one more `settings.budget`, all sources at once.
+    The records that it cites are opened again, all sources at once, until the `time.monotonic()` value `until` but for a
+    second at least; without `until` within `settings.budget`.
     """
     listed, totals = _choose_templates(case)
     templates = _templates(case, listed)
     spans, omitted = _spans(case)
     cited = [c for found in seen.found for c in found.cites] + [c for t in templates for c in t.examples]
-    stamp = _Stamp(cited, sources, case.settings.budget)
+    seconds = case.settings.budget if until is None else max(_STAMPING, until - time.monotonic())
+    stamp = _Stamp(cited, sources, seconds)
     checks = [*seen.checks, *stamp.checks(_redactor(case)), *_caps(case, seen, omitted)]
     ids = number(seen)
     table = weights(case.settings.weights)
@@ -243,7 +249,7 @@ def open_again(
         try:
             name, answer = answers.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
-            late = f"no answer within {seconds:g} s"
+            late = f"no answer within {seconds:.1f} s"
             return {name: found.get(name, late) for name in asked}
         if isinstance(answer, SourceError):
             found[name] = str(answer)

@@ -52,6 +52,7 @@ def take_snapshot(
     name a file of weights that cannot be used.
     """
     clock = _Clock()
+    deadline = time.monotonic() + settings.budget
     weights_in_force(settings.weights)
     scope = read_scope(ticket, settings, around)
     clock.lap("scope")
@@ -74,7 +75,7 @@ def take_snapshot(
     diagnosis = diagnose(case, seen, number(seen))
     clock.lap("diagnose")
 
-    snapshot = write_document(case, seen, diagnosis, sources)
+    snapshot = write_document(case, seen, diagnosis, sources, until=deadline)
     clock.lap("snapshot")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
 

@@ -5,10 +5,14 @@ A page is never made into a list of dicts: the client's deserialiser cuts it to 
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,19 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 _NO_CONTEXT = "search_context_missing_exception"
+# How long a point in time that is given back may take, and how long the end of the process waits for that.
+_GIVE_BACK_SECONDS = 2.0
+_PARTING_SECONDS = 0.2
+# How long an address that failed is left alone where there are others.
+_DEAD_SECONDS = 15.0
+# How long a source that could not be reached is tried only once by whoever comes next.
+_DOWN_SECONDS = 5.0
+_LONGEST_WAIT = 5.0
+_LONGEST_PAUSE = 60.0
+_TOO_MANY = 429
+_BUSY = frozenset({429, 502, 503, 504})
+# What a cluster says of a request that asks more of it than its limits allow.
+ASKS_TOO_MUCH = frozenset({"too_many_buckets_exception", "circuit_breaking_exception", "too_many_clauses"})
 
 
 class _Hits(msgspec.Struct):
@@ -49,6 +66,14 @@ class OutOfTimeError(SourceUnavailable):
     """The deadline passed; what was read so far may still be handed over."""
 
 
+class DeclinedError(SourceUnavailable):
+    """The cluster answered that it does not do this now: it is overloaded, or the request asks too much of it."""
+
+
+class UnreachableError(SourceUnavailable):
+    """No connection, or one that broke, each time that it was tried."""
+
+
 class FullError(SourceUnavailable):
     """The bound of one answer's bytes is reached; what was read is handed over."""
 
@@ -68,6 +93,11 @@ class Connection:
         self.gate = threading.BoundedSemaphore(options.connections)
         self._lock = threading.Lock()
         self._open: Elasticsearch | None = None
+        self._parting: list[threading.Thread] = []
+        # Until when a connection that was given up lately is tried once only, whichever ticket asks.
+        self.down_until = 0.0
+        # Until when nothing is sent, since the cluster said that it has too much to do.
+        self.paused_until = 0.0
 
     def client(self) -> Elasticsearch:
         """The official client, made on first use."""
@@ -78,15 +108,42 @@ class Connection:
 
     def close(self) -> None:
         """Gives back the connections."""
+        until = time.monotonic() + _PARTING_SECONDS
+        with self._lock:
+            parting, self._parting = self._parting, []
+        for thread in parting:
+            thread.join(max(0.0, until - time.monotonic()))
         with self._lock:
             client, self._open = self._open, None
         if client is not None:
             client.close()
 
+    def part(self, request: Callable[[Elasticsearch], object]) -> None:
+        """Carries out a request whose answer nobody needs, in a thread that nobody waits for."""
+        client = self.client()
+
+        def work() -> None:
+            # The server forgets by itself what is not given back, so that nothing needs to be tried twice or told.
+            if not self.gate.acquire(timeout=_GIVE_BACK_SECONDS):
+                return
+            try:
+                with contextlib.suppress(Exception):
+                    request(client.options(request_timeout=_GIVE_BACK_SECONDS))
+            finally:
+                self.gate.release()
+
+        thread = threading.Thread(target=work, name=f"{self.name}:give back", daemon=True)
+        # Without a thread to be had the server forgets it by itself.
+        with self._lock, contextlib.suppress(RuntimeError):
+            thread.start()
+            self._parting = [*(one for one in self._parting if one.is_alive()), thread]
+
     def _connect(self) -> Elasticsearch:
         # Imported here: the client and what it brings along take most of a second.
         from elasticsearch import Elasticsearch
         from elasticsearch.serializer import JsonSerializer
+
+        from pipeline.sources.elasticsearch.lines import nodes_of
 
         class PageSerializer(JsonSerializer):
             """Leaves the hits of a search as the bytes that they came in."""
@@ -130,6 +187,10 @@ class Connection:
             return Elasticsearch(
                 hosts=[with_port(url) for url in urls],
                 serializers=plain,
+                node_class=nodes_of(len(urls)),
+                # One of several addresses that is dead is left alone for a while: asking it costs time each time.
+                dead_node_backoff_factor=_DEAD_SECONDS,
+                max_dead_node_backoff=4 * _DEAD_SECONDS,
                 connections_per_node=options.connections,
                 **settings,
             )
@@ -149,75 +210,156 @@ class Connection:
 
 
 class Calls:
-    """Requests that end by a deadline: each is tried again after 429, 502, 503, 504, a lost connection or a timeout."""
+    """The requests of one question, which end by its deadline, for several threads.
+
+    Each is tried again after 429, 502, 503, 504, a lost connection or a timeout. When the cluster says that it has too much
+    to do, all of them wait; when one of them gives the connection up, the others do so, too.
+    """
 
     def __init__(self, connection: Connection, deadline: float) -> None:
         self.connection = connection
         self.began = time.monotonic()
         # What is left after the last page is parsing and sorting: a tenth of the time, half a second at most.
         self.deadline = deadline - min(0.5, max(0.0, deadline - self.began) / 10)
+        # What the quickest answer took: nothing comes sooner, however little is asked for.
+        self.quickest = math.inf
+        self._given_up: UnreachableError | None = None
 
     def left(self) -> float:
         """Seconds until the deadline, an hour at most."""
         return min(3600.0, max(0.0, self.deadline - time.monotonic()))
 
-    def ask(self, request: Callable[[Elasticsearch], ApiResponse[Any]], within: float | None = None) -> dict[str, Any]:
+    def pause(self, attempt: int) -> bool:
+        """Waits before the next of some attempts, the first being 0; False, at once, where the time does not allow it."""
+        seconds = self._backoff(attempt)
+        if seconds >= self.left():
+            return False
+        time.sleep(seconds)
+        return True
+
+    @staticmethod
+    def _backoff(attempt: int) -> float:
+        # With jitter: those who were turned away together shall not come back together.
+        return float(min(_LONGEST_WAIT, 0.2 * 2.0 ** min(attempt, 10))) + random.uniform(0.0, 0.2)  # noqa: S311 - no secret
+
+    def ask(
+        self,
+        request: Callable[[Elasticsearch], ApiResponse[Any]],
+        within: float | None = None,
+        patience: float | None = None,
+    ) -> dict[str, Any]:
         """The body that `request` is answered with; `within` seconds where less than the deadline leaves.
 
-        Foreign errors leave as ours, a vanished point in time as `PointGoneError`.
+        The time bounds the whole of it: name, handshake, header and body, and all attempts. An attempt that takes longer
+        than `patience` seconds ends it, for whoever can ask for less. Foreign errors leave as ours, a vanished point in time
+        as `PointGoneError`.
         """
         # Imported here, with the client: only who asks pays for them.
         import elastic_transport
         import tenacity
         from elasticsearch import ApiError
 
-        client = self.connection.client()
-        options = self.connection.options
+        connection, options = self.connection, self.connection.options
+        client = connection.client()
         deadline = self.deadline if within is None else min(self.deadline, time.monotonic() + within)
+        others = len(options.urls) - 1
+        # A source that was just given up is tried once, at each address.
+        most = others + (0 if time.monotonic() < connection.down_until else options.retries)
 
-        def attempt() -> ApiResponse[Any]:
-            left = min(3600.0, deadline - time.monotonic())
-            if left <= 0:
-                raise self.out_of_time()
-            if not self.connection.gate.acquire(timeout=left):
-                raise OutOfTimeError(
-                    f"{self.connection.where()}: all of its {options.connections} connections were busy for {left:.1f} s; "
-                    "raise connections or --budget"
-                )
-            try:
-                # While it waited at the gate its time ran on.
-                left = max(0.05, deadline - time.monotonic())
-                return request(client.options(request_timeout=min(options.timeout, left)))
-            finally:
-                self.connection.gate.release()
-
-        def is_passing(error: BaseException) -> bool:
-            if isinstance(error, elastic_transport.TlsError):
-                return False
-            if isinstance(error, ApiError):
-                return error.status_code in {429, 502, 503, 504}
-            return isinstance(error, elastic_transport.ConnectionError | elastic_transport.ConnectionTimeout)
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return self._wait_after(error, state.attempt_number, others)
 
         def is_too_late(state: tenacity.RetryCallState) -> bool:
-            return state.attempt_number > options.retries or time.monotonic() + state.upcoming_sleep >= deadline
+            return state.attempt_number > most or time.monotonic() + state.upcoming_sleep >= deadline
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing),
-            wait=tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_random(0.0, 0.2),
-            stop=is_too_late,
-            reraise=True,
+            retry=tenacity.retry_if_exception(_is_passing), wait=wait, stop=is_too_late, reraise=True
         )
+        began = time.monotonic()
         try:
-            answer = retrying(attempt)
+            answer = retrying(self._once, client, request, deadline, patience)
         except ApiError as error:
             raise self._from_status(error) from error
         except elastic_transport.TransportError as error:
-            raise self._from_transport(error) from error
+            ours = self._from_transport(error)
+            if isinstance(ours, UnreachableError):
+                if deadline < self.deadline and retrying.statistics["attempt_number"] <= most:
+                    # Not all attempts were made, so that it may still come back.
+                    raise self.out_of_time() from error
+                self._given_up = ours
+                connection.down_until = time.monotonic() + _DOWN_SECONDS
+            raise ours from error
+        self.quickest = min(self.quickest, time.monotonic() - began)
+        connection.down_until = 0.0
         if not isinstance(answer.body, dict):
             raise SourceBroken(
                 f"{self.connection.where()} answered no JSON object; check the address, and any proxy before it"
             )
         return answer.body
+
+    def _wait_after(self, error: BaseException | None, attempt: int, others: int) -> float:
+        """Seconds to wait after the `attempt`-th (from 1) failed; `others` are the further addresses."""
+        from elasticsearch import ApiError
+
+        if not isinstance(error, ApiError):
+            # The next address may well be alive.
+            return 0.0 if attempt <= others else self._backoff(attempt - 1 - others)
+        seconds = max(self._backoff(attempt - 1), _retry_after(error))
+        if error.status_code == _TOO_MANY:
+            connection = self.connection
+            connection.paused_until = max(connection.paused_until, time.monotonic() + min(seconds, _LONGEST_PAUSE))
+        return seconds
+
+    def _once(
+        self,
+        client: Elasticsearch,
+        request: Callable[[Elasticsearch], ApiResponse[Any]],
+        deadline: float,
+        patience: float | None,
+    ) -> ApiResponse[Any]:
+        """One attempt, which is left behind at `deadline`. It holds its place among the connections until it has ended."""
+        import elastic_transport
+
+        from pipeline.sources.elasticsearch.lines import Errand, TooLateError
+
+        connection, options = self.connection, self.connection.options
+        if self._given_up is not None:
+            raise self._given_up
+        pause = connection.paused_until - time.monotonic()
+        if 0 < pause < deadline - time.monotonic():
+            time.sleep(pause + random.uniform(0.0, 0.1))  # noqa: S311 - no secret
+        left = min(3600.0, deadline - time.monotonic())
+        if left <= 0:
+            raise self.out_of_time()
+        if not connection.gate.acquire(timeout=left):
+            raise OutOfTimeError(
+                f"{connection.where()}: all of its {options.connections} connections were busy for {left:.1f} s; "
+                "raise connections or --budget"
+            )
+        # While it waited at the gate its time ran on.
+        seconds = min(options.timeout, patience or math.inf, max(0.05, deadline - time.monotonic()))
+        errand = Errand(
+            lambda: request(client.options(request_timeout=seconds)),
+            connection.gate.release,
+            f"{connection.name}:request",
+        )
+        try:
+            errand.start()
+        except RuntimeError as error:
+            connection.gate.release()
+            raise SourceUnavailable(f"{connection.where()}: no more threads can be started: {error}") from error
+        try:
+            # The socket's own timeout comes first where it comes at all: it knows more of what was waited for.
+            answer: ApiResponse[Any] = errand.answer(seconds + 0.05)
+        except (TooLateError, elastic_transport.ConnectionTimeout) as error:
+            if patience is not None and not _was_connecting(error):
+                raise self.out_of_time() from error
+            if isinstance(error, TooLateError):
+                message = "the answer was not complete in time"
+                raise elastic_transport.ConnectionTimeout(message) from None
+            raise
+        return answer
 
     def out_of_time(self) -> OutOfTimeError:
         """The error of a deadline that passed."""
@@ -231,12 +373,13 @@ class Calls:
 
         where, reason = self.connection.where(), self.connection.clean(str(error.message))
         if isinstance(error, elastic_transport.ConnectionTimeout):
-            return self.out_of_time()
+            if not _was_connecting(error) or time.monotonic() >= self.deadline:
+                return self.out_of_time()
+            return UnreachableError(f"{where} cannot be reached: nobody accepts the connection; check the address")
         if isinstance(error, elastic_transport.TlsError):
-            advice = "check ca_certs, the fingerprint and the client certificate"
-            return SourceUnavailable(f"{where}: TLS failed: {reason}; {advice}")
+            return SourceUnavailable(f"{where}: TLS failed: {reason}; {_tls_advice(error, reason)}")
         if isinstance(error, elastic_transport.ConnectionError):
-            return SourceUnavailable(f"{where} cannot be reached: {reason}; check the address and that it runs")
+            return UnreachableError(f"{where} cannot be reached: {reason}; check the address and that it runs")
         return SourceBroken(f"{where} answered something that is not JSON; is it Elasticsearch?")
 
     def _from_status(self, error: Any) -> Exception:
@@ -253,18 +396,121 @@ class Calls:
             return SourceRefused(f"{where} refused the login (401); check api_key, or username and password")
         if error.status_code == 403:
             return SourceRefused(f"{where} forbids this (403): {reason}; the account needs `read` on the indices")
-        if error.status_code in {429, 502, 503, 504}:
-            return SourceUnavailable(
+        if error.status_code in _BUSY:
+            return DeclinedError(
                 f"{where} is overloaded or restarting ({error.status_code}): {reason}; try again later"
             )
+        if kinds & ASKS_TOO_MUCH:
+            return DeclinedError(f"{where} declined ({error.status_code}): {reason}")
         return SourceBroken(f"{where} answered {error.status_code}: {reason}")
 
 
 def root_cause(body: Any) -> tuple[set[str], str]:
-    """The error types in an Elasticsearch error, and one reason for people."""
+    """The error types in an Elasticsearch error, and one reason for people: the innermost that says anything."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         return set(), (str(error) if error else "no reason given")[:300]
-    causes = [error, *error.get("root_cause", []), *(s.get("reason", {}) for s in error.get("failed_shards", []))]
-    reasons = [str(c["reason"]) for c in reversed(causes) if isinstance(c, dict) and isinstance(c.get("reason"), str)]
-    return {str(c.get("type")) for c in causes if isinstance(c, dict)}, (reasons or ["no reason given"])[0][:300]
+    causes = list(_causes(error))
+    reasons = [reason for cause in reversed(causes) if (reason := _reason_of(cause))]
+    fallback = next((str(cause["type"]) for cause in reversed(causes) if cause.get("type")), "no reason given")
+    return {str(cause.get("type")) for cause in causes}, (reasons or [fallback])[0][:300]
+
+
+def _causes(error: Any) -> Iterator[dict[str, Any]]:
+    """`error`, then what it says of its causes, then what each failed shard says."""
+    if not isinstance(error, dict):
+        return
+    yield error
+    yield from _causes(error.get("caused_by"))
+    for one in error.get("root_cause") or []:
+        yield from _causes(one)
+    for shard in error.get("failed_shards") or []:
+        yield from _causes(shard.get("reason"))
+
+
+def _reason_of(cause: dict[str, Any]) -> str:
+    """Its reason, or nothing where that is empty or speaks of none: `[node][address] ` alone, `null`, `None`."""
+    reason = cause.get("reason")
+    return reason.strip() if isinstance(reason, str) and reason.strip() not in {"", "null", "None"} else ""
+
+
+def reason_of_shard(failure: Mapping[str, Any]) -> tuple[str, str]:
+    """(type, reason for people) of a shard that failed."""
+    causes = list(_causes(failure.get("reason")))
+    kind = str(causes[0].get("type") or "") if causes else ""
+    reason = next((reason for cause in reversed(causes) if (reason := _reason_of(cause))), "")
+    return kind, reason or kind or "no reason given"
+
+
+def _is_lasting(body: Any) -> bool:
+    """Whether a breaker says that waiting does not help: what it counts is there to stay.
+
+    `durability` is TRANSIENT or PERMANENT: org.elasticsearch.common.breaker.CircuitBreaker.Durability.
+    """
+    error = body.get("error") if isinstance(body, dict) else None
+    return any(cause.get("durability") == "PERMANENT" for cause in _causes(error))
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the same request may be answered a moment later."""
+    import elastic_transport
+    from elasticsearch import ApiError
+
+    if isinstance(error, ApiError):
+        return error.status_code in _BUSY and not _is_lasting(error.body)
+    if isinstance(error, elastic_transport.TlsError):
+        return False
+    return isinstance(error, elastic_transport.ConnectionError | elastic_transport.ConnectionTimeout)
+
+
+def _retry_after(error: Any) -> float:
+    """Seconds that the answer asks to wait (RFC 9110, 10.2.3: seconds or a date), 0 where it does not."""
+    from email.utils import parsedate_to_datetime
+
+    value = (error.meta.headers.get("retry-after") or "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    return 0.0
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what led to it."""
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__, *getattr(one, "errors", ()), *one.args]
+
+
+def _was_connecting(error: BaseException) -> bool:
+    """Whether what took too long was the connection itself."""
+    import urllib3
+
+    return any(isinstance(one, urllib3.exceptions.ConnectTimeoutError) for one in _chain(error))
+
+
+def _tls_advice(error: BaseException, reason: str) -> str:
+    """What to do about a handshake that failed, by what the library says of the certificate.
+
+    The numbers are OpenSSL's, https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+    """
+    import ssl
+
+    codes = {one.verify_code for one in _chain(error) if isinstance(one, ssl.SSLCertVerificationError)}
+    text = reason.lower()
+    if codes & {62, 64} or "mismatch" in text or "doesn't match" in text:
+        return "check the host name in the url: it must be one of those that the certificate is for"
+    if 10 in codes or "expired" in text:
+        return "the certificate must be renewed (and check this machine's clock)"
+    if 9 in codes or "not yet valid" in text:
+        return "the certificate is not valid yet; check this machine's clock"
+    if codes & {18, 19, 20, 21} or "self-signed" in text or "self signed" in text or "issuer" in text:
+        return "the authority is unknown; check ca_certs, which must hold the certificate of the one that signed"
+    if "wrong_version_number" in text or "wrong version number" in text or "http request" in text:
+        return "nobody speaks TLS there; check the address: perhaps it begins with http://"
+    return "check ca_certs, the fingerprint and the client certificate"

@@ -55,17 +55,26 @@ class Totals:
 
 @dataclass
 class Step:
-    """One step while it is carried out: `matched` rows match (None: not known yet), at most `wanted` are read."""
+    """One step while it is carried out: `matched` rows match (None: not known yet), at most `wanted` are read.
+
+    `again` of those fetched came a second time, after the point in time was opened again.
+    """
 
     kind: Kind
     matched: int | None
     wanted: int
     fetched: int = 0
+    again: int = 0
+
+    @property
+    def distinct(self) -> int:
+        """The rows fetched, those that came again not counted."""
+        return self.fetched - self.again
 
     @property
     def rate(self) -> float | None:
         """The share of the matching rows that came; None where there is none, or not known how many."""
-        return min(1.0, self.fetched / self.matched) if self.matched else None
+        return min(1.0, self.distinct / self.matched) if self.matched else None
 
     def told(self) -> PlanStep:
         """As the document has it."""

@@ -11,26 +11,42 @@ from typing import Any, Self
 import msgspec
 
 from pipeline.errors import SourceBroken, SourceUnavailable
-from pipeline.sources.elasticsearch.calls import Calls, PointGoneError, Sorted
+from pipeline.sources.elasticsearch.calls import (
+    ASKS_TOO_MUCH,
+    Calls,
+    DeclinedError,
+    OutOfTimeError,
+    PointGoneError,
+    Sorted,
+    reason_of_shard,
+)
 from pipeline.sources.elasticsearch.queries import Query
 from pipeline.sources.elasticsearch.targets import Target
 
 # A page is kept near this many bytes and this many seconds, whatever its rows weigh and however slow the line is.
 _PAGE_BYTES = 8 << 20
 _PAGE_SECONDS = 0.7
-_FIRST_PAGE = 500
+_FIRST_PAGE = 200
+# A page that takes more than this share of the time that is left is asked for again, smaller, down to this size.
+_PATIENCE = 1 / 3
+_SMALLEST_PAGE = 20
+_LEAST_TIME = 0.3
 _KEEP_ALIVE = "2m"
 _REOPEN_AT_MOST = 3
+# What is said of a shard that may well answer a moment later.
+_PASSING = frozenset({
+    "es_rejected_execution_exception", "circuit_breaking_exception", "node_disconnected_exception",
+    "node_not_connected_exception", "connect_transport_exception", "receive_timeout_transport_exception",
+})  # fmt: skip
 # Documents heavier than this are asked for by the fields that are read; lighter ones come faster whole.
 _HEAVY = 2_000
 
 
 @dataclass
 class Tally:
-    """What a reading has met so far. `again` rows came a second time, after the point in time was opened again."""
+    """What a reading has met so far."""
 
     rows: int = 0
-    again: int = 0
     reopened: int = 0
     problems: dict[str, None] = field(default_factory=dict)
 
@@ -51,16 +67,25 @@ class Point:
         self._id = ""
         # Counts how often it was opened: who reads by an older one begins its stretch anew.
         self._era = 0
+        # How many shards were missing when it was opened first, and which failures did not pass.
+        self._missing = 0
+        self._lasting: frozenset[str] = frozenset()
+        self._ended = False
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._id = self._opened()
+        opened = self._opened()
+        shards = opened.get("_shards") or {}
+        self._missing = int(shards.get("failed") or 0)
+        self._note_shards(shards)
+        self._id = str(opened["id"])
         return self
 
-    def _opened(self) -> str:
+    def _opened(self) -> dict[str, Any]:
         index = ",".join(self._target.patterns)
         try:
             # Without shards that are gone rather than not at all; known to servers from 8.16 on.
-            opened = self._calls.ask(
+            return self._calls.ask(
                 lambda client: client.open_point_in_time(
                     index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True, allow_partial_search_results=True
                 )
@@ -68,58 +93,89 @@ class Point:
         except SourceBroken as error:
             if "allow_partial_search_results" not in str(error):
                 raise
-            opened = self._calls.ask(
+            return self._calls.ask(
                 lambda client: client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True)
             )
-        self._note_shards(opened.get("_shards") or {})
-        return str(opened["id"])
 
     def __exit__(self, *_: object) -> None:
-        point, self._id = self._id, ""
-        if not point:
-            return
-        try:
-            # The server forgets it by itself; whoever is in a hurry shall not wait for that.
-            left = max(0.1, min(2.0, self._calls.deadline - time.monotonic()))
-            self._calls.connection.client().options(request_timeout=left).close_point_in_time(id=point)
-        except Exception:  # noqa: BLE001 - a failure here must not hide what was read or what went wrong before
-            return
+        with self._lock:
+            self._ended = True
+            point, self._id = self._id, ""
+        self._give_back(point)
 
-    def search(self, *, within: float | None = None, **body: Any) -> dict[str, Any]:
-        """One search in this point in time. Shards that failed are noted, unless they only lost the point."""
-        point = self._id
-        answer: dict[str, Any] = self._calls.ask(
-            lambda client: client.search(pit={"id": point, "keep_alive": _KEEP_ALIVE}, **body), within
-        )
+    def _give_back(self, point: str) -> None:
+        if point:
+            self._calls.connection.part(lambda client: client.close_point_in_time(id=point))
+
+    def search(
+        self,
+        *,
+        within: float | None = None,
+        patience: float | None = None,
+        at: tuple[str, int] | None = None,
+        whole: bool = False,
+        **body: Any,
+    ) -> dict[str, Any]:
+        """One search in this point in time, or in that of `at`.
+
+        Asked again where shards failed that may have come back a moment later; those that have not are noted. With
+        `whole` a shard to which it is too much makes it a `DeclinedError`. Raises `PointGoneError` where they lost the point in time.
+        """
+        point, era = at or self._now()
+        pit = {"id": point, "keep_alive": _KEEP_ALIVE}
+        attempt = 0
+        while True:
+            answer: dict[str, Any] = self._calls.ask(lambda client: client.search(pit=pit, **body), within, patience)
+            shards = answer["_shards"]
+            kinds = {reason_of_shard(failure)[0] for failure in shards.get("failures", [])}
+            if "search_context_missing_exception" in kinds:
+                raise PointGoneError
+            self._follow(answer.get("pit_id"), era)
+            if whole and kinds & (_PASSING | ASKS_TOO_MUCH):
+                raise DeclinedError(self._said(shards))
+            # A page without a shard that is busy would go on behind what that shard holds.
+            if not kinds & (_PASSING - self._lasting):
+                break
+            if attempt >= self._retries or not self._calls.pause(attempt):
+                self._lasting |= kinds
+                break
+            attempt += 1
         if answer["timed_out"]:
             self._tally.problems["the cluster's own search timeout cut an answer short"] = None
-        shards = answer["_shards"]
-        reasons = [failure.get("reason") or {} for failure in shards.get("failures", [])]
-        if any(reason.get("type") == "search_context_missing_exception" for reason in reasons):
-            raise PointGoneError
         self._note_shards(shards)
         return answer
 
+    def _now(self) -> tuple[str, int]:
+        with self._lock:
+            return self._id, self._era
+
+    def _follow(self, point: str | None, era: int) -> None:
+        """Answers may name the point in time anew; the newest name is the one to use."""
+        if point:
+            with self._lock:
+                if self._era == era and self._id:
+                    self._id = point
+
     def _note_shards(self, shards: dict[str, Any]) -> None:
-        if not shards.get("failed"):
-            return
-        reasons = [failure.get("reason") or {} for failure in shards.get("failures", [])]
-        why = next((reason.get("reason") or reason.get("type") for reason in reasons), "no reason given")
-        text = f"{shards['failed']} of {shards['total']} shards failed: {why}"
-        self._tally.problems[self._calls.connection.clean(text)] = None
+        if shards.get("failed"):
+            self._tally.problems[self._said(shards)] = None
+
+    def _said(self, shards: dict[str, Any]) -> str:
+        why = next((reason_of_shard(failure)[1] for failure in shards.get("failures", [])), "no reason given")
+        return self._calls.connection.clean(f"{shards['failed']} of {shards['total']} shards failed: {why}")
 
     def lasting(self, **body: Any) -> dict[str, Any]:
         """As `search`, opening the point in time again when it has expired."""
         while True:
-            era = self._era
+            point, era = self._now()
             try:
-                return self.search(**body)
+                return self.search(at=(point, era), **body)
             except PointGoneError:
                 self.reopen(era)
 
     def reopen(self, era: int) -> None:
         """A new point in time over the same indices, unless another thread has opened one since `era`."""
-        with self._lock:
+        with self._opening:
             if self._era != era:
                 return
             if self._tally.reopened >= _REOPEN_AT_MOST:
@@ -127,8 +183,29 @@ class Point:
                     f"{self._calls.connection.where()}: the point in time expired {self._tally.reopened + 1} times; try again later"
                 )
             self._tally.reopened += 1
-            self._id = self._opened()
-            self._era += 1
+            attempt = 0
+            while True:
+                opened = self._opened()
+                shards = opened.get("_shards") or {}
+                # A node that has just come back holds no shard yet.
+                fewer = int(shards.get("failed") or 0) > self._missing
+                if not fewer or attempt >= self._retries or not self._calls.pause(attempt):
+                    break
+                self._give_back(str(opened["id"]))
+                attempt += 1
+            self._note_shards(shards)
+            with self._lock:
+                if not self._ended:
+                    self._id = str(opened["id"])
+                    self._era += 1
+                    return
+            # Whoever asked did not wait for it.
+            self._give_back(str(opened["id"]))
+            raise self._calls.out_of_time()
+
+    @property
+    def _retries(self) -> int:
+        return self._calls.connection.options.retries
 
     def count(self, query: Query) -> int:
         """How many documents match."""
@@ -142,13 +219,13 @@ class Point:
         )
         return buckets_of(found["aggregations"]["t"])
 
-    def pages(self, query: Query, want: int | None) -> Iterator[list[msgspec.Raw]]:
+    def pages(self, query: Query, want: int | None) -> Iterator[tuple[list[msgspec.Raw], int]]:
         """Pages of hits, `want` in all or every one, then the end. Each hit is the JSON that the server sent.
 
         They come in the order in which the index holds them, which costs least and says nothing. Where the point in time
-        expires the reading begins anew, and `Tally.again` counts the rows that come a second time.
+        expires the reading begins anew: with each page comes how many of its rows had come before.
         """
-        left, era, after, read = want, self._era, None, 0
+        at, left, after, read, had = self._now(), want, None, 0, 0
         while left is None or left > 0:
             size = self._size if left is None else min(self._size, left)
             body: dict[str, Any] = {"query": query, "sort": [{"_shard_doc": "asc"}], "size": size}
@@ -158,23 +235,38 @@ class Point:
                 body["source"] = self._columns
             began = time.monotonic()
             try:
-                answer = self.search(**body, track_total_hits=False)
+                # By the point in time that it began with: the places in the order of another one are others.
+                answer = self.search(at=at, patience=self._patience(size), **body, track_total_hits=False)
             except PointGoneError:
-                self.reopen(era)
-                self._tally.again += read
-                left, era, after, read = want, self._era, None, 0
+                self.reopen(at[1])
+                at, left, after, read, had = self._now(), want, None, 0, max(had, read)
                 continue
+            except OutOfTimeError:
+                if size <= _SMALLEST_PAGE or self._calls.left() < _LEAST_TIME:
+                    raise
+                self._size = min(self._size, max(_SMALLEST_PAGE, size // 4))
+                continue
+            now = self._now()
+            at = now if now[1] == at[1] else at
             hits: list[msgspec.Raw] = answer["hits"]["hits"]
             if not hits:
                 return
             after = msgspec.json.decode(hits[-1], type=Sorted).sort
             left = None if left is None else left - len(hits)
+            again = min(had, read + len(hits)) - min(had, read)
             read += len(hits)
             self._fit(hits, time.monotonic() - began)
-            yield hits
+            yield hits, again
             # A shard that failed may have held rows back that a later page brings.
             if len(hits) < size and not self._tally.problems:
                 return
+
+    def _patience(self, size: int) -> float | None:
+        """The seconds after which a page is asked for again, smaller; never so few that a slow cluster cannot answer."""
+        if size <= _SMALLEST_PAGE:
+            return None
+        seconds = max(_PATIENCE * self._calls.left(), 4 * self._calls.quickest)
+        return seconds if seconds < self._calls.left() else None
 
     def _fit(self, hits: list[msgspec.Raw], seconds: float) -> None:
         """The next page's size: near `_PAGE_BYTES` and `_PAGE_SECONDS`, at most ten times the last one."""

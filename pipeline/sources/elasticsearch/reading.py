@@ -20,7 +20,7 @@ import pyarrow as pa
 from parsers.mapping import source_fields
 from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceBroken, SourceError
-from pipeline.sources.elasticsearch.calls import Calls, FullError, OutOfTimeError
+from pipeline.sources.elasticsearch.calls import Calls, DeclinedError, FullError, OutOfTimeError
 from pipeline.sources.elasticsearch.explained import explained_by
 from pipeline.sources.elasticsearch.plan import (
     KINDS,
@@ -89,6 +89,8 @@ class Reading:
         self.notes: list[str] = list(target.notes)
         self.steps: list[Step] = []
         self.totals: Totals | None = None
+        # The rows of a window that was read whole without a plan.
+        self.counted: int | None = None
         self.words: dict[Kind, str] = dict(_WORDS)
         self.words["failing"] = "rows at WARN or above or that speak of a failure"
         if ask.what == "spans":
@@ -130,7 +132,7 @@ class Reading:
                             self._room.notify_all()
             except SourceError as error:
                 # Rows in hand are worth more than the error, which the ledger tells; without any, it is the answer.
-                if not self.tally.rows and not (self.steps and isinstance(error, OutOfTimeError)):
+                if not self.tally.rows and not (self.totals is not None and isinstance(error, OutOfTimeError)):
                     raise
                 stopped = error
             self._parse_held()
@@ -158,13 +160,13 @@ class Reading:
         within = self.calls.left() * _COUNTING
         try:
             self.totals = self._totals(point, within)
-        except OutOfTimeError:
+        except (OutOfTimeError, DeclinedError, SourceBroken) as error:
             # Nothing read yet, and the right rows can be asked for without knowing how many there are.
             if time.monotonic() >= self.calls.deadline:
                 raise
-            self.notes.append(
-                f"the cluster did not count the window within {within:.1f} s, so that it was read without a plan"
-            )
+            late = isinstance(error, OutOfTimeError)
+            why = f"within {within:.1f} s" if late else f"({error})"
+            self.notes.append(f"the cluster did not count the window {why}, so that it was read without a plan")
             return
         searchable = bool(self.questions.searchable_texts())
         self.steps = steps_for(self.totals.counts, self.limit, rest=self.ask.rest, searchable=searchable)
@@ -194,7 +196,7 @@ class Reading:
         if level:
             aggregations["levels"] = {"terms": {"field": level, "size": _LEVELS}}
         body = {"query": self.queries["all"], "size": 0, "track_total_hits": True, "aggregations": aggregations}
-        found = point.lasting(within=within, **body)
+        found = point.lasting(within=within, whole=True, **body)
         rows = int(found["hits"]["total"]["value"])
         answers = found["aggregations"]
         kinds = answers["kinds"]["buckets"]
@@ -304,13 +306,17 @@ class Reading:
             part = Step("unexplained", sum(rows for _, rows in by_time), step.wanted - step.fetched)
             step.matched = part.matched if step.matched is None else step.matched
             last = round_ == _ROUNDS - 1 or not of_templates
-            if (part.matched or 0) <= part.wanted:
-                self._whole(point, part, query, by_time)
-                last = True
-            else:
-                # Too many yet: draw some of them, and learn from these what else is common.
-                self._drawn(point, part, part.wanted if last else part.wanted // 3, query=query, exactly=True)
-            step.fetched += part.fetched
+            try:
+                if (part.matched or 0) <= part.wanted:
+                    self._whole(point, part, query, by_time)
+                    last = True
+                else:
+                    # Too many yet: draw some of them, and learn from these what else is common.
+                    self._drawn(point, part, part.wanted if last else part.wanted // 3, query=query, exactly=True)
+            finally:
+                # Also where it was broken off: what was read is in hand.
+                step.fetched += part.fetched
+                step.again += part.again
             if last:
                 break
         self.notes.append(
@@ -337,16 +343,26 @@ class Reading:
         spans = [Span(window.start + n * width, window.start + (n + 1) * width) for n in range(_BLIND_STRETCHES)]
         spans.sort(key=lambda span: (abs((span.start + width / 2 - self.middle).total_seconds()), span.start))
         kinds: tuple[Kind, ...] = KINDS if self.ask.rest else ("named", "healthy")
+        whole = True
         for kind in kinds:
-            left = self.limit - sum(step.fetched for step in self.steps)
-            if left <= 0 or "match_none" in self.queries[kind]:
+            if "match_none" in self.queries[kind]:
                 continue
+            left = self.limit - sum(step.distinct for step in self.steps)
+            if left <= 0:
+                whole = False
+                break
             share = left // 2 if kind == "failing" else left
             step = Step(kind, None, share)
             self.steps.append(step)
             query = all_of(self.queries["all"], self.queries[kind])
             parts = [(window, None)] if kind in {"named", "healthy"} else [(span, None) for span in spans]
             self._fetch(point, step, query, parts, most=share)
+            whole = whole and step.distinct < share
+        if whole:
+            # Nothing was left out, and so they are counted after all.
+            for step in self.steps:
+                step.matched = step.wanted = step.distinct
+            self.counted = sum(step.distinct for step in self.steps)
 
     def _fetch(
         self,
@@ -372,8 +388,9 @@ class Reading:
                     except queue.Empty:
                         return
                     inside = all_of(query, self.questions.within(span))
-                    for hits in point.pages(inside, want):
-                        if failures or not self._take(step, hits, most):
+                    for hits, again in point.pages(inside, want):
+                        # What has come is kept, whatever befell the other readers meanwhile.
+                        if not self._take(step, hits, again, most) or failures:
                             return
             except BaseException as error:  # noqa: BLE001 - told to whoever waits below
                 failures.append(error)
@@ -392,18 +409,19 @@ class Reading:
         for error in failures:
             raise error
 
-    def _take(self, step: Step, hits: list[msgspec.Raw], most: int | None) -> bool:
-        """Keeps a page; False when no more is wanted."""
+    def _take(self, step: Step, hits: list[msgspec.Raw], again: int, most: int | None) -> bool:
+        """Keeps a page, of which `again` rows had come before; False when no more is wanted."""
         size = sum(map(weight_of, hits))
         with self._room:
             while self._waiting > _WAITING_BYTES and not self._closed:
                 self._room.wait(self.calls.left() + 0.1)
             if self._closed:
                 return False
-            if most is not None and step.fetched + len(hits) > most:
-                hits = hits[: most - step.fetched]
+            if most is not None and step.distinct + len(hits) - again > most:
+                hits = hits[: most - step.distinct + again]
             self.tally.rows += len(hits)
             step.fetched += len(hits)
+            step.again += min(again, len(hits))
             if self._held is None or self._held.step is not step:
                 self._submit()
                 self._held = _Batch(step)
@@ -415,7 +433,7 @@ class Reading:
                 self._submit()
             if self.bytes >= _MOST_BYTES:
                 raise FullError(f"{self.bytes >> 20:,} MiB were read, the most for one answer; narrow the window")
-            return most is None or step.fetched < most
+            return most is None or step.distinct < most
 
     def _parse_held(self) -> None:
         with self._room:
@@ -519,7 +537,7 @@ class Reading:
     def _matched(self) -> int | None:
         """How many rows answer the question, as far as the cluster counted."""
         if self.totals is None:
-            return None
+            return self.counted
         return self.totals.rows if self.ask.rest else self.totals.counts["named"] + self.totals.counts["healthy"]
 
     @staticmethod

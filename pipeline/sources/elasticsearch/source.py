@@ -80,7 +80,7 @@ class ElasticsearchSource:
         """The canonical JSON of each document's whole `_source`, or None where it is gone."""
         wanted = list(dict.fromkeys(pointers))
         answer: dict[Pointer, bytes | None] = dict.fromkeys(wanted)
-        calls = Calls(self.connection, time.monotonic() + 6 * self.options.timeout)
+        calls = Calls(self.connection, time.monotonic() + self.options.timeout)
         named = [p for p in wanted if p.doc_id and p.index]
         for some in slices(named, _MGET):
             docs = [{"_index": p.index, "_id": p.doc_id} for p in some]
