@@ -272,7 +272,9 @@ class Point:
         """The next page's size: near `_PAGE_BYTES` and `_PAGE_SECONDS`, at most ten times the last one."""
         weight = sum(map(weight_of, hits)) // len(hits) + 1
         self._heavy = self._heavy or (weight > _HEAVY and self._columns is not True)
-        by_time = int(len(hits) * _PAGE_SECONDS / max(seconds, 0.001))
+        # What even the smallest answer takes is no reason for small pages: rather for large ones.
+        wait = min(seconds, self._calls.quickest)
+        by_time = int(len(hits) * max(_PAGE_SECONDS, wait) / max(seconds - wait, 0.001))
         self._size = max(1, min(self._largest, _PAGE_BYTES // weight, by_time, 10 * len(hits)))
 
 
