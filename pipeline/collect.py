@@ -35,6 +35,10 @@ _ORDERS = 0.4
 _ORDERS_AGAIN = 0.6
 # The share after which those that have answered for logs and spans are asked again, without waiting for the others.
 _PATIENCE = 0.75
+# The share of the budget after which a source reads no further, and how much longer than the budget its answer is waited for:
+# what it has read by then shall not be lost for the sake of a moment.
+_READING = 0.95
+_GRACE_SECONDS = 0.5
 # The share of unreadable lines from which an answer counts as partial.
 _MANY_UNREAD = 0.01
 # Order events are few and old ones matter (a refund is days after its payment).
@@ -97,7 +101,7 @@ def collect(
     deadline = begun + settings.budget
     ledger = _Ledger()
     scope, orders = _with_orders(scope, ticket, sources, settings, begun, ledger, progress)
-    asked = _about(scope, ticket, orders, settings, deadline)
+    asked = _about(scope, ticket, orders, settings, begun + _READING * settings.budget)
     progress("asking for logs and traces")
     _ask(sources, ("logs", "spans"), asked, ledger)
     _wait(begun + _PATIENCE * settings.budget, ledger)
@@ -110,7 +114,7 @@ def collect(
         if again and more is not None:
             progress("asking again by trace id")
             _ask(sources, ("logs", "spans"), more, ledger)
-        _wait(deadline, ledger)
+        _wait(deadline + _GRACE_SECONDS, ledger)
         _give_up(ledger, f"the budget is {settings.budget:g} s")
         logs, spans = ledger.table("logs"), ledger.table("spans")
         scope = expand_by_traces(named, logs, spans)
