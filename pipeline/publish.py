@@ -405,7 +405,16 @@ class _Target:
             if round_:
                 # Whoever was faster shall come to an end.
                 time.sleep(0.05 * round_)
-            self._round(left)
+            try:
+                self._round(left)
+            except TargetUnreachable:
+                raise
+            except NotPublished as error:
+                # A request may be refused whole for one of its documents, such as for an id that is too long.
+                if len(work) > 1:
+                    return [done for one in batch for done in self.write([one])]
+                left[0].fail(str(error))
+                self.counts["failed"] += 1
         for one in work:
             if one.open:
                 one.fail(f"others kept changing its documents ({_ROUNDS} attempts)")
