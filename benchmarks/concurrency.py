@@ -1,7 +1,8 @@
 """Fifty takes at once on one profile, against the real Elasticsearch node and PostgreSQL of `tests/services`.
 
 A bundled example is loaded into both, and a profile with both sources is read as a user's is. The takes run as threads that
-share the opened sources, as a long-running hook does; then, for comparison, each with sources of its own. A take's time counts
+share the opened sources, as a long-running hook does; then, for comparison, each with sources of its own, and the shared sources
+with a few takes at a time and the others waiting in line (`--workers`), which the verdict does not count. A take's time counts
 from the moment all are begun, so waiting for one's turn counts. Connections are what the services themselves see: the most at
 once, sampled by another process, and how many were opened in all. A take is starved where a source gave it less than it gives a
 take that is alone, or where it ends with another document.
@@ -9,13 +10,14 @@ take that is alone, or where it ends with another document.
 Goal: p95 within 3 times p50, nobody starved, and at no time more connections than the source's `connections` (10 where it has no
 such option). The file is not called concurrent.py: beside the other benchmarks that would hide the standard library's package.
 
-    python benchmarks/concurrency.py [--takes 50] [--rounds 1] [--example TK-33097] [--budget 10s]
+    python benchmarks/concurrency.py [--takes 50] [--workers CORES] [--rounds 1] [--example TK-33097] [--budget 10s]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import http.client
 import json
 import math
@@ -28,6 +30,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -165,8 +168,10 @@ class Run:
         )
 
 
-def at_once(name: str, takes: int, take: Callable[[], ProblemSnapshot], alone: ProblemSnapshot) -> Run:
-    """All takes begin together; each one's time counts from then."""
+def at_once(
+    name: str, takes: int, take: Callable[[], ProblemSnapshot], alone: ProblemSnapshot, workers: int | None = None
+) -> Run:
+    """All takes are begun together, and each one's time counts from then; `workers` at a time, in line, else all at once."""
     run = Run(name)
     gate = threading.Event()
     begun = 0.0
@@ -185,13 +190,11 @@ def at_once(name: str, takes: int, take: Callable[[], ProblemSnapshot], alone: P
             if error:
                 run.starved.append(error)
 
-    threads = [threading.Thread(target=one) for _ in range(takes)]
-    for thread in threads:
-        thread.start()
-    begun = time.perf_counter()
-    gate.set()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(workers or takes) as pool:
+        for _ in range(takes):
+            pool.submit(one)
+        begun = time.perf_counter()
+        gate.set()
     run.wall = time.perf_counter() - begun
     return run
 
@@ -215,8 +218,10 @@ def opened(settings: Settings) -> Iterator[list[Source]]:
             source.close()
 
 
-def compare(ticket: Ticket, settings: Settings, urls: tuple[str, str], takes: int, rounds: int) -> list[Run]:
-    """A take alone, then shared and own sources in turn."""
+def compare(
+    ticket: Ticket, settings: Settings, urls: tuple[str, str], takes: int, workers: int, rounds: int
+) -> list[Run]:
+    """A take alone, then the three ways in turn."""
 
     def alone(sources: Sequence[Source]) -> ProblemSnapshot:
         return take_snapshot(ticket, sources, settings).snapshot
@@ -242,19 +247,17 @@ def compare(ticket: Ticket, settings: Settings, urls: tuple[str, str], takes: in
     )
     runs = []
     for _ in range(rounds):
-        seen: list[Seen] = []
-        with watched(*urls, seen), opened(settings) as sources:
-            shared = at_once("shared", takes, lambda sources=sources: alone(sources), first)  # type: ignore[misc]
-        shared.seen = seen
-        seen = []
-        with watched(*urls, seen):
-            own = at_once("own", takes, with_own, first)
-        own.seen = seen
-        for run in (shared, own):
+        for name, most in (("shared", None), ("own", None), ("in line", workers)):
+            seen: list[Seen] = []
+            # Opened anew for each, so that connections kept from the one before are not taken for none.
+            with watched(*urls, seen), opened(settings) as sources:
+                take = with_own if name == "own" else functools.partial(alone, sources)
+                run = at_once(name, takes, take, first, most)
+            run.seen = seen
             print(run.line(), flush=True)
             for error in dict.fromkeys(run.starved):
                 print(f"        {run.starved.count(error)} x {error[:200]}", flush=True)
-        runs += [shared, own]
+            runs.append(run)
     return runs
 
 
@@ -327,6 +330,7 @@ def main() -> int:
     """Print the figures of all runs and the verdict over those with shared sources."""
     options = argparse.ArgumentParser(description="Fifty takes at once on one profile.")
     options.add_argument("--takes", type=int, default=50)
+    options.add_argument("--workers", type=int, default=os.cpu_count() or 2)
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--example", default="TK-33097")
     options.add_argument("--budget", default="10s")
@@ -341,7 +345,7 @@ def main() -> int:
         print(
             f"{given.takes} takes of {given.example} at once, budget {given.budget}, {os.cpu_count()} cores", flush=True
         )
-        runs = compare(ticket, settings, (node_url, database_url), given.takes, given.rounds)
+        runs = compare(ticket, settings, (node_url, database_url), given.takes, given.workers, given.rounds)
     shared = [run for run in runs if run.name == "shared"]
     own = [run for run in runs if run.name == "own"]
     ratio = max(run.ratio for run in shared)
