@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # Raw bytes of hits that are parsed together: large enough for columns, small enough to overlap with the next page.
 _BATCH_BYTES = 8 << 20
 # Raw bytes that may wait for the parser; beyond, reading waits, so that little is left to do when the time is up.
-_WAITING_BYTES = 48 << 20
+_WAITING_BYTES = 24 << 20
 # One answer holds no more: beyond, a text column would not fit into Arrow's 32-bit offsets, nor a laptop's memory.
 _MOST_BYTES = 1 << 30
 # The share of the time that counting may take. A cluster that needs longer is read without a count.
@@ -54,6 +54,8 @@ _COUNTING = 0.3
 _ROUNDS = 3
 # Lines that make a template common enough to be left out of what is unexplained.
 _COMMON = 2
+# Rows below which a draw is read up to the number wanted, since its own size is too uncertain.
+_FEW = 1_000
 _SERVICES = 20
 _LEVELS = 20
 _BLIND_STRETCHES = 24
@@ -265,29 +267,34 @@ class Reading:
     ) -> None:
         """A random draw of `want` rows of a step, or of `query`; `already` were drawn before.
 
-        With `exactly` all rows of the draw are read, a few more or less than wanted, so that whether a row was read depends
-        on nothing but the draw; without, the draw is a little larger and is read up to the number wanted.
+        With `exactly` the draw may come out a few rows larger than wanted. Whether a row is read depends on nothing but the
+        draw; only where few are wanted, the draw is larger and is read up to the number wanted.
         """
         matched = step.matched or 0
+        by_time = self.totals.by_time.get(step.kind, ()) if self.totals and query is None else None
         query = query or all_of(self.queries["all"], self.queries[step.kind])
         want = min(want, matched)
         if want <= step.fetched:
             return
-        had = already / matched if already else 0.0
-        share = want / matched if exactly else _share_for(want, matched)
+        few = not exactly and want - step.fetched < _FEW
+        # A little less than wanted, so that the draw does not come out larger: two deviations of its size.
+        aim = want if exactly or few else max(1.0, want - 2.0 * math.sqrt(want))
+        share = _share_for(want, matched) if few else aim / matched
+        chosen = all_of(query, drawn(share), without=[drawn(already / matched)] if already else [])
         try:
-            chosen = all_of(query, drawn(share), without=[drawn(had)] if already else [])
-            by_time = point.by_time(chosen, self.width)
-        except SourceBroken:
+            if few or by_time is None:
+                by_time = point.by_time(chosen, self.width)
+            else:
+                by_time = [(start, math.ceil(rows * share)) for start, rows in by_time]
+            most = want - step.fetched if few else None
+            self._fetch(point, step, chosen, stretches(self.ask.window, by_time, self.width, most, None))
+        except SourceBroken as error:
             # Indices without sequence numbers: of each stretch of time its share.
-            if already:
-                return
+            if already or "_seq_no" not in str(error):
+                raise
             parts = [(start, math.ceil(rows * want / matched)) for start, rows in point.by_time(query, self.width)]
             self.notes.append("the cluster draws no random rows here; of each stretch of time its share was read")
             self._fetch(point, step, query, stretches(self.ask.window, parts, self.width, want, None))
-            return
-        most = sum(rows for _, rows in by_time) if exactly else want - step.fetched
-        self._fetch(point, step, chosen, stretches(self.ask.window, by_time, self.width, most, None))
 
     def _unexplained(self, point: Point, step: Step) -> None:
         """The rows that no template of what was drawn accounts for, of those kinds that were not read whole.

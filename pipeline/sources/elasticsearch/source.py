@@ -28,7 +28,7 @@ from pipeline.sources.elasticsearch.targets import (
     slices,
 )
 from pipeline.values import Ask, Fetched, Pointer, What
-from snapshots.model import Coverage, Status, canonical_json
+from snapshots.model import Coverage, FetchPlan, Status, canonical_json
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -75,6 +75,17 @@ class ElasticsearchSource:
         if target.time is None:
             return self._nothing(ask, "empty", *target.notes)
         return Reading(self, calls, target, ask).run()
+
+    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str]:
+        """What `fetch` would read, from one request that counts; nothing is read. Raises as `fetch`."""
+        patterns = self._patterns.get(ask.what)
+        if not patterns:
+            return None, f"nothing: no index pattern for {ask.what} is configured"
+        calls = Calls(self.connection, ask.deadline)
+        target = self._target(calls, ask.what, patterns)
+        if target.time is None:
+            return None, f"nothing: {'; '.join(target.notes)}"
+        return Reading(self, calls, target, ask).explain()
 
     def resolve(self, pointers: Iterable[Pointer]) -> dict[Pointer, bytes | None]:
         """The canonical JSON of each document's whole `_source`, or None where it is gone."""
