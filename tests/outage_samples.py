@@ -24,7 +24,8 @@ BUDGET = 4.0
 GRACE = 2.0
 USER, SECRET = "reader", "s3cret-Pa55"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-LINES = 3_200
+# Enough for several stretches of time, so that several readers are at work.
+LINES = 12_800
 
 
 def documents(count: int = LINES) -> list[dict[str, Any]]:

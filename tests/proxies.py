@@ -3,7 +3,8 @@
     with Proxy(port) as proxy:
         proxy.latency = 5.0          # each answer begins that many seconds late
         proxy.bandwidth = 65_536     # bytes a second towards all clients together, as on one thin line
-        proxy.cut_after = 100_000    # bytes towards the client, after which `proxy.cut` happens to a connection:
+        proxy.cut_after = 100_000    # bytes towards all clients since the last cut, after which `proxy.cut` happens
+                                     # to the connection that carries the next:
         proxy.cut = "reset"          # "reset" (RST), "close" (FIN), "hang" (half open: nothing more comes)
         proxy.cuts = 1               # how often that happens; then connections are whole again
         proxy.then = callable        # called once, at the first cut
@@ -37,6 +38,8 @@ class Proxy:
         self.cuts = math.inf
         self.then: Callable[[], object] | None = None
         self.passed = self.connections = 0
+        self._since_cut = 0
+        self._counting = threading.Lock()
         self._open: list[socket.socket] = []
         self._ended = threading.Event()
         self._line = threading.Lock()
@@ -91,24 +94,33 @@ class Proxy:
             server.shutdown(socket.SHUT_WR)
 
     def _answers(self, server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
-        sent = 0
         with contextlib.suppress(OSError):
             while data := server.recv(_CHUNK):
                 if asked.is_set():
                     asked.clear()
                     self._ended.wait(self.latency)
-                if sent + len(data) > self.cut_after and self.cuts > 0:
-                    self.cuts -= 1
-                    client.sendall(data[: max(0, int(self.cut_after) - sent)])
-                    then, self.then = self.then, None
-                    if then is not None:
-                        then()
+                fits = self._that_fit(len(data))
+                if fits < len(data):
+                    client.sendall(data[:fits])
                     self._break(client, self.cut)
                     server.close()
                     return
                 self._send(client, data)
-                sent += len(data)
         self._break(client, "close")
+
+    def _that_fit(self, size: int) -> int:
+        """How many of the next bytes pass; fewer than `size` where the line is cut now."""
+        with self._counting:
+            if self._since_cut + size <= self.cut_after or self.cuts <= 0:
+                self._since_cut += size
+                return size
+            fits = max(0, int(self.cut_after) - self._since_cut)
+            self.cuts -= 1
+            self._since_cut = 0
+            then, self.then = self.then, None
+            if then is not None:
+                then()
+            return fits
 
     def _send(self, client: socket.socket, data: bytes) -> None:
         slice_size = len(data) if math.isinf(self.bandwidth) else max(1, int(self.bandwidth / 20))

@@ -216,7 +216,7 @@ def test_an_answer_that_is_no_answer_is_told_by_what_it_was_and_what_to_do(
         ("gzip", {"compress": True}),
         ("gzip", {"compress": False}),
         ("healthy", {"compress": True}),
-        ("bursts", {"page_size": 500}),
+        ("bursts", {"page_size": 1500}),
     ],
     ids=["right login", "right certificate", "no verification", "gzip", "no gzip", "compressed by the node", "bursts"],
 )

@@ -1,0 +1,341 @@
+"""The Elasticsearch source when single requests fail: what is asked again, by whom, for how long, and what is kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pipeline.errors import SourceRefused, SourceUnavailable
+from pipeline.sources.elasticsearch import ElasticsearchSource, Options
+from pipeline.values import Ask, Fetched, Span
+from tests.flow_samples import ORDER, START
+from tests.outage_samples import LINES, adds_up, fill
+from tests.proxies import Proxy
+from tests.test_elasticsearch import PRODUCT, passed_on, serving
+
+WINDOW = Span(START - timedelta(hours=2), START + timedelta(hours=1))
+ASKED = {"order_id": (ORDER,)}
+NAMED = 12
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@pytest.fixture(scope="module")
+def index(elasticsearch_url: str) -> Iterator[str]:
+    """An index of `LINES` lines, which are several stretches of time, so that several readers are at work."""
+    from elasticsearch import Elasticsearch
+
+    name = f"faults-{time.time_ns()}"
+    with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
+        assert len(fill(client, name)) == LINES
+        yield name
+        client.indices.delete(index=name)
+
+
+@pytest.fixture
+def line(elasticsearch_url: str) -> Iterator[Proxy]:
+    with Proxy(int(urlsplit(elasticsearch_url).port or 0)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def read(index: str) -> Iterator[Callable[..., Fetched]]:
+    """Reads the window through a url; what every answer promises is checked."""
+    made: list[ElasticsearchSource] = []
+
+    def fetch(url: Any, seconds: float = 30, limit: int = 200_000, **options: Any) -> Fetched:
+        made.append(ElasticsearchSource("es", Options(url=url, logs=(options.pop("index", index),), **options)))
+        began = time.monotonic()
+        fetched = made[-1].fetch(Ask("logs", WINDOW, ASKED, limit=limit, deadline=began + seconds))
+        assert time.monotonic() - began < seconds + 1
+        adds_up(fetched.coverage)
+        names = fetched.table.column("_id").to_pylist()
+        assert len(names) == len(set(names)) == fetched.coverage.used
+        return fetched
+
+    yield fetch
+    for one in made:
+        one.close()
+
+
+def relay(node: str, instead: Callable[[str, bytes], Answer | None]) -> Any:
+    """Forwards to `node` what `instead(path, body)` does not answer itself."""
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        return instead(request.path, body) or passed_on(node, request, body)
+
+    return serving(answer)
+
+
+def error(status: int, kind: str, reason: str, headers: dict[str, str] | None = None, **more: Any) -> Answer:
+    """An answer as Elasticsearch words its errors."""
+    body = {"error": {"type": kind, "reason": reason, **more}, "status": status}
+    return status, {**PRODUCT, **(headers or {})}, json.dumps(body).encode()
+
+
+# ---- the count
+
+
+BREAKER = "[parent] Data too large, data for [<agg>] would be larger than the limit"
+
+
+@pytest.mark.parametrize(
+    "declined",
+    [
+        error(429, "circuit_breaking_exception", BREAKER, durability="PERMANENT"),
+        error(429, "circuit_breaking_exception", BREAKER, durability="TRANSIENT"),
+        error(429, "es_rejected_execution_exception", "queue is full"),
+        error(
+            400,
+            "search_phase_execution_exception",
+            "",
+            caused_by={"type": "too_many_buckets_exception", "reason": "many"},
+        ),
+        error(503, "search_phase_execution_exception", "all shards failed"),
+        error(500, "null_pointer_exception", "a bug"),
+    ],
+    ids=["breaker for good", "breaker for now", "rejected", "too many buckets", "503", "500"],
+)
+def test_a_count_that_is_declined_costs_the_plan_and_no_row(
+    read: Any, elasticsearch_url: str, declined: Answer
+) -> None:
+    with relay(elasticsearch_url, lambda _, body: declined if b'"kinds"' in body else None) as url:
+        fetched = read(url, seconds=12)
+    row = fetched.coverage
+    assert (row.status, row.matched, row.used, row.cut, row.plan) == ("ok", LINES, LINES, 0, None)
+    reason = json.loads(declined[2])["error"].get("caused_by", json.loads(declined[2])["error"])["reason"]
+    assert any("did not count the window" in note and reason in note for note in row.notes), row.notes
+    assert fetched.complete
+
+
+def test_a_count_that_takes_too_long_costs_the_plan_and_no_row(read: Any, elasticsearch_url: str) -> None:
+    def slow(_: str, body: bytes) -> None:
+        if b'"kinds"' in body:
+            time.sleep(8)
+
+    with relay(elasticsearch_url, slow) as url:
+        row = read(url, seconds=10).coverage
+    assert (row.status, row.matched, row.used) == ("ok", LINES, LINES)
+    assert any("did not count the window within" in note for note in row.notes)
+
+
+def test_without_a_count_the_rows_of_the_ticket_come_first_and_the_gap_is_told(
+    read: Any, elasticsearch_url: str
+) -> None:
+    declined = error(429, "circuit_breaking_exception", BREAKER, durability="PERMANENT")
+    with relay(elasticsearch_url, lambda _, body: declined if b'"kinds"' in body else None) as url:
+        fetched = read(url, limit=1000)
+    row = fetched.coverage
+    assert (row.status, row.matched, row.used, row.plan) == ("partial", None, 1000, None)
+    assert sum(ORDER in text for text in fetched.table.column("body").to_pylist()) == NAMED
+    assert "WARN or above" in row.asked
+    assert not fetched.complete
+
+
+def test_a_count_that_is_forbidden_is_no_reason_to_read(read: Any, elasticsearch_url: str) -> None:
+    refused = error(403, "security_exception", "no aggregations for you")
+    with (
+        relay(elasticsearch_url, lambda _, body: refused if b'"kinds"' in body else None) as url,
+        pytest.raises(SourceRefused, match="403"),
+    ):
+        read(url)
+
+
+# ---- busy nodes
+
+
+def test_a_busy_node_is_left_alone_for_as_long_as_it_asks(read: Any, elasticsearch_url: str) -> None:
+    asked: list[float] = []
+    turned_away: list[float] = []
+
+    def busy(path: str, body: bytes) -> Answer | None:
+        if path.startswith("/_search") and b'"kinds"' not in body:
+            asked.append(time.monotonic())
+            if not turned_away:
+                turned_away.append(asked[-1])
+                return error(429, "es_rejected_execution_exception", "queue is full", {"retry-after": "2"})
+        return None
+
+    with relay(elasticsearch_url, busy) as url:
+        assert read(url, readers=1, page_size=2_000).coverage.status == "ok"
+    assert asked[1] - turned_away[0] >= 2
+
+
+def test_a_node_that_asks_for_more_time_than_there_is_is_not_waited_for(read: Any, elasticsearch_url: str) -> None:
+    told = error(429, "es_rejected_execution_exception", "queue is full", {"retry-after": "3600"})
+    began = time.monotonic()
+    with (
+        relay(elasticsearch_url, lambda path, _: told if path.startswith("/_search") else None) as url,
+        pytest.raises(SourceUnavailable, match=r"429.*queue is full"),
+    ):
+        read(url)
+    assert time.monotonic() - began < 5
+
+
+def test_a_shard_that_is_busy_for_a_moment_loses_no_rows_of_the_page(read: Any, elasticsearch_url: str) -> None:
+    """A page that lacks one shard's rows would go on behind them."""
+    pages = itertools.count()
+    lock = threading.Lock()
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        status, headers, data = passed_on(elasticsearch_url, request, body)
+        with lock:
+            torn = request.path.startswith("/_search") and b'"_shard_doc"' in body and next(pages) in {1, 2}
+        if torn:
+            found = json.loads(data)
+            found["hits"]["hits"] = found["hits"]["hits"][:5]
+            reason = {"type": "es_rejected_execution_exception", "reason": "queue is full"}
+            found["_shards"] |= {"failed": 1, "failures": [{"shard": 0, "reason": reason}]}
+            data = json.dumps(found).encode()
+        return status, headers, data
+
+    with serving(answer) as url:
+        row = read(url, page_size=2_000).coverage
+    assert (row.status, row.used, row.duplicates) == ("ok", LINES, 0)
+
+
+# ---- lines
+
+
+@pytest.mark.parametrize("rate", [40, 400])
+def test_an_answer_that_trickles_is_left_behind_by_the_clock(read: Any, line: Proxy, rate: int) -> None:
+    """Every byte is in time; the whole is not. Also where it does not get beyond its header."""
+    line.bandwidth = rate
+    began = time.monotonic()
+    with pytest.raises(SourceUnavailable, match="in time"):
+        read(line.url, seconds=1.5)
+    assert time.monotonic() - began < 2.5
+    for _ in range(20):
+        if not any(thread.name.startswith("es:") for thread in threading.enumerate()):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the request goes on, when nobody waits for it")
+
+
+def test_one_connection_that_goes_dead_costs_no_row(read: Any, line: Proxy) -> None:
+    """Half open, as behind a firewall that forgot it: the page is asked for again on another one."""
+    line.cut, line.cut_after, line.cuts = "hang", 1_000_000, 1
+    row = read(line.url, seconds=10, page_size=1_000).coverage
+    assert line.cuts == 0, "it did go dead"
+    assert (row.status, row.used) == ("ok", LINES)
+
+
+def test_pages_become_small_where_the_line_is_thin_and_the_documents_are_heavy(
+    read: Any, line: Proxy, elasticsearch_url: str
+) -> None:
+    """The first page would take longer than there is time."""
+    from elasticsearch import Elasticsearch
+
+    name = f"faults-heavy-{time.time_ns()}"
+    with Elasticsearch(elasticsearch_url) as client:
+        operations: list[Any] = []
+        for number in range(400):
+            at = (START + timedelta(seconds=number)).isoformat()
+            body = f"line {number} " + "".join(f"{number * n % 9973:04d} " for n in range(800))
+            operations += [{"index": {}}, {"@timestamp": at, "message": body}]
+        client.bulk(index=name, operations=operations, refresh=True)
+        try:
+            line.bandwidth = 65_536
+            row = read(line.url, seconds=8, index=name).coverage
+        finally:
+            client.indices.delete(index=name)
+    assert row.status == "partial"
+    assert row.matched == 400
+    # Half of what the line can carry in the time is more than one small page.
+    assert row.used >= 30
+
+
+@pytest.mark.parametrize("readers", [1, 4])
+def test_a_node_that_is_gone_is_not_tried_by_each_reader_for_itself(read: Any, line: Proxy, readers: int) -> None:
+    line.cut, line.cut_after = "reset", 1_500_000
+    before: list[int] = []
+
+    def gone() -> None:
+        line.cut_after = 0
+        before.append(line.connections)
+
+    line.then = gone
+    row = read(line.url, readers=readers, page_size=500, retries=3).coverage
+    assert row.status == "partial"
+    assert "cannot be reached" in (row.error or "")
+    # Each reader's own attempts go on side by side; nobody begins another series, not even to give the point in time back.
+    assert line.connections - before[0] <= readers * 4 + 1
+
+
+def test_an_address_that_swallows_everything_costs_little_beside_another(read: Any, elasticsearch_url: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        # Its queue is full, so that the system answers no further connection: as behind a firewall that drops.
+        for _ in range(4):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+            waiting.append(one)
+        try:
+            began = time.monotonic()
+            row = read((f"http://127.0.0.1:{listener.getsockname()[1]}", elasticsearch_url), seconds=8).coverage
+            took = time.monotonic() - began
+        finally:
+            for one in waiting:
+                one.close()
+    assert (row.status, row.used) == ("ok", LINES)
+    assert took < 6
+
+
+# ---- the point in time
+
+
+def test_a_point_in_time_lost_while_several_read_loses_and_doubles_nothing(read: Any, elasticsearch_url: str) -> None:
+    """Each reader begins its stretch anew, also one that was amid it when another had opened the new one."""
+    from elasticsearch import Elasticsearch
+
+    pages = itertools.count(1)
+    lock = threading.Lock()
+    with Elasticsearch(elasticsearch_url) as client:
+
+        def lose(_: str, body: bytes) -> None:
+            if b'"_shard_doc"' in body:
+                with lock:
+                    number = next(pages)
+                if number in {9, 25}:
+                    client.close_point_in_time(id=json.loads(body)["pit"]["id"])
+
+        with relay(elasticsearch_url, lose) as url:
+            row = read(url, page_size=300, readers=4).coverage
+    assert (row.status, row.used, row.matched) == ("ok", LINES, LINES)
+    assert row.duplicates > 0, "it was lost amid the stretches"
+    assert row.plan is not None
+    (step,) = row.plan.steps
+    assert (step.kind, step.rate) == ("all", 1.0)
+
+
+def test_giving_the_point_in_time_back_is_not_waited_for(read: Any, elasticsearch_url: str) -> None:
+    given: list[str] = []
+
+    def slow(path: str, body: bytes) -> None:
+        if path.startswith("/_pit") and b'"id"' in body:
+            given.append(path)
+            time.sleep(5)
+
+    with relay(elasticsearch_url, slow) as url:
+        began = time.monotonic()
+        assert read(url).coverage.status == "ok"
+        took = time.monotonic() - began
+        for _ in range(50):
+            if given:
+                break
+            time.sleep(0.02)
+    assert given
+    assert took < 5
