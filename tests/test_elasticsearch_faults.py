@@ -109,7 +109,7 @@ def test_a_count_that_is_declined_costs_the_plan_and_no_row(
     read: Any, elasticsearch_url: str, declined: Answer
 ) -> None:
     with relay(elasticsearch_url, lambda _, body: declined if b'"kinds"' in body else None) as url:
-        fetched = read(url, seconds=12)
+        fetched = read(url, seconds=8)
     row = fetched.coverage
     assert (row.status, row.matched, row.used, row.cut, row.plan) == ("ok", LINES, LINES, 0, None)
     reason = json.loads(declined[2])["error"].get("caused_by", json.loads(declined[2])["error"])["reason"]
@@ -291,7 +291,7 @@ def test_an_address_that_swallows_everything_costs_little_beside_another(read: A
             for one in waiting:
                 one.close()
     assert (row.status, row.used) == ("ok", LINES)
-    assert took < 6
+    assert 1 < took < 6, "it was tried, and only once"
 
 
 # ---- the point in time

@@ -143,7 +143,7 @@ class Connection:
         from elasticsearch import Elasticsearch
         from elasticsearch.serializer import JsonSerializer
 
-        from pipeline.sources.elasticsearch.lines import nodes_of
+        from pipeline.sources.elasticsearch.lines import InTurn, nodes_of
 
         class PageSerializer(JsonSerializer):
             """Leaves the hits of a search as the bytes that they came in."""
@@ -188,6 +188,7 @@ class Connection:
                 hosts=[with_port(url) for url in urls],
                 serializers=plain,
                 node_class=nodes_of(len(urls)),
+                node_selector_class=InTurn,
                 # One of several addresses that is dead is left alone for a while: asking it costs time each time.
                 dead_node_backoff_factor=_DEAD_SECONDS,
                 max_dead_node_backoff=4 * _DEAD_SECONDS,

@@ -7,18 +7,19 @@ the look-up of a name has no timeout at all. Imported with the client only.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import urllib3
-from elastic_transport import NodeConfig, Urllib3HttpNode
+from elastic_transport import NodeConfig, NodeSelector, Urllib3HttpNode
 from elastic_transport.client_utils import DEFAULT
 
 # What one of several addresses is given to accept a connection, so that a dead one leaves time for the others.
-_CONNECT_SECONDS = 2.0
+_CONNECT_SECONDS = 1.5
 
 
 class TooLateError(Exception):
@@ -91,6 +92,19 @@ class Node(Urllib3HttpNode):
             connect = min(_CONNECT_SECONDS, request_timeout / (2 * self.addresses))
             timeout = urllib3.Timeout(connect=connect, read=request_timeout)
         return super().perform_request(method, target, body, headers, timeout)
+
+
+class InTurn(NodeSelector):
+    """The addresses take turns. The client's own selector counts by thread, and here each request has its own."""
+
+    def __init__(self, node_configs: list[NodeConfig]) -> None:
+        """As the client's own."""
+        super().__init__(node_configs)
+        self._turn = itertools.count()
+
+    def select(self, nodes: Sequence[Any]) -> Any:
+        """The next of those that are alive."""
+        return nodes[next(self._turn) % len(nodes)]
 
 
 def nodes_of(addresses: int) -> type[Node]:
