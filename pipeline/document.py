@@ -250,7 +250,7 @@ def open_again(
         try:
             name, answer = answers.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
-            late = f"no answer within {seconds:.1f} s"
+            late = f"no answer within {round(seconds, 1):g} s"
             return {name: found.get(name, late) for name in asked}
         if isinstance(answer, SourceError):
             found[name] = str(answer)

@@ -248,8 +248,9 @@ class Calls:
         request: Callable[[Elasticsearch], ApiResponse[Any]],
         within: float | None = None,
         patience: float | None = None,
+        holds: str | None = None,
     ) -> dict[str, Any]:
-        """The body that `request` is answered with; `within` seconds where less than the deadline leaves.
+        """The body that `request` is answered with, which has the key `holds`; `within` seconds where less than the deadline leaves.
 
         The time bounds the whole of it: name, handshake, header and body, and all attempts. An attempt that takes longer
         than `patience` seconds ends it, for whoever can ask for less. Foreign errors leave as ours, a vanished point in time
@@ -296,6 +297,11 @@ class Calls:
         if not isinstance(answer.body, dict):
             raise SourceBroken(
                 f"{self.connection.where()} answered no JSON object; check the address, and any proxy before it"
+            )
+        if holds is not None and holds not in answer.body:
+            raise SourceBroken(
+                f"{self.connection.where()} answered JSON without {holds!r}: that is not Elasticsearch; check the address, "
+                "and any proxy before it"
             )
         return answer.body
 

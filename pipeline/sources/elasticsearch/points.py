@@ -88,13 +88,15 @@ class Point:
             return self._calls.ask(
                 lambda client: client.open_point_in_time(
                     index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True, allow_partial_search_results=True
-                )
+                ),
+                holds="id",
             )
         except SourceBroken as error:
             if "allow_partial_search_results" not in str(error):
                 raise
             return self._calls.ask(
-                lambda client: client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True)
+                lambda client: client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True),
+                holds="id",
             )
 
     def __exit__(self, *_: object) -> None:
@@ -125,7 +127,9 @@ class Point:
         pit = {"id": point, "keep_alive": _KEEP_ALIVE}
         attempt = 0
         while True:
-            answer: dict[str, Any] = self._calls.ask(lambda client: client.search(pit=pit, **body), within, patience)
+            answer: dict[str, Any] = self._calls.ask(
+                lambda client: client.search(pit=pit, **body), within, patience, holds="hits"
+            )
             shards = answer["_shards"]
             kinds = {reason_of_shard(failure)[0] for failure in shards.get("failures", [])}
             if "search_context_missing_exception" in kinds:
@@ -265,7 +269,7 @@ class Point:
         """The seconds after which a page is asked for again, smaller; never so few that a slow cluster cannot answer."""
         if size <= _SMALLEST_PAGE:
             return None
-        seconds = max(_PATIENCE * self._calls.left(), 4 * self._calls.quickest)
+        seconds = max(_PATIENCE * self._calls.left(), 4 * self._calls.quickest, 3 * _PAGE_SECONDS)
         return seconds if seconds < self._calls.left() else None
 
     def _fit(self, hits: list[msgspec.Raw], seconds: float) -> None:
@@ -274,7 +278,9 @@ class Point:
         self._heavy = self._heavy or (weight > _HEAVY and self._columns is not True)
         # What even the smallest answer takes is no reason for small pages: rather for large ones.
         wait = min(seconds, self._calls.quickest)
-        by_time = int(len(hits) * max(_PAGE_SECONDS, wait) / max(seconds - wait, 0.001))
+        # Towards the end pages become small, so that little is under way when the time is up.
+        aim = min(_PAGE_SECONDS, self._calls.left() / 3)
+        by_time = int(len(hits) * max(aim, wait) / max(seconds - wait, 0.001))
         self._size = max(1, min(self._largest, _PAGE_BYTES // weight, by_time, 10 * len(hits)))
 
 

@@ -95,7 +95,7 @@ class ElasticsearchSource:
         named = [p for p in wanted if p.doc_id and p.index]
         for some in slices(named, _MGET):
             docs = [{"_index": p.index, "_id": p.doc_id} for p in some]
-            body = calls.ask(lambda client, docs=docs: client.mget(docs=docs))  # type: ignore[misc]
+            body = calls.ask(lambda client, docs=docs: client.mget(docs=docs), holds="docs")  # type: ignore[misc]
             for pointer, doc in zip(some, body["docs"], strict=True):
                 if doc.get("found"):
                     answer[pointer] = canonical_json(doc["_source"])
@@ -119,7 +119,8 @@ class ElasticsearchSource:
                 query={"ids": {"values": list(ids)}},
                 size=LARGEST_PAGE,
                 ignore_unavailable=True,
-            )
+            ),
+            holds="hits",
         )
         return [msgspec.json.decode(hit) for hit in found["hits"]["hits"]]
 
