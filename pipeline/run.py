@@ -30,7 +30,6 @@ from pipeline.values import Planned, Scope, Source, Span, Ticket
 from pipeline.version import __version__
 from snapshots.model import ProblemSnapshot, RunRecord
 
-
 # Snapshots of one process that are made at once. More of them would share the same processors, and each would run out of
 # its budget while it waits for them; so the others stand in line, and a budget begins when the turn comes.
 AT_ONCE = max(2, os.cpu_count() or 2)
