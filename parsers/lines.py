@@ -13,6 +13,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -26,9 +27,10 @@ from parsers.stacktraces import TRACE_SIGN, chain, collapse
 from parsers.tables import LOGS
 from parsers.times import parse_times
 
-# Characters in which a header must end, and rows of one batch: offsets of a string Array are 32 bit.
+# Characters in which a header must end, and rows of one batch: offsets of a string Array are 32 bit. Each batch compiles its
+# expressions anew, so small ones cost more.
 _HEAD = 256
-_ROWS = 8_192
+_ROWS = 32_768
 _NOTHING = pa.scalar(None, pa.string())
 _FILLED = (
     "log.level",
@@ -276,6 +278,8 @@ _ENVELOPE = {
     "transaction.id",
     "@timestamp",
 }
+# Roles whose value the body already tells.
+_SHOWN = {"message", "error.type", "error.message", "error.stack_trace"}
 _ROLES: dict[str, tuple[int, str]] = {}
 for _name, _column in COLUMNS.items():
     for _rank, _path in enumerate(getattr(AUTO, _name)):
@@ -313,7 +317,8 @@ def _from_json(message: Any, fill: _Fill, zone: tzinfo | None, around: datetime 
             continue
         body, found = record
         for name in found:
-            values.setdefault(name, [None] * len(read))
+            if name not in values:
+                values[name] = [None] * len(read)
         for name, column in values.items():
             column.append(found.get(name))
         read.append(row)
@@ -354,11 +359,12 @@ def _json_record(text: str) -> tuple[str, dict[str, str]] | None:
             found.update({k: v for k, v in (("error.type", told[0][0]), ("error.message", error or told[0][1])) if v})
             error, name = found.get("error.message"), found.get("error.type")
     body = _appended(body, _error_text(name, error, stack), name, error)
-    used = {path for _, path, _ in best.values()}
     for path, value, role in salient:
-        shown = role and path in used and (role == "message" or role.startswith("error."))
-        if value and not shown and role not in _ENVELOPE and path not in _DROPPED:
-            body = f"{body} {path}={value}"
+        if not value or role in _ENVELOPE or path in _DROPPED:
+            continue
+        if role in _SHOWN and any(path == used for _, used, _ in best.values()):
+            continue
+        body = f"{body} {path}={value}"
     return body.strip(), found
 
 
@@ -378,6 +384,12 @@ def _columns_of(best: dict[str, tuple[int, str, str]]) -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=4096)
+def _role(path: str) -> tuple[int, str | None]:
+    """Which column `path` is for, and how many of this column's paths are better."""
+    return _ROLES.get(path.lower(), (0, None))
+
+
 def _sort_out(
     prefix: str,
     record: dict[str, Any],
@@ -390,15 +402,20 @@ def _sort_out(
         path = f"{prefix}.{key}" if prefix else key
         if value is None:
             continue
-        if isinstance(value, dict) and depth < 4:
+        kind = type(value)
+        if kind is dict and depth < 4:
             _sort_out(path, value, best, salient, depth + 1)
             continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        if kind is str:
+            text = value
+        else:
+            text = str(value) if kind is int else json.dumps(value, ensure_ascii=False, default=str)
         text = text if text.isascii() else text.encode(errors="replace").decode()
-        rank, column = _ROLES.get(path.lower(), (0, None))
-        fits = not isinstance(value, (dict, list)) or column in {"message", "error.stack_trace"}
-        if column and text and fits and (column not in best or rank < best[column][0]):
-            best[column] = (rank, path, text)
+        rank, column = _role(path)
+        if column and text and (kind not in {dict, list} or column in {"message", "error.stack_trace"}):
+            known = best.get(column)
+            if known is None or rank < known[0]:
+                best[column] = (rank, path, text)
         salient.append((path, text, column))
 
 
