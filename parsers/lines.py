@@ -242,7 +242,7 @@ def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None) 
     telling = _hits(message, _SIGNS)
     _traces(message, telling, picked, fill)
     if not body.equals(message):
-        telling = _hits(body, _SIGNS)
+        telling = _hits(body, _BODY_SIGNS)
     body, telling = _errors(message, body, telling, picked, fill)
     _statuses(body, telling, fill)
     _orders(body, telling, picked, fill)
@@ -439,9 +439,27 @@ def _value(texts: Any, keys: str) -> Any:
     pattern = (
         rf"(?:^|\s)(?:{keys})=(?:\"(?P<double>(?:[^\"\\]|\\.)*)\"|'(?P<single>(?:[^'\\]|\\.)*)'|(?P<bare>[^\s\"']\S*))"
     )
-    got = pc.extract_regex(texts, pattern)
+    rows = np.flatnonzero(_hits(texts, rf"(?:^|\s)(?:{keys})="))
+    none = pa.nulls(len(texts), pa.string())
+    if not len(rows):
+        return none
+    part = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
+    got = pc.extract_regex(part, pattern)
     plain = pc.binary_join_element_wise(*(pc.struct_field(got, name) for name in ("double", "single", "bare")), "")
-    return pc.replace_substring_regex(plain, r"\\([\"'\\])", r"\1")
+    if pc.any(pc.match_substring(plain, "\\")).as_py():
+        plain = pc.replace_substring_regex(plain, r"\\([\"'\\])", r"\1")
+    return plain if part is texts else pc.replace_with_mask(none, _mask(len(texts), rows), plain)
+
+
+def _without_pairs(texts: Any, keys: str, *, once: bool = False) -> Any:
+    """logfmt texts without the pairs of `keys` (only the first one where `once`); what stood before them stays."""
+    pattern = rf"(^|\s)(?:{keys})=(?:{_QUOTED}|[^\s\"']\S*|)"
+    once = once and (pc.max(pc.count_substring_regex(texts, pattern)).as_py() or 0) > 1
+    if once or pc.any(pc.match_substring_regex(texts, r"[\t\n\f\r]")).as_py():
+        return pc.replace_substring_regex(texts, pattern, r"\1", max_replacements=1 if once else None)
+    # What stood before is a blank or nothing; to write a blank needs no groups and is many times faster. That there is one
+    # too many at the beginning is as good here, where blanks are joined and trimmed in the end.
+    return pc.replace_substring_regex(texts, pattern, " ")
 
 
 def _from_logfmt(
@@ -466,11 +484,9 @@ def _from_logfmt(
             values = parse_times(values, zone, around)
         fill.put(column, rows, values)
     names = "|".join([*_LOGFMT_KEYS.values(), "caller", "pid", "host"])
-    rest = pc.replace_substring_regex(part, rf"(^|\s)(?:{names})=(?:{_QUOTED}|[^\s\"']\S*|)", r"\1")
+    rest = _without_pairs(part, names)
     told = _value(rest, _LOGFMT_MESSAGE)
-    pairs = pc.replace_substring_regex(
-        rest, rf"(^|\s)(?:{_LOGFMT_MESSAGE})=(?:{_QUOTED}|[^\s\"']\S*|)", r"\1", max_replacements=1
-    )
+    pairs = _without_pairs(rest, _LOGFMT_MESSAGE, once=True)
     body = pc.binary_join_element_wise(told, pairs, " ", null_handling="skip")
     body = pc.utf8_trim_whitespace(pc.replace_substring_regex(body, r"[ \t]{2,}", " "))
     done[rows] = True
@@ -791,7 +807,11 @@ def _put_logger(fill: _Fill, rows: Any, groups: dict[str, Any], right: Any) -> N
 
 
 def _bare_logger(names: Any) -> Any:
-    return pc.replace_substring_regex(names, r"^\[|\]$|(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?$", "")
+    encoded = names.dictionary_encode()
+    bare = pc.replace_substring_regex(
+        encoded.dictionary, r"^\[|\]$|(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?$", ""
+    )
+    return bare.take(encoded.indices)
 
 
 # Trace ids
@@ -931,9 +951,8 @@ def _orders(body: Any, telling: Any, picked: Any, fill: _Fill) -> None:
     fill.put("labels.order_id", rows, pc.if_else(pc.equal(other, ""), order, _NOTHING))
 
 
-# Any of the signs above.
-_SIGNS = "|".join(
-    f"(?:{sign})" for sign in (_TRACE_SIGN, _SPAN_SIGN, TRACE_SIGN, _CLASS_SIGN, _STATUS_SIGN, _ORDER_SIGN)
-)
+# Any of the signs above: those that are sought in a body, and all.
+_BODY_SIGNS = "|".join(f"(?:{sign})" for sign in (TRACE_SIGN, _CLASS_SIGN, _STATUS_SIGN, _ORDER_SIGN))
+_SIGNS = "|".join(f"(?:{sign})" for sign in (_TRACE_SIGN, _SPAN_SIGN, _BODY_SIGNS))
 
 __all__ = ["RECORD_START", "enrich", "with_extras"]
