@@ -635,5 +635,6 @@ def _extras(leaves: dict[str, Any], size: int, paths: Sequence[str]) -> Any:
     found = [pc.binary_join_element_wise(path, leaves[path], "=") for path in paths if path in leaves]
     if not found:
         return pa.nulls(size, pa.string())
-    joined = pc.binary_join_element_wise(*found, " ", null_handling="skip")
-    return _filled(joined)
+    # Where all values are null, "skip" leaves the row itself out (pyarrow 25); an empty string in front keeps it.
+    joined = pc.binary_join_element_wise("", *found, " ", null_handling="skip")
+    return _filled(pc.utf8_ltrim(joined, " "))

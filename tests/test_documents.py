@@ -141,6 +141,11 @@ def test_a_field_that_changes_its_type_costs_nothing() -> None:
     assert {row["host.name"] for row in got} == {"h"}
 
 
+def test_a_code_that_few_documents_have_reaches_their_bodies_and_costs_no_row() -> None:
+    documents: list[dict[str, Any]] = [{"message": "a"}, {"message": "b", "error": {"code": "05"}}, {"message": "c"}]
+    assert [row["body"] for row in rows(ndjson(*documents))] == ["a", "b error.code=05", "c"]
+
+
 def test_a_rare_field_is_read_though_no_sample_has_it() -> None:
     documents: list[dict[str, Any]] = [{"_id": str(n), "message": "m"} for n in range(5000)]
     documents[4321]["error"] = {"stack_trace": "x.Y: z\n\tat a.B(C.java:1)"}
