@@ -808,9 +808,7 @@ def _put_logger(fill: _Fill, rows: Any, groups: dict[str, Any], right: Any) -> N
 
 def _bare_logger(names: Any) -> Any:
     encoded = names.dictionary_encode()
-    bare = pc.replace_substring_regex(
-        encoded.dictionary, r"^\[|\]$|(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?$", ""
-    )
+    bare = pc.replace_substring_regex(encoded.dictionary, r"^\[|\]$|(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?$", "")
     return bare.take(encoded.indices)
 
 
