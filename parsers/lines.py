@@ -234,9 +234,11 @@ def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None) 
     message = _whole(picked.column("message"))
     size = len(message)
     fill = _Fill(size)
-    text, done = _from_json(message, fill, zone, around)
-    text, logfmt = _from_logfmt(text, ~done, fill, zone, around)
     need_time = pc.is_null(picked.column("@timestamp")).to_numpy()
+    # What every record has of its own need not be sought.
+    sought = {name for name in _FILLED if picked.column(name).null_count}
+    text, done = _from_json(message, sought, fill, zone, around)
+    text, logfmt = _from_logfmt(text, ~done, sought, fill, zone, around)
     body = _from_header(text, ~(logfmt | done), need_time, fill, zone, around)
     # Most lines say nothing of what follows; one look tells which do.
     telling = _hits(message, _SIGNS)
@@ -299,7 +301,9 @@ _JSON = r"^\s*(?:\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] )?\{\s*\".*\}\s*$"
 _JSON_START = r"(?s)" + _JSON
 
 
-def _from_json(message: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None) -> tuple[Any, Any]:
+def _from_json(
+    message: Any, sought: set[str], fill: _Fill, zone: tzinfo | None, around: datetime | None
+) -> tuple[Any, Any]:
     """Messages that are a logger's JSON object: their values into `fill`, their text instead of the message.
 
     Returned is also which rows need no further reading of a header.
@@ -317,7 +321,7 @@ def _from_json(message: Any, fill: _Fill, zone: tzinfo | None, around: datetime 
             continue
         body, found = record
         for name in found:
-            if name not in values:
+            if name in sought and name not in values:
                 values[name] = [None] * len(read)
         for name, column in values.items():
             column.append(found.get(name))
@@ -345,7 +349,10 @@ def _json_record(text: str) -> tuple[str, dict[str, str]] | None:
         return None
     best: dict[str, tuple[int, str, str]] = {}
     salient: list[tuple[str, str, str | None]] = []
-    _sort_out("", record, best, salient, 0)
+    if _FLAT.issuperset(map(type, record.values())):
+        _sort_out_flat(record, best, salient)
+    else:
+        _sort_out("", record, best, salient, 0)
     if not ({"log.level", "@timestamp"} & best.keys()) or not (
         {"message", "error.type", "error.message"} & best.keys()
     ):
@@ -362,7 +369,7 @@ def _json_record(text: str) -> tuple[str, dict[str, str]] | None:
     for path, value, role in salient:
         if not value or role in _ENVELOPE or path in _DROPPED:
             continue
-        if role in _SHOWN and any(path == used for _, used, _ in best.values()):
+        if role in _SHOWN and role in best and best[role][1] == path:
             continue
         body = f"{body} {path}={value}"
     return body.strip(), found
@@ -388,6 +395,45 @@ def _columns_of(best: dict[str, tuple[int, str, str]]) -> dict[str, str]:
 def _role(path: str) -> tuple[int, str | None]:
     """Which column `path` is for, and how many of this column's paths are better."""
     return _ROLES.get(path.lower(), (0, None))
+
+
+_FLAT = frozenset({str, int})
+
+
+@lru_cache(maxsize=512)
+def _plan(keys: tuple[str, ...]) -> tuple[list[tuple[str, list[tuple[int, str]]]], list[tuple[str, str | None]]]:
+    """For a flat record of `keys`: the keys that are for each column, the best first, and those that may be told."""
+    columns: dict[str, list[tuple[int, str]]] = {}
+    told = []
+    for key in keys:
+        rank, column = _role(key)
+        if column:
+            columns.setdefault(column, []).append((rank, key))
+        if column not in _ENVELOPE and key not in _DROPPED:
+            told.append((key, column))
+    # Sorting leaves equals in their order, and the first of equals is the best.
+    return [(column, sorted(ranked, key=lambda one: one[0])) for column, ranked in columns.items()], told
+
+
+def _sort_out_flat(
+    record: dict[str, Any], best: dict[str, tuple[int, str, str]], salient: list[tuple[str, str, str | None]]
+) -> None:
+    """`_sort_out` for a record of strings and whole numbers alone, which loggers write most."""
+    columns, told = _plan(tuple(record))
+    texts = {
+        key: value if type(value) is str and value.isascii() else _plain_text(value) for key, value in record.items()
+    }
+    for column, ranked in columns:
+        for rank, key in ranked:
+            if texts[key]:
+                best[column] = (rank, key, texts[key])
+                break
+    salient += [(key, texts[key], column) for key, column in told]
+
+
+def _plain_text(value: str | int) -> str:
+    """Halves of surrogate pairs replaced."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _sort_out(
@@ -452,7 +498,7 @@ def _value(texts: Any, keys: str) -> Any:
 
 
 def _without_pairs(texts: Any, keys: str, *, once: bool = False) -> Any:
-    """logfmt texts without the pairs of `keys` (only the first one where `once`); what stood before them stays."""
+    """Texts of logfmt without the pairs of `keys` (only the first one where `once`); what stood before them stays."""
     pattern = rf"(^|\s)(?:{keys})=(?:{_QUOTED}|[^\s\"']\S*|)"
     once = once and (pc.max(pc.count_substring_regex(texts, pattern)).as_py() or 0) > 1
     if once or pc.any(pc.match_substring_regex(texts, r"[\t\n\f\r]")).as_py():
@@ -463,7 +509,7 @@ def _without_pairs(texts: Any, keys: str, *, once: bool = False) -> Any:
 
 
 def _from_logfmt(
-    text: Any, candidates: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None
+    text: Any, candidates: Any, sought: set[str], fill: _Fill, zone: tzinfo | None, around: datetime | None
 ) -> tuple[Any, Any]:
     """Lines of `key=value` pairs: the envelope's values into `fill`, message and other pairs as the text."""
     done = np.zeros(len(text), dtype=bool)
@@ -477,6 +523,8 @@ def _from_logfmt(
     if not len(rows):
         return text, done
     for column, keys in _LOGFMT_KEYS.items():
+        if column not in sought:
+            continue
         values = _value(part, keys)
         if column == "log.level":
             values = levels_of(values)

@@ -52,6 +52,7 @@ _MARKER = re2.compile(r"^(?:Caused by:|Wrapped by:|\[cause\]:|--->|Next )\s*")
 _LEVEL = re2.compile(
     r"^(?:.{0,80}?[\s\]])??[A-Za-z][\w-]*\.(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|ALERT|EMERGENCY|FATAL):(?:\s|$)"
 )
+_LEVEL_WORDS = ("DEBUG:", "INFO:", "NOTICE:", "WARN", "ERROR:", "CRITICAL:", "ALERT:", "EMERGENCY:", "FATAL:")
 _LARAVEL = re2.compile(r"\[object\] \((?P<type>[\w\\]+)\(code: \S+?\): (?P<message>.*)$")
 # A quick, exact-enough test that a text may hold a trace. Arrow runs it over a whole column.
 TRACE_SIGN = (
@@ -234,11 +235,12 @@ def _read(text: str) -> _Trace | None:
     return _other(lines)
 
 
+@lru_cache(maxsize=1024)
 def _split(line: str) -> tuple[str, str, str]:
     """A line as (what stands before, exception type, message)."""
     if "panicked at " in line:
         return "", "panic", line.split("panicked at ", 1)[1].strip()
-    rails = _RAILS.search(line)
+    rails = _RAILS.search(line) if " (" in line else None
     if rails:
         return "", rails.group("type"), rails.group("message").strip()
     match = _EXCEPTION.search(line)
@@ -341,9 +343,9 @@ def _close(trace: _Trace, head: list[str]) -> None:
     if not head:
         return
     for number, whole in enumerate(head):
-        level = _LEVEL.search(whole)
+        level = _LEVEL.search(whole) if any(word in whole for word in _LEVEL_WORDS) else None
         line = whole[level.end() :].strip() if level else whole
-        laravel = _LARAVEL.search(line)
+        laravel = _LARAVEL.search(line) if "[object]" in line else None
         if laravel:
             before, name, message = line[: laravel.start(0)].strip(), laravel.group("type"), laravel.group("message")
         else:
@@ -364,7 +366,8 @@ def _close(trace: _Trace, head: list[str]) -> None:
                     trace.preface.append(before)
                 before = ""
             rest = [message if name else before, *head[number + 1 :]]
-            text = _PHP_PLACE.sub("", " ".join(part for part in rest if part)).rstrip(" {")
+            text = " ".join(part for part in rest if part)
+            text = (_PHP_PLACE.sub("", text) if " in " in text or " at " in text else text).rstrip(" {")
             if name or text:
                 trace.errors.append((name, text))
             return
