@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
+from parsers.columns import read_columns
 from parsers.mapping import source_fields
 from parsers.tables import LOGS, SPANS, empty
-from pipeline.errors import SourceBroken, SourceError
+from pipeline.errors import SourceBroken, SourceError, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import Calls, DeclinedError, FullError, OutOfTimeError
 from pipeline.sources.elasticsearch.explained import explained_by
 from pipeline.sources.elasticsearch.plan import (
@@ -100,7 +101,10 @@ class Reading:
         self.middle = ask.anchor or ask.window.start + (ask.window.end - ask.window.start) / 2
         self.width = width_for(ask.window)
         self.parsed: list[tuple[Step, Future[Any]]] = []
+        self.queries: dict[Kind, Query] = {}
         self.bytes = 0
+        # The only fields that are wanted, as they are; empty where the whole table is.
+        self.fields: tuple[str, ...] = ()
         self._waiting = 0
         self._room = threading.Condition()
         self._held: _Batch | None = None
@@ -123,15 +127,9 @@ class Reading:
         stopped: SourceError | None = None
         with ThreadPoolExecutor(1) as self.pool, _without_collector():
             try:
-                with self._point() as point:
-                    try:
-                        self._count(point)
-                        self._read(point)
-                    finally:
-                        # Before the point in time is given back: that may take a while on a cluster that is slow.
-                        with self._room:
-                            self._closed = True
-                            self._room.notify_all()
+                with self._point() as point, self._open():
+                    self._count(point)
+                    self._read(point)
             except SourceError as error:
                 # Rows in hand are worth more than the error, which the ledger tells; without any, it is the answer.
                 if not self.tally.rows and not (self.totals is not None and isinstance(error, OutOfTimeError)):
@@ -141,8 +139,39 @@ class Reading:
             tables = [(step, future.result()) for step, future in self.parsed]
         return self._answer(tables, stopped)
 
+    def columns(self, fields: Sequence[str]) -> pa.Table:
+        """`_index`, `_id` and `fields` of every row of the window, as text, in no order. Raises `SourceError`.
+
+        Nothing of a part is given back: who asks for columns counts with them.
+        """
+        self.fields = tuple(fields)
+        with ThreadPoolExecutor(1) as self.pool, _without_collector(), self._point() as point, self._open():
+            self.queries = {"all": self.questions.within(self.ask.window)}
+            by_time = point.by_time(self.queries["all"], self.width)
+            total = sum(rows for _, rows in by_time)
+            step = Step("all", total, total)
+            self._whole(point, step, self.queries["all"], by_time)
+            self._parse_held()
+            tables = [future.result() for _, future in self.parsed]
+        if self.tally.problems:
+            raise SourceUnavailable("; ".join(self.tally.problems))
+        table = pa.concat_tables(tables) if tables else read_columns(b"", self.fields, 0)
+        return _each_once(table) if step.again else table
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """While readers may hand in pages. At its end they are told, and those that hang in a request are left behind."""
+        try:
+            yield
+        finally:
+            with self._room:
+                self._closed = True
+                self._room.notify_all()
+
     def _point(self) -> Point:
         columns: Any = source_fields(self.source.mapping) if self.ask.what == "logs" else True
+        if self.fields:
+            columns = list(self.fields)
         return Point(self.calls, self.target, columns, self.source.options.page_size, self.tally)
 
     # ---- what there is
@@ -153,7 +182,7 @@ class Reading:
         healthy, _, more = self.questions.naming(self.ask.beside)
         self.notes += [*notes, *more]
         self.words["named"] = f"rows {words}"
-        self.queries: dict[Kind, Query] = {"all": self.questions.within(self.ask.window)}
+        self.queries = {"all": self.questions.within(self.ask.window)}
         before: list[Query] = []
         for kind, query in (("named", named), ("healthy", healthy), ("failing", self.questions.failing())):
             self.queries[kind] = all_of(query, without=before) if query else {"match_none": {}}  # type: ignore[index]
@@ -457,6 +486,8 @@ class Reading:
             if ndjson.count(b"\n") >= len(batch.hits):
                 # Documents keep the line breaks that they were written with where the whole `_source` is asked for.
                 ndjson = b"\n".join(msgspec.json.format(hit, indent=-1) for hit in batch.hits)
+            if self.fields:
+                return read_columns(ndjson, self.fields, len(batch.hits))
             if self.ask.what == "logs":
                 from parsers.documents import parse_documents
 
@@ -626,6 +657,16 @@ def _in_order(table: pa.Table) -> pa.Table:
     same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
     keep = pa.concat_arrays([pc.invert(pc.fill_null(same, False)), pa.array([True])])
     return table.take(order.filter(keep))
+
+
+def _each_once(table: pa.Table) -> pa.Table:
+    """`table` with the first row of each document."""
+    import pyarrow.compute as pc
+
+    ids = pc.binary_join_element_wise(table.column("_index"), table.column("_id"), "\n")
+    places = pa.array(range(table.num_rows), pa.int64())
+    first = pa.table({"id": ids, "place": places}).group_by("id").aggregate([("place", "min")])
+    return table.take(first.column("place_min").combine_chunks().sort())
 
 
 def between(window: Span) -> str:
