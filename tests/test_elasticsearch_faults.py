@@ -8,15 +8,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import SourceRefused, SourceUnavailable
 from pipeline.sources.elasticsearch import ElasticsearchSource, Options
+from pipeline.sources.elasticsearch.calls import reason_of_shard, retry_after, root_cause
 from pipeline.values import Ask, Fetched, Span
 from tests.flow_samples import ORDER, START
 from tests.outage_samples import LINES, adds_up, fill
@@ -80,6 +84,66 @@ def error(status: int, kind: str, reason: str, headers: dict[str, str] | None = 
     """An answer as Elasticsearch words its errors."""
     body = {"error": {"type": kind, "reason": reason, **more}, "status": status}
     return status, {**PRODUCT, **(headers or {})}, json.dumps(body).encode()
+
+
+# ---- words: these need no node
+
+
+@pytest.mark.parametrize(
+    ("answered", "reason"),
+    [
+        ({"type": "a", "reason": "why"}, "why"),
+        ({"type": "a", "reason": "all shards failed", "failed_shards": [{"reason": {"type": "b", "reason": "full"}}]}, "full"),
+        ({"type": "a", "reason": "", "caused_by": {"type": "b", "reason": "no room"}}, "no room"),
+        (
+            {"type": "a", "reason": "x", "root_cause": [{"type": "b", "reason": "y", "caused_by": {"reason": "z"}}]},
+            "z",
+        ),
+        ({"type": "no_shard_available_action_exception", "reason": None}, "no_shard_available_action_exception"),
+        ({"type": "a", "failed_shards": [{"reason": {"type": "b_exception", "reason": " "}}]}, "b_exception"),
+        ({}, "no reason given"),
+        ("a sentence", "a sentence"),
+    ],
+)  # fmt: skip
+def test_the_innermost_cause_that_says_anything_is_told(answered: Any, reason: str) -> None:
+    assert root_cause({"error": answered})[1] == reason
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "type", "reason", "caused_by", "root_cause", "failed_shards"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(_ANY)
+def test_every_error_has_a_reason_whatever_its_shape(body: Any) -> None:
+    """A proxy may answer in any JSON of its own."""
+    assert root_cause(body)[1]
+    assert root_cause({"error": body})[1]
+    assert reason_of_shard({"reason": body})[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ((datetime.now(UTC) + timedelta(seconds=600)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 300, 600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("soon", 0, 0),
+        ("-3", 0, 0),
+        (None, 0, 0),
+    ],
+)
+def test_the_time_to_wait_is_read_as_seconds_or_as_a_date(value: str | None, least: float, most: float) -> None:
+    told = SimpleNamespace(meta=SimpleNamespace(headers={} if value is None else {"retry-after": value}))
+    assert least <= retry_after(told) <= most
 
 
 # ---- the count

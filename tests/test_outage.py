@@ -112,6 +112,8 @@ FACES = {
     "truncated": "location / {{ " + _JSON + "; return 200 '{{\"took\":3,\"hits\":{{\"hits\":[{{\"_id\":\"d1\",\"_sou'; }}",
     "truncated searches": _SEARCHES
     + " {{ " + _JSON + "; return 200 '{{\"took\":3,\"hits\":{{\"hits\":[{{\"_id\":\"d1\",\"_sou'; }} " + _PASS,
+    "other JSON": "location / {{ " + _JSON + "; return 200 '{{\"ok\":true}}'; }}",
+    "other JSON for searches": _SEARCHES + " {{ " + _JSON + "; return 200 '{{\"ok\":true}}'; }} " + _PASS,
     "gzip": 'proxy_set_header Accept-Encoding ""; gzip on; gzip_types *; gzip_min_length 1; ' + _PASS,
     "right certificate": _TLS % ("right", "right"),
     "certificate of another name": _TLS % ("other", "other"),
@@ -188,6 +190,8 @@ LOGIN = {"username": USER, "password": SECRET}
         ("empty searches", LOGIN, ["JSON", "check the address|proxy|is it Elasticsearch"]),
         ("truncated", LOGIN, ["JSON", "check the address|proxy|is it Elasticsearch"]),
         ("truncated searches", LOGIN, ["JSON", "check the address|proxy|is it Elasticsearch"]),
+        ("other JSON", LOGIN, ["is not Elasticsearch", "check the address"]),
+        ("other JSON for searches", LOGIN, ["is not Elasticsearch", "check the address"]),
         ("right certificate", LOGIN, ["TLS failed", "certificate|authority", "check ca_certs"]),
         (
             "certificate of another name",
@@ -295,6 +299,7 @@ def test_a_line_that_breaks_for_good_amid_the_pages_leaves_what_was_read(
     line.cut, line.cut_after = cut, 400_000
     line.then = lambda: setattr(line, "cut_after", 0)
     outcome = incident.take(line.url, page_size=200)
+    assert line.then is None, "the line did break"
     says(outcome, "partial", "cannot be reached", "check")
     assert 0 < outcome.logs.fetched < LINES
     assert outcome.logs.cut == LINES - outcome.logs.fetched
@@ -313,6 +318,7 @@ def test_a_line_that_goes_dead_amid_the_pages_leaves_what_was_read(incident: Inc
     line.cut, line.cut_after = "hang", 400_000
     line.then = lambda: setattr(line, "cut_after", 0)
     outcome = incident.take(line.url, page_size=200)
+    assert line.then is None, "the line did go dead"
     says(outcome, "partial", "in time", "--budget")
     assert 0 < outcome.logs.fetched < LINES
     assert outcome.logs.cut == LINES - outcome.logs.fetched

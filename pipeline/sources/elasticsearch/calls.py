@@ -312,7 +312,7 @@ class Calls:
         if not isinstance(error, ApiError):
             # The next address may well be alive.
             return 0.0 if attempt <= others else self._backoff(attempt - 1 - others)
-        seconds = max(self._backoff(attempt - 1), _retry_after(error))
+        seconds = max(self._backoff(attempt - 1), retry_after(error))
         if error.status_code == _TOO_MANY:
             connection = self.connection
             connection.paused_until = max(connection.paused_until, time.monotonic() + min(seconds, _LONGEST_PAUSE))
@@ -386,7 +386,10 @@ class Calls:
         if isinstance(error, elastic_transport.TlsError):
             return SourceUnavailable(f"{where}: TLS failed: {reason}; {_tls_advice(error, reason)}")
         if isinstance(error, elastic_transport.ConnectionError):
-            return UnreachableError(f"{where} cannot be reached: {reason}; check the address and that it runs")
+            # A node that speaks TLS hangs up on whoever does not.
+            plain = math.isinf(self.quickest) and any(url.startswith("http:") for url in self.connection.options.urls)
+            advice = "the address, https or http," if plain and "closed connection" in reason else "the address"
+            return UnreachableError(f"{where} cannot be reached: {reason}; check {advice} and that it runs")
         return SourceBroken(f"{where} answered something that is not JSON; is it Elasticsearch?")
 
     def _from_status(self, error: Any) -> Exception:
@@ -419,8 +422,8 @@ def root_cause(body: Any) -> tuple[set[str], str]:
         return set(), (str(error) if error else "no reason given")[:300]
     causes = list(_causes(error))
     reasons = [reason for cause in reversed(causes) if (reason := _reason_of(cause))]
-    fallback = next((str(cause["type"]) for cause in reversed(causes) if cause.get("type")), "no reason given")
-    return {str(cause.get("type")) for cause in causes}, (reasons or [fallback])[0][:300]
+    kinds = [str(cause["type"]) for cause in causes if cause.get("type")]
+    return set(kinds), [*reasons, *reversed(kinds), "no reason given"][0][:300]
 
 
 def _causes(error: Any) -> Iterator[dict[str, Any]]:
@@ -429,10 +432,14 @@ def _causes(error: Any) -> Iterator[dict[str, Any]]:
         return
     yield error
     yield from _causes(error.get("caused_by"))
-    for one in error.get("root_cause") or []:
+    for one in _list(error.get("root_cause")):
         yield from _causes(one)
-    for shard in error.get("failed_shards") or []:
-        yield from _causes(shard.get("reason"))
+    for shard in _list(error.get("failed_shards")):
+        yield from _causes(shard.get("reason") if isinstance(shard, dict) else None)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _reason_of(cause: dict[str, Any]) -> str:
@@ -470,7 +477,7 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, elastic_transport.ConnectionError | elastic_transport.ConnectionTimeout)
 
 
-def _retry_after(error: Any) -> float:
+def retry_after(error: Any) -> float:
     """Seconds that the answer asks to wait (RFC 9110, 10.2.3: seconds or a date), 0 where it does not."""
     from email.utils import parsedate_to_datetime
 

@@ -116,7 +116,7 @@ class Reading:
         with self._point() as point:
             self._count(point)
         if self.totals is None:
-            return None, "the cluster did not count in time"
+            return None, self.notes[-1]
         return written(self.totals, self.limit, self.steps), self._said()
 
     def run(self) -> Fetched:

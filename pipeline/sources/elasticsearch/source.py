@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from parsers.columns import read_columns
 from parsers.tables import LOGS, SPANS, empty
-from pipeline.errors import SourceRefused
+from pipeline.errors import SourceBroken, SourceRefused
 from pipeline.sources.elasticsearch.calls import Calls, Connection
 from pipeline.sources.elasticsearch.options import LARGEST_PAGE, Options
 from pipeline.sources.elasticsearch.reading import Reading, between, window_of
@@ -209,7 +209,11 @@ class ElasticsearchSource:
             known = self._targets.get(patterns)
         if known and time.monotonic() - known[0] < _TARGET_SECONDS:
             return known[1]
-        target = Finder(calls, self.mapping, self.options.time_field).look_up(what, patterns)
+        try:
+            target = Finder(calls, self.mapping, self.options.time_field).look_up(what, patterns)
+        except KeyError as error:
+            message = f"{self.where()} answered JSON without {error}: that is not Elasticsearch; check the address"
+            raise SourceBroken(message) from error
         with self._lock:
             self._targets[patterns] = (time.monotonic(), target)
         return target
