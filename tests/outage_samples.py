@@ -160,7 +160,7 @@ def adds_up(row: Coverage) -> None:
     assert row.fetched == row.used + row.duplicates + row.outside, row
     if row.matched is None:
         # Only where the cluster did not count, which is told, and not all was read.
-        assert row.status == "partial", row
+        assert (row.status, row.error is None) == ("partial", False), row
         assert any("did not count" in note for note in row.notes), row
         assert row.cut == 0
     else:

@@ -202,6 +202,8 @@ def test_without_a_count_the_rows_of_the_ticket_come_first_and_the_gap_is_told(
     assert (row.status, row.matched, row.used, row.plan) == ("partial", None, 1000, None)
     assert sum(ORDER in text for text in fetched.table.column("body").to_pylist()) == NAMED
     assert "WARN or above" in row.asked
+    assert "at random" not in row.asked, "these are the nearest ones"
+    assert "not known" in (row.error or "")
     assert not fetched.complete
 
 

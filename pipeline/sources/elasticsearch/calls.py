@@ -120,7 +120,10 @@ class Connection:
 
     def part(self, request: Callable[[Elasticsearch], object]) -> None:
         """Carries out a request whose answer nobody needs, in a thread that nobody waits for."""
-        client = self.client()
+        with self._lock:
+            client = self._open
+        if client is None:
+            return
 
         def work() -> None:
             # The server forgets by itself what is not given back, so that nothing needs to be tried twice or told.

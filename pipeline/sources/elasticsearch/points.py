@@ -186,7 +186,6 @@ class Point:
                 raise SourceUnavailable(
                     f"{self._calls.connection.where()}: the point in time expired {self._tally.reopened + 1} times; try again later"
                 )
-            self._tally.reopened += 1
             attempt = 0
             while True:
                 opened = self._opened()
@@ -197,6 +196,7 @@ class Point:
                     break
                 self._give_back(str(opened["id"]))
                 attempt += 1
+            self._tally.reopened += 1
             self._note_shards(shards)
             with self._lock:
                 if not self._ended:
@@ -231,7 +231,8 @@ class Point:
         """
         at, left, after, read, had = self._now(), want, None, 0, 0
         while left is None or left > 0:
-            size = self._size if left is None else min(self._size, left)
+            free = self._size
+            size = free if left is None else min(free, left)
             body: dict[str, Any] = {"query": query, "sort": [{"_shard_doc": "asc"}], "size": size}
             if after is not None:
                 body["search_after"] = after
@@ -259,7 +260,9 @@ class Point:
             left = None if left is None else left - len(hits)
             again = min(had, read + len(hits)) - min(had, read)
             read += len(hits)
-            self._fit(hits, time.monotonic() - began)
+            if len(hits) == free:
+                # A short page, as the last of a stretch is, says nothing of how large one may be.
+                self._fit(hits, time.monotonic() - began)
             yield hits, again
             # A shard that failed may have held rows back that a later page brings.
             if len(hits) < size and not self._tally.problems:

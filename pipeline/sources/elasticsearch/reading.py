@@ -374,6 +374,7 @@ class Reading:
 
     def _read_blind(self, point: Point) -> None:
         """Without a count: what is named, then what fails, then the rest, nearest to the moment first, up to the limit."""
+        self.words["sample"] = "other rows, those nearest to the moment in question first"
         window = self.ask.window
         width = (window.end - window.start) / _BLIND_STRETCHES
         spans = [Span(window.start + n * width, window.start + (n + 1) * width) for n in range(_BLIND_STRETCHES)]
@@ -543,10 +544,12 @@ class Reading:
         problems = list(self.tally.problems)
         if stopped is not None:
             problems.insert(0, str(stopped))
+        if total is None and not problems:
+            problems.append("how many rows there are is not known, since the cluster did not count them")
         if self.tally.reopened:
             self.notes.append(f"the point in time expired and was opened again ({self.tally.reopened} times)")
         patterns = ", ".join(self.target.patterns)
-        failed = bool(problems) or self.target.partly or total is None
+        failed = bool(problems) or self.target.partly
         status: Status = "partial" if failed else "ok" if fetched else "empty"
         if status == "empty":
             self.notes.append(f"{patterns}: no row in the window")
