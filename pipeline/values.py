@@ -75,14 +75,15 @@ class Ask:
     """One question to one source.
 
     `window` bounds the rows' times. `identifiers` (kind -> values) name what the ticket is about: a source that can
-    search returns the rows tied to them first, then the rest of the window up to `limit` rows. `deadline` is a
-    `time.monotonic()` value after which nobody waits for the answer.
+    search returns the rows tied to them first, then the rest of the window up to `limit` rows. Without `rest` only the
+    rows tied to them are wanted. `deadline` is a `time.monotonic()` value after which nobody waits for the answer.
     """
 
     what: What
     window: Span
     identifiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limit: int = 200_000
+    rest: bool = True
     deadline: float = float("inf")
 
     def values(self, *kinds: str) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ class Source(Protocol):
 
     # The name it has in the configuration, the ledger and in evidence.
     name: str
-    # The file's name: elasticsearch, bundle, orders, jaeger, otlp.
+    # The file's name: elasticsearch, bundle, orders, jaeger, tempo, otlp.
     kind: str
     # What it can be asked for.
     holds: frozenset[What]
