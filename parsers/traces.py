@@ -490,7 +490,11 @@ def _otlp_span(raw: msgspec.Raw) -> _OtlpSpan | None:
     try:
         return _OTLP_SPAN.decode(raw)
     except _READ_FAILURES:
-        loose = _camel(_read(_ANY, raw))
+        try:
+            loose = _camel(_read(_ANY, raw))
+        except RecursionError:
+            # Values within values, deeper than anybody writes by hand.
+            return None
     if not isinstance(loose, dict):
         return None
     # Field by field, so that one odd field does not cost the span.

@@ -115,7 +115,9 @@ class Http:
 
     def broken(self, path: str) -> SourceBroken:
         """The error for an answer that is not this system's JSON."""
-        return SourceBroken(f"{self.where(path)} answered something that is not {self._system}'s JSON: {self._check_url}")
+        return SourceBroken(
+            f"{self.where(path)} answered something that is not {self._system}'s JSON: {self._check_url}"
+        )
 
     def close(self) -> None:
         """Closes the connections."""

@@ -102,9 +102,7 @@ def _not_read(reading: Reading, left: int, of: int, noun: str) -> None:
     reading.short_of(f"{left:,} of {of:,} {noun} not asked: the limit was reached")
 
 
-def answer(
-    reading: Reading, ask: Ask, asked: str, wanted: tuple[str, ...], *, source: str, kind: str
-) -> Fetched:
+def answer(reading: Reading, ask: Ask, asked: str, wanted: tuple[str, ...], *, source: str, kind: str) -> Fetched:
     """The table, the named traces first, and its row of the ledger."""
     import pyarrow.compute as pc
 
