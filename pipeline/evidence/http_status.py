@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -102,6 +103,7 @@ def detect(case: Case) -> Seen:
     return Seen(tuple(found), (_check(case, len(found), passed_on),))
 
 
+@lru_cache(maxsize=1024)
 def rpc_name(status: str) -> str | None:
     """The gRPC status in capitals, from a name in any spelling or a number; None for OK and for what is none.
 

@@ -19,6 +19,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -235,8 +236,13 @@ def _may_be_code(value: Any) -> bool:
 
 def _said(attributes: Mapping[str, Any], key: str) -> str:
     """The message beside a code: the attribute that says so, never the code itself."""
-    texts = [v for k, v in attributes.items() if k != key and isinstance(v, str) and _SAYS_KEY.search(k)]
+    texts = [v for k, v in attributes.items() if k != key and isinstance(v, str) and _says(k)]
     return next((text for text in texts if " " in text or not text.isascii()), "")
+
+
+@lru_cache(maxsize=4096)
+def _says(key: str) -> bool:
+    return bool(_SAYS_KEY.search(key))
 
 
 def _key(channel: str) -> str:
