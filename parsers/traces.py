@@ -1032,6 +1032,9 @@ def _shape(data: bytes) -> tuple[str, bytes]:
             return "hits", b"\n".join(_one_line(raw) for raw in inner or ())
         if _OTLP_KEYS & keys:
             return "otlp", data
+        if "trace" in keys and _OTLP_KEYS & set(_read(_PROCESSES, first["trace"]) or ()):
+            # Tempo's answer to a question for one trace, in version 2 of its interface.
+            return "otlp", bytes(first["trace"])
         if "spans" in keys or ("data" in keys and "trace_id" not in keys and "trace" not in keys):
             return "jaeger", data
         return "hits" if "_source" in keys else "documents", data

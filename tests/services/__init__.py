@@ -1,4 +1,4 @@
-"""Real services for the tests: a single Elasticsearch node and a PostgreSQL server, on loopback and a free port.
+"""Real services for the tests: an Elasticsearch node, a PostgreSQL server and a Jaeger, on loopback and free ports.
 
 Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
 that cannot be had on this machine raises `Unavailable` with the reason in a few words.
