@@ -60,20 +60,20 @@ def plain(data: bytes, kind: str) -> pd.DataFrame:
     for resource in payload.get("trace", payload)["resourceSpans"]:
         service = {a["key"]: a["value"].get("stringValue") for a in resource["resource"]["attributes"]}["service.name"]
         for scope in resource["scopeSpans"]:
-            for span in scope["spans"]:
-                rows.append(
-                    {
-                        "trace": span["traceId"],
-                        "span": span["spanId"],
-                        "parent": span.get("parentSpanId"),
-                        "service": service,
-                        "name": span["name"],
-                        "start": int(span["startTimeUnixNano"]),
-                        "duration": int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]),
-                        "error": span["status"].get("code"),
-                        **{a["key"]: a["value"].get("stringValue") for a in span["attributes"]},
-                    }
-                )
+            rows.extend(
+                {
+                    "trace": span["traceId"],
+                    "span": span["spanId"],
+                    "parent": span.get("parentSpanId"),
+                    "service": service,
+                    "name": span["name"],
+                    "start": int(span["startTimeUnixNano"]),
+                    "duration": int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]),
+                    "error": span["status"].get("code"),
+                    **{a["key"]: a["value"].get("stringValue") for a in span["attributes"]},
+                }
+                for span in scope["spans"]
+            )
     return pd.DataFrame(rows)
 
 
