@@ -4,7 +4,8 @@ Read are an OTLP file, a Jaeger answer and a Tempo answer of the same trace, in 
 all, and a tangle of circles and missing parents. The plain way is `json.load`, a loop that makes a row of each span, and a
 pandas frame; ours gives the Arrow table of all columns, attributes and exceptions included, with ids made alike and repeats
 dropped. Both run in the same process, alternating, and the best time of each counts. Goals: on the median of the nine no more
-than twice the plain time, and `take` of a bundle with such a trace, process start included, within 8 s for the worst shape.
+than the plain time, and `take` of a bundle with such a trace, process start included, within 8 s of processor time for the
+worst shape (its time on the clock is printed as well; it depends on what else the machine does).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,7 +33,7 @@ from tests.large_traces import SHAPES, TRACE, as_bytes  # noqa: E402
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)
 KINDS = ("otlp", "jaeger", "tempo")
-RATIO, SECONDS = 2.0, 8.0
+RATIO, SECONDS = 1.0, 8.0
 RUNS = 3
 
 
@@ -57,9 +59,9 @@ def plain(data: bytes, kind: str) -> pd.DataFrame:
                     }
                 )
         return pd.DataFrame(rows)
-    for resource in payload.get("trace", payload)["resourceSpans"]:
-        service = {a["key"]: a["value"].get("stringValue") for a in resource["resource"]["attributes"]}["service.name"]
-        for scope in resource["scopeSpans"]:
+    for group in payload.get("trace", payload)["resourceSpans"]:
+        service = {a["key"]: a["value"].get("stringValue") for a in group["resource"]["attributes"]}["service.name"]
+        for scope in group["scopeSpans"]:
             rows.extend(
                 {
                     "trace": span["traceId"],
@@ -95,8 +97,8 @@ def compare(data: bytes, kind: str, count: int) -> tuple[float, float]:
     return min(ours), min(theirs)
 
 
-def take(folder: pathlib.Path, data: bytes) -> float:
-    """Seconds of one `take` about the trace; the command must end well."""
+def take(folder: pathlib.Path, data: bytes) -> tuple[float, float]:
+    """Seconds of one `take` about the trace, of the processor and on the clock; the command must end well."""
     (folder / "traces").mkdir(parents=True)
     (folder / "logs").mkdir()
     (folder / "traces" / "spans.json").write_bytes(data)
@@ -119,12 +121,13 @@ def take(folder: pathlib.Path, data: bytes) -> float:
     (folder / "logs" / "a.ndjson").write_text(json.dumps(line) + "\n", encoding="utf-8")
     (folder / "ticket.json").write_text(json.dumps(ticket), encoding="utf-8")
     command = [sys.executable, "-m", "cli", "take", "T-1", "--bundle", str(folder), "--output", "json", "--no-store"]
-    begun = time.perf_counter()
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
     took = time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     (row,) = [row for row in json.loads(done.stdout)["coverage"] if row["what"] == "spans"]
     assert row["status"] == "ok", row
-    return took
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, took
 
 
 def main() -> int:
@@ -144,12 +147,15 @@ def main() -> int:
                     f"ratio {ratios[-1]:.2f}"
                 )
                 if kind == "otlp":
-                    takes.append(take(pathlib.Path(folder) / shape, data))
-                    print(f"{shape:7} take of a bundle with it: {takes[-1]:.2f} s")
+                    used, took = take(pathlib.Path(folder) / shape, data)
+                    takes.append(used)
+                    print(
+                        f"{shape:7} take of a bundle with it: {used:.2f} s of the processor, {took:.2f} s on the clock"
+                    )
     ratio, slowest = statistics.median(ratios), max(takes)
     holds = ratio <= RATIO and slowest <= SECONDS
     print(
-        f"spans: {count:,} spans, median ratio to json.load + pandas {ratio:.2f} (goal at most {RATIO:g}), slowest take "
+        f"spans: {count:,} spans, median ratio to json.load + pandas {ratio:.2f} (goal at most {RATIO:g}), the most that take used "
         f"{slowest:.1f} s (goal {SECONDS:g}): {'holds' if holds else 'MISSED'}"
     )
     return 0 if holds else 1

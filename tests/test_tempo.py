@@ -279,6 +279,14 @@ def test_a_trace_that_tempo_gives_in_part_is_told(tempo, source):
     assert "in part only: Trace exceeds maximum size" in " ".join(fetched.coverage.notes)
 
 
+def test_a_trace_in_part_that_was_read_ahead_and_not_taken_is_not_told(tempo, source):
+    tempo.traces = [Kept(n, at=n) for n in range(1, 5)]
+    tempo.partial = {Kept(4).id}
+    fetched = source(parallel=4).fetch(ask(*(Kept(n).id for n in range(1, 5)), rest=False, limit=4))
+    assert fetched.table.num_rows == 4
+    assert "in part" not in " ".join(fetched.coverage.notes)
+
+
 @pytest.mark.parametrize("body", [{"trace": {}, "metrics": {}}, {"trace": None}, {"metrics": {}}, {}])
 def test_an_unknown_trace_answered_with_nothing_is_no_failure(tempo, source, body):
     tempo.failures = {f"/api/v2/traces/{'f' * 32}": [(200, body)]}

@@ -31,8 +31,9 @@ class Reading:
     # What keeps the answer from being whole: a limit, or an error behind which the rest was not asked.
     full: list[str] = field(default_factory=list)
     stopped: SourceError | None = None
-    # Traces that the service gave in part, with its words; filled by the threads that read, told in order of id.
+    # Traces that the service gave in part, with its words. Threads that read ahead fill it, so only those taken count.
     in_part: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
 
     def add(self, parsed: ParsedSpans) -> None:
         """Takes in the spans of one answer."""
@@ -88,6 +89,7 @@ def read_traces(
                 why = why or str(answer)
             else:
                 reading.add(answer)
+                reading.taken.add(trace)
             if reading.rows >= limit and place < len(traces):
                 _not_read(reading, len(traces) - place, len(traces), noun)
                 break
@@ -116,8 +118,7 @@ def answer(reading: Reading, ask: Ask, asked: str, wanted: tuple[str, ...], *, s
     table = pa.concat_tables([table.filter(mask).sort_by(order) for mask in (named, pc.invert(named))])
     kept = table.slice(0, ask.limit)
     cut = table.num_rows - kept.num_rows
-    if reading.in_part:
-        traces = sorted(reading.in_part)
+    if traces := sorted(reading.taken & reading.in_part.keys()):
         reading.short_of(f"{some(traces, 'trace')} in part only: {reading.in_part[traces[0]][:200]}")
     short = bool(reading.full or cut or reading.stopped)
     notes = [*reading.notes, *reading.full]

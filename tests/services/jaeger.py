@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import urllib.request
@@ -66,7 +67,11 @@ def install() -> Path:
             ("get", "-tool", f"{package}@{VERSION}"),
             ("build", "-trimpath", "-ldflags=-s -w", "-o", str(built), package),
         ):
-            done = run("env", "CGO_ENABLED=0", "GOFLAGS=", go, "-C", folder, *arguments, timeout=BUILD_SECONDS)
+            try:
+                done = run("env", "CGO_ENABLED=0", "GOFLAGS=", go, "-C", folder, *arguments, timeout=BUILD_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                reason = f"go {arguments[0]} took more than {BUILD_SECONDS} s"
+                raise Unavailable(reason) from error
             if done.returncode:
                 reason = f"go {arguments[0]} failed: {last_lines(done, 1)[:300]}"
                 raise Unavailable(reason)
@@ -88,7 +93,11 @@ def _go() -> str:
 
 
 def start() -> Running:
-    """A Jaeger on free ports with nothing in it."""
+    """A Jaeger on free ports with nothing in it. Built before, or now where services are required."""
+    if not (KEPT / "jaeger").exists() and os.environ.get("REQUIRE_SERVICES") != "1":
+        # A test session is not to take four minutes longer unasked.
+        reason = "not built yet; `make services-install` builds it in about four minutes"
+        raise Unavailable(reason)
     program = install()
     folder = Path(tempfile.mkdtemp(prefix="problem-snapshot-jaeger-"))
     log = folder / "jaeger.log"
