@@ -1,4 +1,4 @@
-"""Real services for the tests: a single Elasticsearch node and a PostgreSQL server, on loopback and a free port.
+"""Real services for the tests: a single Elasticsearch node, a PostgreSQL and a MariaDB server, on loopback and a free port.
 
 Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
 that cannot be had on this machine raises `Unavailable` with the reason in a few words.

@@ -6,9 +6,9 @@ import os
 import sys
 
 from tests import services
-from tests.services import elasticsearch_node, postgresql
+from tests.services import elasticsearch_node, mariadb, postgresql
 
-ALL = (elasticsearch_node, postgresql)
+ALL = (elasticsearch_node, postgresql, mariadb)
 
 
 def install() -> int:
