@@ -1,4 +1,4 @@
-"""The orders source: every promise on SQLite, and the same on a real PostgreSQL server."""
+"""The orders source: every promise on SQLite, and the same on real PostgreSQL and MariaDB servers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnav
 from pipeline.sources.orders import Options, OrdersSource
 from pipeline.values import Ask, Fetched, Pointer, Span
 from snapshots.model import canonical_json
-from tests.load import load_bundle_into_postgresql, load_bundle_into_sqlite
+from tests.load import load_bundle_into_mariadb, load_bundle_into_postgresql, load_bundle_into_sqlite
 
 NOON = datetime(2026, 9, 4, 12, 0, tzinfo=UTC)
 HOUR = Span(NOON, NOON + timedelta(hours=1))
@@ -30,6 +31,29 @@ LONG_AGO = Span(NOON - timedelta(days=99), NOON - timedelta(days=98))
 SECRET = "s3cret-Pa55"
 HEAD = "order_id,entity,entity_id,state,amount_minor,currency,channel,occurred_at,attributes"
 BASIC = "SELECT order_id, entity, entity_id, state, occurred_at FROM order_events"
+
+
+LOADERS = {
+    "sqlite": load_bundle_into_sqlite,
+    "postgresql": load_bundle_into_postgresql,
+    "mariadb": load_bundle_into_mariadb,
+}
+# A time without a zone.
+NAIVE = {"sqlite": "timestamp", "postgresql": "timestamp", "mariadb": "datetime"}
+OPENED: list[OrdersSource] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """What a test opened is closed at its end."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+def opened(url: str, **options: Any) -> OrdersSource:
+    OPENED.append(OrdersSource("shop", Options(url=url, **options)))
+    return OPENED[-1]
 
 
 def history(number: int, minute: float = 0) -> list[str]:
@@ -61,8 +85,7 @@ class Database:
 
     def fill(self, rows: list[str]) -> None:
         (self.folder / "orders.csv").write_text("\n".join([HEAD, *rows]) + "\n", encoding="utf-8")
-        load = load_bundle_into_sqlite if self.kind == "sqlite" else load_bundle_into_postgresql
-        load(self.url, self.folder)
+        LOADERS[self.kind](self.url, self.folder)
 
     def run(self, *statements: str) -> None:
         engine = sqlalchemy.create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
@@ -72,14 +95,14 @@ class Database:
         engine.dispose()
 
     def source(self, **options: Any) -> OrdersSource:
-        return OrdersSource("shop", Options(url=self.url, **options))
+        return opened(self.url, **options)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":
         return Database("sqlite", f"sqlite:///{tmp_path / 'shop orders.db'}", tmp_path)
-    own = Database("postgresql", request.getfixturevalue("postgresql_url"), tmp_path)
+    own = Database(request.param, request.getfixturevalue(f"{request.param}_url"), tmp_path)
     own.run("DROP TABLE IF EXISTS order_events")
     return own
 
@@ -109,8 +132,7 @@ def test_a_database_gives_what_the_bundle_gives(database: Database, cases: Path)
     for bundle in sorted(cases.iterdir())[:12]:
         if not (bundle / "orders.csv").exists():
             continue
-        load = load_bundle_into_sqlite if database.kind == "sqlite" else load_bundle_into_postgresql
-        load(database.url, bundle)
+        LOADERS[database.kind](database.url, bundle)
         own = parse_orders_csv((bundle / "orders.csv").read_bytes(), source="shop", file="orders.csv").table
         wide = Span(NOON - timedelta(days=900), NOON + timedelta(days=900))
         fetched = ask(database.source(), wide)
@@ -172,7 +194,7 @@ def test_no_row_is_empty_not_failed(database: Database) -> None:
 def test_an_own_query_uses_the_names_of_the_users_tables(database: Database) -> None:
     database.run(
         "DROP TABLE IF EXISTS t_order",
-        "CREATE TABLE t_order (no text, buyer text, st text, fee numeric(12,2), at timestamp, memo text)",
+        f"CREATE TABLE t_order (no text, buyer text, st text, fee numeric(12,2), at {NAIVE[database.kind]}, memo text)",
         "INSERT INTO t_order VALUES ('A1', 'u1', 'PAID', 4500.00, '2026-09-04 20:30:00', 'vip'),"
         " ('A2', 'u2', 'NEW', 1.5, '2026-09-04 20:31:00', NULL)",
     )
@@ -238,7 +260,7 @@ def test_an_event_resolves_by_its_natural_key(database: Database) -> None:
 
 def test_an_event_resolves_through_a_query_that_knows_only_times(database: Database) -> None:
     database.fill(history(2))
-    moment = "julianday({})" if database.kind == "sqlite" else "CAST({} AS timestamptz)"
+    moment = {"sqlite": "julianday({})", "postgresql": "CAST({} AS timestamptz)", "mariadb": "{}"}[database.kind]
     at, start, end = (moment.format(name) for name in ("occurred_at", ":start", ":end"))
     source = database.source(query=f"{BASIC} WHERE {at} >= {start} AND {at} < {end}")
     pointers = [Pointer("order_event", "orders", key) for key in ask(source).table.column("_id").to_pylist()]
@@ -317,6 +339,8 @@ def test_a_slow_query_ends_by_the_deadline(database: Database) -> None:
     slow = {
         "sqlite": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) AS order_id FROM c",
         "postgresql": "SELECT pg_sleep(30)::text AS order_id, '' AS entity, '' AS entity_id, '' AS state, now() AS occurred_at",
+        # Not SLEEP(), which ends early without an error.
+        "mariadb": "SELECT sum(a.seq * b.seq) AS order_id FROM seq_1_to_1000000 AS a, seq_1_to_1000000 AS b",
     }
     began = time.monotonic()
     with pytest.raises(SourceUnavailable, match="did not answer in time"):
@@ -351,7 +375,7 @@ def login(url: str, **changes: Any) -> str:
 
 
 def refusal(url: str, error: type[SourceError], **options: Any) -> str:
-    source = OrdersSource("shop", Options(url=url, timeout=2, **options))
+    source = opened(url, timeout=2, **options)
     with pytest.raises(error) as caught:
         ask(source)
     told = f"{caught.value} {caught.value!r} {caught.value.__cause__!r} {source!r} {source.options!r}"
@@ -405,7 +429,7 @@ def test_a_file_that_is_no_database_is_broken(tmp_path: Path) -> None:
     assert "not a database" in refusal(f"sqlite:///{path}", SourceBroken)
 
 
-@pytest.mark.parametrize("scheme", ["mysql", "oracle", "nonsense"])
+@pytest.mark.parametrize("scheme", ["mysql+mysqldb", "oracle", "nonsense"])
 def test_a_database_without_driver_is_named(scheme: str) -> None:
     refusal(f"{scheme}://me:{SECRET}@h/x", SourceBroken)
 
