@@ -109,8 +109,14 @@ def _lower(table: pa.Table) -> pa.Table:
 
 
 def _whole(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name).combine_chunks()
-    return column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks or [pa.nulls(0, column.type)])
+    return _piece(table.column(name))
+
+
+def _piece(column: Any) -> pa.Array:
+    """A column in one piece."""
+    if isinstance(column, pa.ChunkedArray):
+        return pa.concat_arrays(column.chunks or [pa.nulls(0, column.type)])
+    return column
 
 
 def _of_state(audit: pa.Table, fields: Sequence[str]) -> tuple[pa.Table, int]:
@@ -163,7 +169,7 @@ def _in_order(changes: pa.Table) -> tuple[pa.Table, int]:
     """
     names = [*_KEY, "_at", "_old", "state", *sorted(set(changes.column_names) - {*_KEY, "_at", "_old", "state"})]
     # Times that cannot be read come first, so that they are never the last word.
-    order = pc.sort_indices(changes, sort_keys=[(name, "ascending") for name in names], null_placement="at_start")
+    order = pc.sort_indices(changes, sort_keys=[(name, "ascending", "at_start") for name in names])
     changes = changes.take(order)
     keys = _keys(changes)
     moments = pc.fill_null(changes.column("_at").cast(pa.int64()), -(2**62)).to_numpy()
@@ -179,10 +185,7 @@ def _in_order(changes: pa.Table) -> tuple[pa.Table, int]:
 def _keys(changes: pa.Table) -> npt.NDArray[np.int64]:
     """A number for each entity; equal where the three columns are."""
     columns = [changes.column(name) for name in _KEY]
-    joined = pc.binary_join_element_wise(*columns, "\x1f", null_handling="replace", null_replacement="\x1e")
-    codes = joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
-    codes = codes if isinstance(codes, pa.Array) else pa.concat_arrays(codes.chunks)
-    return np.asarray(codes.dictionary_encode().indices.to_numpy(), np.int64)
+    return np.asarray(_joined(*columns).dictionary_encode().indices.to_numpy(), np.int64)
 
 
 def _untied(changes: pa.Table, keys: npt.NDArray[np.int64], tied: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -260,7 +263,7 @@ class _Current:
 
 def _joined(*columns: Any) -> pa.Array:
     joined = pc.binary_join_element_wise(*columns, "\x1f", null_handling="replace", null_replacement="\x1e")
-    return pa.concat_arrays(joined.chunks) if isinstance(joined, pa.ChunkedArray) else joined
+    return _piece(joined)
 
 
 def _before(firsts: pa.Table, own: _Current) -> tuple[pa.Table, int]:
@@ -286,8 +289,7 @@ def _before(firsts: pa.Table, own: _Current) -> tuple[pa.Table, int]:
     ]
     place = pc.index_in(keys, value_set=own.keys)
     created = own.created.take(place)
-    at = firsts.column("_at").combine_chunks()
-    at = at if isinstance(at, pa.Array) else pa.concat_arrays(at.chunks)
+    at = _whole(firsts, "_at")
     right = pc.fill_null(pc.less_equal(created, at), fill_value=False)
     created = pc.if_else(right, created, pa.scalar(None, created.type))
     plain = pc.strftime(created, "%Y-%m-%dT%H:%M:%SZ")
@@ -322,7 +324,7 @@ def _partners(changes: pa.Table, last: pa.Array, own: _Current) -> tuple[pa.Arra
     at_end = pc.and_(last, pc.fill_null(pc.and_kleene(same, recent), fill_value=False))
     differs = pc.and_(last, pc.fill_null(pc.invert(same), fill_value=False))
     partner = pc.coalesce(partner.cast(pa.int64()), pc.if_else(at_end, row, pa.scalar(None, pa.int64())))
-    partner = pa.concat_arrays(partner.chunks) if isinstance(partner, pa.ChunkedArray) else partner
+    partner = _piece(partner)
     taken = np.zeros(len(own.keys), np.bool_)
     taken[partner.drop_null().to_numpy()] = True
     return partner, taken, int(pc.sum(differs).as_py() or 0)

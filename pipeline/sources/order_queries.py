@@ -106,7 +106,7 @@ def named(shape: Shape, lists: Collection[str]) -> str:
     """All events of the orders that the filled `lists` name, order by order."""
     time = shape.time("e.occurred_at")
     return f"""
-SELECT {_columns("e")}
+SELECT {_columns(shape, "e")}
 FROM ({_names(shape, lists)}) AS wanted JOIN {TABLE} AS e ON e.order_id = wanted.order_id
 ORDER BY e.order_id, {time}, e.entity, e.entity_id, e.state LIMIT :limit
 """  # noqa: S608 - from constants only
@@ -123,7 +123,7 @@ WITH latest AS (
 ), moved AS {once}(
   SELECT order_id, max(at) AS last_at FROM latest GROUP BY order_id
 )
-SELECT {_columns("e")}
+SELECT {_columns(shape, "e")}
 FROM moved JOIN {TABLE} AS e ON e.order_id = moved.order_id
 ORDER BY moved.last_at DESC, e.order_id, {shape.time("e.occurred_at")}, e.entity, e.entity_id, e.state LIMIT :limit
 """  # noqa: S608 - from constants only
@@ -153,5 +153,10 @@ def _window(shape: Shape) -> str:
     return f"{shape.time()} >= {shape.bound('start')} AND {shape.time()} < {shape.bound('end')}"
 
 
-def _columns(table: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in _COLUMNS)
+def _columns(shape: Shape, table: str) -> str:
+    columns = [f"{table}.{name}" for name in _COLUMNS]
+    if shape.columns.get("attributes") in {"json", "jsonb"}:
+        # As the text that they are read as: the driver would make objects of them, row by row.
+        kind = "CHAR" if shape.dialect == "mysql" else "text"
+        columns[-1] = f"CAST({columns[-1]} AS {kind}) AS attributes"
+    return ", ".join(columns)

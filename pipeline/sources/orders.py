@@ -43,9 +43,10 @@ _EVERYTHING = 2_000_000_000
 _RESOLVE_AT_ONCE = 200
 _AT = re.compile(r":(?P<at>\d{4}-\d\d-\d\dT[^#]*)(?:#\d+)?$")
 
-# How many orders the history is asked for at once, and the share of the time left that a count may take: the rows that
-# were read must still be parsed and handed on before nobody waits for them.
 _HISTORY_AT_ONCE = 1_000
+# How long rows beyond the limit are counted, and the share of the time left that is kept for what comes after reading:
+# the rows that were read must still be parsed and handed on before nobody waits for them.
+_COUNT_SECONDS = 2.0
 _COUNT_SHARE = 0.5
 _PARSE_SHARE = 0.1
 
@@ -546,7 +547,7 @@ class OrdersSource:
     def _count(self, ask: Ask) -> int | None:
         """How many rows the query gives without a limit; None where the time does not suffice."""
         now = time.monotonic()
-        until = now + min(self.options.timeout, max(0.0, ask.deadline - now) * _COUNT_SHARE)
+        until = now + min(_COUNT_SECONDS, self.options.timeout, max(0.0, ask.deadline - now) * _COUNT_SHARE)
         try:
             with self._database.session(until) as connection:
                 if self.options.query:
