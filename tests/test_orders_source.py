@@ -285,6 +285,108 @@ def test_probe_tells_the_database_and_the_newest_event(database: Database) -> No
     assert told[1].startswith("table order_events: ")
 
 
+# ---- histories
+
+
+AUDITED = """
+    SELECT order_id, 'order' AS entity, order_id AS entity_id, st AS state, fee AS amount_minor, 'CNY' AS currency,
+           touched AS occurred_at, made AS created_at, memo
+    FROM t_order WHERE order_id IN :any_ids OR (touched >= :start AND touched < :end) ORDER BY order_id LIMIT :limit
+"""
+AUDIT = """
+    SELECT order_id, 'order' AS entity, order_id AS entity_id, at AS changed_at, col AS field, was AS old_value,
+           now_is AS new_value, who
+    FROM t_audit WHERE order_id IN :order_ids
+"""
+
+
+@pytest.fixture
+def audited(database: Database) -> Database:
+    """A shop that keeps the state of now, and a generic audit table; times are Shanghai's."""
+    naive = NAIVE[database.kind]
+    database.run(
+        "DROP TABLE IF EXISTS t_order",
+        "DROP TABLE IF EXISTS t_audit",
+        f"CREATE TABLE t_order (order_id varchar(20), st text, fee bigint, made {naive}, touched {naive}, memo text)",
+        f"CREATE TABLE t_audit (order_id varchar(20), col text, was text, now_is text, at {naive}, who text)",
+        "INSERT INTO t_order VALUES"
+        " ('A1', 'PAID', 4500, '2026-09-04 20:00:00', '2026-09-04 20:30:00', 'vip'),"
+        " ('A2', 'NEW', 100, '2026-09-04 20:01:00', '2026-09-04 20:01:00', NULL)",
+        "INSERT INTO t_audit VALUES"
+        " ('A1', 'status', 'WAIT', 'PAID', '2026-09-04 20:05:00', 'gate'),"
+        " ('A1', 'status', 'NEW', 'WAIT', '2026-09-04 20:02:00', 'shop'),"
+        " ('A1', 'status', 'NEW', 'WAIT', '2026-09-04 20:02:00', 'shop'),"
+        " ('A1', 'memo', NULL, 'vip', '2026-09-04 20:30:00', 'desk'),"
+        " ('A9', 'status', 'NEW', 'WAIT', '2026-09-04 20:02:00', 'shop')",
+    )
+    return database
+
+
+def test_a_history_is_rebuilt_from_audit_rows(audited: Database) -> None:
+    source = audited.source(query=AUDITED, history=AUDIT, zone="Asia/Shanghai")
+    fetched = ask(source)
+    rows = [
+        (r["order_id"], r["state"], r["occurred_at"].strftime("%H:%M"), r["amount_minor"], r["attributes"])
+        for r in sorted(fetched.table.to_pylist(), key=lambda r: (r["order_id"], r["occurred_at"]))
+    ]
+    # The state of now carries what only the order's own row tells, created_at among it.
+    assert [row[:4] for row in rows] == [
+        ("A1", "NEW", "12:00", None),
+        ("A1", "WAIT", "12:02", None),
+        ("A1", "PAID", "12:05", 4500),
+        ("A2", "NEW", "12:01", 100),
+    ]
+    assert [json.loads(row[4] or "{}").get("who") for row in rows] == [None, "shop", "gate", None]
+    assert json.loads(rows[2][4])["memo"] == "vip"
+    assert fetched.coverage.notes[:3] == [
+        "the query gives no column channel, attributes",
+        "3 events come from the history query",
+        "1 audit rows are about another column than the state",
+    ]
+    assert (fetched.coverage.fetched, fetched.coverage.status) == (6, "ok")
+
+
+def test_events_of_a_history_resolve(audited: Database) -> None:
+    source = audited.source(query=AUDITED, history=AUDIT, zone="Asia/Shanghai")
+    rows = ask(source).table.to_pylist()
+    pointers = {Pointer("order_event", "orders", r["_id"], at=r["occurred_at"].isoformat()): r for r in rows}
+    assert source.resolve(pointers) == {p: canonical_json(canonical_order_event(r)) for p, r in pointers.items()}
+
+
+def test_a_history_that_lacks_a_column_is_named(audited: Database) -> None:
+    source = audited.source(query=AUDITED, history="SELECT order_id, at AS changed_at FROM t_audit")
+    with pytest.raises(SourceBroken, match="the history query gives no column entity, entity_id, state or new_state"):
+        ask(source)
+
+
+def test_rows_are_kept_where_the_history_takes_too_long(audited: Database) -> None:
+    wait = {
+        "sqlite": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c",
+        "postgresql": "SELECT pg_sleep(30)::text",
+        "mariadb": "SELECT sum(a.seq * b.seq) FROM seq_1_to_1000000 AS a, seq_1_to_1000000 AS b",
+    }[audited.kind]
+    slow = AUDIT.replace("who\n", f"({wait}) AS who\n")
+    fetched = ask(audited.source(query=AUDITED, history=slow, zone="Asia/Shanghai"), seconds=1)
+    assert orders(fetched) == {"A1", "A2"}
+    assert fetched.coverage.status == "partial"
+    assert "the history of 2 orders was not read: source 'shop'" in str(fetched.coverage.error)
+
+
+def test_the_history_of_many_orders_is_asked_for_some_at_a_time(audited: Database) -> None:
+    more = ", ".join(f"('B{n:04d}', 'PAID', 1, '2026-09-04 20:00:00', '2026-09-04 20:03:00', '')" for n in range(2_500))
+    changes = ", ".join(f"('B{n:04d}', 'status', 'NEW', 'PAID', '2026-09-04 20:03:00', '')" for n in range(2_500))
+    audited.run(f"INSERT INTO t_order VALUES {more}", f"INSERT INTO t_audit VALUES {changes}")
+    fetched = ask(audited.source(query=AUDITED, history=AUDIT, zone="Asia/Shanghai"))
+    assert fetched.coverage.used == 4 + 2 * 2_500
+
+
+def test_probe_tells_of_the_history_and_that_the_database_only_reads(audited: Database) -> None:
+    far = AUDITED.replace("touched < :end", "touched < :end OR 1 = 1")
+    told = audited.source(query=far, history=AUDIT, zone="Asia/Shanghai").probe()
+    assert told[0].endswith(", read-only")
+    assert told[3].startswith("history query: 4 rows for the orders of those; 3 events come from the history query")
+
+
 # ---- what goes wrong
 
 

@@ -38,6 +38,7 @@ _MYSQL_UNKNOWN = {1054, 1146}
 _MYSQL_DATABASE = {1049}
 _MYSQL_WRITES = {1290, 1792, 1836}
 _MYSQL_ZONE = {1298}
+_MYSQL_CHARACTERS = {1267, 1271, 1366}
 _MYSQL_AWAY = {1040, 1053, 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2013, 2014, 2055}
 
 
@@ -143,6 +144,8 @@ class Database:
         most = rows if rows is not None else 2**63 - 1
         text = f"SET SESSION {name}, time_zone = :zone, sql_select_limit = :most"
         connection.execute(sqlalchemy.text(text), {**limit, "zone": _mysql_zone(self._zone), "most": most})
+        # Both: a statement that ends the transaction, as DROP TABLE does, would else begin another that may write.
+        connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
         connection.exec_driver_sql("START TRANSACTION READ ONLY")
 
     def _end(self, connection: Connection, engine: Engine) -> None:
@@ -203,10 +206,7 @@ class Database:
         """Connects within the time that the question has left; both drivers count whole seconds, libpq two at least."""
         left = min(self._deadline.at - time.monotonic(), self._timeout)
         within = max(2, int(left)) if dialect.name == "postgresql" else max(1, math.ceil(left))
-        more = {}
-        if dialect.name == "mysql":
-            more = {"read_timeout": min(named["read_timeout"], within + 2)} if not dialect.server_version_info else {}
-        return dialect.connect(*arguments, **{**named, **more, "connect_timeout": within})
+        return dialect.connect(*arguments, **{**named, "connect_timeout": within})
 
     # ---- the errors
 
@@ -277,6 +277,11 @@ class Database:
             )
         if number in _MYSQL_AWAY:
             return self._away(reason)
+        if number in _MYSQL_CHARACTERS:
+            return SourceBroken(
+                f"{self._where()}: what is asked for has characters that a column cannot hold: {reason}; convert the "
+                "table to utf8mb4"
+            )
         return SourceBroken(f"{self._where()}: the query failed: {reason}")
 
     def _login(self) -> SourceError:
