@@ -1,9 +1,9 @@
 """The queries that are asked of a table `order_events` where the user has written none, one text a dialect.
 
 They are made of constants and of what kind of columns the table has: nothing of a ticket is in their text. Each
-condition is a SELECT of its own, put together by UNION, since one index serves one condition: no database reads several
-conditions that are joined by OR through their indexes where JSON is among them. Every order comes with its whole
-history, since a rule about an order's states means nothing on half of them.
+condition is a SELECT of its own, put together by UNION, so that one index serves one condition, whatever the planner
+makes of OR, and a condition that the ticket has no value for is not asked. Every order comes with its whole history,
+since a rule about an order's states means nothing on half of them.
 """
 
 from __future__ import annotations
