@@ -193,7 +193,19 @@ def _untied(changes: pa.Table, keys: npt.NDArray[np.int64], tied: npt.NDArray[np
     order = np.arange(changes.num_rows)
     old, new = changes.column("_old").to_pylist(), changes.column("state").to_pylist()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], tied, [False]]).astype(np.int8)))
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+    starts, ends = edges[::2], edges[1::2]
+    # Two rows, by far the most frequent, of which one leads to the other and not back, need no walk.
+    leads, back = (
+        np.asarray(pc.fill_null(pc.equal(one, other), fill_value=False))
+        for one, other in (
+            (changes.column("state")[:-1], changes.column("_old")[1:]),
+            (changes.column("_old")[:-1], changes.column("state")[1:]),
+        )
+    )
+    plain = (ends == starts + 1) & (leads[starts] != back[starts])
+    swapped = starts[plain & back[starts]]
+    order[swapped], order[swapped + 1] = swapped + 1, swapped
+    for start, end in zip(starts[~plain].tolist(), ends[~plain].tolist(), strict=True):
         rows = list(range(start, end + 1))
         came = new[order[start - 1]] if start and keys[start - 1] == keys[start] else None
         order[start : end + 1] = _trail([(row, old[row], new[row]) for row in rows], came)
