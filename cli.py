@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pipeline.doctor import Health
     from pipeline.settings import Settings
-    from pipeline.values import Source, Span, Ticket
+    from pipeline.values import Planned, Scope, Source, Span, Ticket
     from snapshots.comparison import Comparison
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
     from snapshots.store import Entry, Store
@@ -488,6 +488,7 @@ def commands() -> None:
 )
 @click.option("--exit-code", "verdict", is_flag=True, help="Exit 10 when located, 11 when undetermined.")
 @click.option("--no-store", is_flag=True, help="Do not keep the snapshot.")
+@click.option("--explain-plan", is_flag=True, help="Show which rows would be fetched, and fetch none of them.")
 @view_options
 @from_options
 @debug_option
@@ -499,6 +500,7 @@ def take(
     asked: Asked,
     verdict: bool,
     no_store: bool,
+    explain_plan: bool,
     view: View,
     where: From,
 ) -> int:
@@ -512,7 +514,7 @@ def take(
     problem-snapshot take ticket.json --profile prod --around "2026-11-23 10:02 +08:00"
     """
     from pipeline.judge import weights_in_force
-    from pipeline.run import take_snapshot
+    from pipeline.run import plan_snapshot, take_snapshot
     from pipeline.tickets.file import find_ticket
 
     found, bundle = find_ticket(ticket, bundle, _stdin(), say)
@@ -523,6 +525,9 @@ def take(
     span = asked.span(found, settings)
     zone = found.created_at.tzinfo
     with open_sources(settings, bundle, zone) as sources, Progress(where.verbose) as progress:
+        if explain_plan:
+            scope, planned = plan_snapshot(found, sources, settings, around=span, progress=progress)
+            return show_plan(scope, planned, view, settings)
         taken = take_snapshot(found, sources, settings, around=span, progress=progress)
     snapshot = taken.snapshot
     kept: str | SnapshotError = ""
@@ -542,6 +547,37 @@ def take(
         if view.format == "table":
             say(f"As a page: {NAME} show {snapshot.snapshot_id} -o html --out {file_name(snapshot)}.html")
     return exit_code_of(snapshot, verdict=verdict)
+
+
+def show_plan(scope: Scope, planned: Sequence[Planned], view: View, settings: Settings) -> int:
+    """Prints what would be fetched, as lines or as JSON; 8 where a source could not say, 5 where none could."""
+    import msgspec
+
+    from pipeline.values import Span
+    from snapshots.render.plan import plan_lines
+
+    if view.format not in {"table", "json"}:
+        raise UsageError(f"-o {view.format}: a plan is shown as table or json")
+    if view.format == "json":
+        text = (
+            msgspec.json.format(msgspec.json.encode({"window": scope.window, "plan": planned}), indent=2).decode()
+            + "\n"
+        )
+    else:
+        language: Language = "zh" if settings.language == "zh" else "en"
+        window = Span(min(scope.baseline.start, scope.window.start), scope.window.end)
+        lines = [f"{window.start:%Y-%m-%d %H:%M:%S} .. {window.end:%Y-%m-%d %H:%M:%S} UTC"]
+        for one in planned:
+            lines += ["", f"{one.source} ({one.kind}), {one.what}"]
+            told = list(plan_lines(one.plan, language, ahead=True)) if one.plan else [one.error or one.asked]
+            lines += [f"  {line}" for line in told]
+        text = "\n".join(lines) + "\n"
+    if view.out is None:
+        emit(text)
+    else:
+        write_file(view.out, text)
+    failed = sum(one.error is not None for one in planned)
+    return 0 if not failed else 5 if failed == len(planned) else PARTIAL
 
 
 def exit_code_of(snapshot: ProblemSnapshot, *, verdict: bool) -> int:

@@ -45,6 +45,8 @@ LOGS = pa.schema(
         pa.field("message", pa.string()),
         # The line without its header, stack traces collapsed to exception and causes: what is mined and matched.
         pa.field("body", pa.string()),
+        # The share of rows of its kind that was fetched, where that is a sample; null stands for all of them.
+        pa.field("_rate", pa.float64()),
         *_WHERE,
     ]
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.cluster import cluster
-from pipeline.collect import collect
+from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
@@ -23,7 +23,7 @@ from pipeline.evidence import detect, open_case
 from pipeline.judge import weights_in_force
 from pipeline.scope import read_scope
 from pipeline.settings import Settings
-from pipeline.values import Source, Span, Ticket
+from pipeline.values import Planned, Scope, Source, Span, Ticket
 from pipeline.version import __version__
 from snapshots.model import ProblemSnapshot, RunRecord
 
@@ -77,6 +77,18 @@ def take_snapshot(
     snapshot = write_document(case, seen, diagnosis, sources)
     clock.lap("snapshot")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
+
+
+def plan_snapshot(
+    ticket: Ticket,
+    sources: Sequence[Source],
+    settings: Settings,
+    *,
+    around: Span | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Scope, list[Planned]]:
+    """What `take_snapshot` would ask each source for. Orders are read, since the rest follows from them; nothing else is."""
+    return explain(read_scope(ticket, settings, around), ticket, sources, settings, progress)
 
 
 class _Clock:

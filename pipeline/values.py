@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from snapshots.model import Check, Coverage, Evidence, Hop, Identifier, Text
+from snapshots.model import Check, Coverage, Evidence, FetchPlan, Hop, Identifier, Text
 
 What = Literal["logs", "spans", "order_events"]
 
@@ -75,7 +75,8 @@ class Ask:
     """One question to one source.
 
     `window` bounds the rows' times. `identifiers` (kind -> values) name what the ticket is about: a source that can
-    search returns the rows tied to them first, then the rest of the window up to `limit` rows. `deadline` is a
+    search returns the rows tied to them first, then those tied to `beside` (orders to compare with), then the rest of the window
+    up to `limit` rows; without `rest` only rows that are tied. `anchor` is the moment that the customer means. `deadline` is a
     `time.monotonic()` value after which nobody waits for the answer.
     """
 
@@ -83,6 +84,9 @@ class Ask:
     window: Span
     identifiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limit: int = 200_000
+    rest: bool = True
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    anchor: datetime | None = None
     deadline: float = float("inf")
 
     def values(self, *kinds: str) -> tuple[str, ...]:
@@ -141,6 +145,27 @@ class Source(Protocol):
     def close(self) -> None:
         """Gives back connections and files."""
         ...
+
+
+@runtime_checkable
+class Planning(Protocol):
+    """A source that can count before it reads, and so say beforehand what it would read."""
+
+    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str]:
+        """The plan for `ask`, None where the source could not count in time, and the same in words. Raises `SourceError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What one source would be asked for: in words, and as a plan where it can count. `error` where it cannot be asked."""
+
+    source: str
+    kind: str
+    what: What
+    asked: str
+    plan: FetchPlan | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +253,8 @@ __all__ = [
     "Fetched",
     "Found",
     "Material",
+    "Planned",
+    "Planning",
     "Pointer",
     "Scope",
     "Seen",

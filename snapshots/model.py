@@ -114,6 +114,55 @@ class ScopeRecord(Model):
     channels: list[str] = []
 
 
+class PlanStep(Model):
+    """One step of a fetch plan: which rows, how many match, how many of them are wanted, how many came.
+
+    `kind` is `all` rows of the window; rows that are `named` by the ticket's identifiers; those of `healthy` orders; `failing`
+    rows (warnings, errors, failed spans); a random `sample` of the rest; and `unexplained` rows, which no template of the
+    sample accounts for. Each step leaves out the rows of those before it. `matched` is null where it is known only once the
+    step before has been read. `rate` is the share of the matching rows that was fetched.
+    """
+
+    kind: Literal["all", "named", "healthy", "failing", "sample", "unexplained"]
+    matched: int | None
+    wanted: int
+    fetched: int = 0
+    rate: float | None = None
+
+
+class RowCount(Model):
+    """Rows of one service, and how many of them tell of a failure."""
+
+    name: str
+    rows: int
+    failing: int = 0
+
+
+class MinuteCount(Model):
+    """Rows of one stretch of time, from `start` on, and how many of them tell of a failure."""
+
+    start: str
+    rows: int
+    failing: int = 0
+
+
+class FetchPlan(Model):
+    """What was known of the window before a row was fetched, and what was fetched of it.
+
+    `rows` match in all and `limit` at most are fetched. `minutes` are stretches of `minute_seconds` each, those without rows
+    left out. `services` are the largest ones; `services_omitted` rows belong to others or to none.
+    """
+
+    rows: int
+    limit: int
+    steps: list[PlanStep] = []
+    services: list[RowCount] = []
+    services_omitted: int = 0
+    levels: dict[str, int] = {}
+    minutes: list[MinuteCount] = []
+    minute_seconds: float = 60.0
+
+
 class Coverage(Model):
     """One row of the ledger: one question to one source, and what came of it.
 
@@ -138,6 +187,16 @@ class Coverage(Model):
     outside: int = 0
     error: str | None = None
     notes: list[str] = []
+    plan: FetchPlan | None = None
+
+
+class Estimate(Model):
+    """How many lines a template is likely to have in all, where only a sample was fetched; margins at 95 %."""
+
+    incident: int
+    incident_margin: int
+    baseline: int
+    baseline_margin: int
 
 
 class Template(Model):
@@ -157,6 +216,8 @@ class Template(Model):
     first_seen: str | None = None
     last_seen: str | None = None
     examples: list[Evidence] = []
+    # The counts above are of the lines that were fetched; null where those are all.
+    estimate: Estimate | None = None
 
 
 class TemplateTotals(Model):

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import hypothesis
 import pytest
@@ -72,6 +73,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(f"skipped {kind if kind == 'data' else 'services'}: {told}", yellow=True)
 
 
+def missing(name: str, reason: str) -> NoReturn:
+    """Skips what needs the service `name`, or fails where services are required."""
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"the service {name} is required and cannot be had: {reason}", pytrace=False)
+    pytest.skip(f"missing service {name}: {reason}")
+
+
 def _address(service: ModuleType) -> Iterator[str]:
     """The address of `service`: the one of `make services-up` if it runs, else one for this session only."""
     running = services.remembered(service.NAME)
@@ -82,10 +90,8 @@ def _address(service: ModuleType) -> Iterator[str]:
         own = service.start()
     except services.Unavailable as error:
         reason, own = str(error), None
-    if own is None and os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail(f"the service {service.NAME} is required and cannot be had: {reason}", pytrace=False)
     if own is None:
-        pytest.skip(f"missing service {service.NAME}: {reason}")
+        missing(service.NAME, reason)
     try:
         yield own.url
     finally:

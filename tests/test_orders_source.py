@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import pytest
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
-from parsers.order_events import canonical_order_event, parse_orders_csv
+from parsers.order_events import canonical_order_event, parse_orders_csv, read_times
 from parsers.tables import ORDER_EVENTS
 from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
-from pipeline.sources.orders import Options, OrdersSource
+from pipeline.sources.orders import Options, OrdersSource, _as_text
 from pipeline.values import Ask, Fetched, Pointer, Span
 from snapshots.model import canonical_json
 from tests.load import load_bundle_into_mariadb, load_bundle_into_postgresql, load_bundle_into_sqlite
@@ -184,6 +185,15 @@ def test_a_limit_cuts_between_orders_and_the_named_ones_come_first(database: Dat
     assert (row.matched, row.fetched, row.cut, row.sampled, row.status) == (40, 12, 28, True, "ok")
 
 
+def test_without_the_rest_only_the_named_orders_come(database: Database) -> None:
+    database.fill([row for n in range(10) for row in history(n, minute=n)])
+    source = database.source()
+    for limit, expected in ((100, (8, 8, 0)), (6, (8, 4, 4))):
+        fetched = source.fetch(Ask("order_events", HOUR, {"order_id": ("SO0005", "SO0006")}, limit=limit, rest=False))
+        row = fetched.coverage
+        assert (row.matched, row.fetched, row.cut) == expected
+
+
 def test_no_row_is_empty_not_failed(database: Database) -> None:
     database.fill(history(1))
     fetched = ask(database.source(), LONG_AGO)
@@ -242,6 +252,31 @@ def test_many_rows_arrive_in_batches(database: Database) -> None:
     database.fill([row for n in range(6_000) for row in history(n, minute=n / 200)])
     fetched = ask(database.source())
     assert (fetched.coverage.used, len(orders(fetched))) == (24_000, 6_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("amount_minor", [1, None, -3], ["1", None, "-3"]),
+        ("amount_minor", [2**70, 1], [str(2**70), "1"]),
+        ("amount_minor", [Decimal("45.00"), 1.5], ["45", "1.5"]),
+        ("memo", [True, None], ["True", None]),
+        ("memo", [NOON, None], ["2026-09-04 12:00:00+00:00", None]),
+        ("memo", ["a", b"b"], ["a", "b"]),
+        ("attributes", [{"b": 1, "a": None}, None], ['{"a":null,"b":1}', None]),
+    ],
+)
+def test_a_column_is_text_whatever_types_the_driver_gives(name: str, values: list[Any], expected: list[Any]) -> None:
+    assert _as_text(name, values).to_pylist() == expected
+
+
+@pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=8))])
+def test_times_of_one_kind_and_of_several_are_read_alike(zone: Any) -> None:
+    moments = [NOON.replace(tzinfo=zone) + timedelta(microseconds=n) for n in (0, 1, 250_000)]
+    alone = read_times(_as_text("occurred_at", moments), None)[0]
+    mixed = read_times(_as_text("occurred_at", [*moments, "2026-09-04T12:00:00Z"]), None)[0]
+    assert alone.to_pylist() == mixed.to_pylist()[:3]
+    assert alone.to_pylist() == [m.replace(tzinfo=zone or UTC).astimezone(UTC) for m in moments]
 
 
 # ---- evidence

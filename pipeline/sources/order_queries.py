@@ -129,12 +129,13 @@ ORDER BY moved.last_at DESC, e.order_id, {shape.time("e.occurred_at")}, e.entity
 """  # noqa: S608 - from constants only
 
 
-def count(shape: Shape, lists: Collection[str]) -> str:
-    """How many rows `named` and `moved` give together without a limit."""
+def count(shape: Shape, lists: Collection[str], *, window: bool = True) -> str:
+    """How many rows `named` and, with `window`, `moved` give together without a limit."""
+    moved_too = f"UNION SELECT order_id FROM {TABLE} WHERE {_window(shape)}" if window else ""  # noqa: S608 - as below
     return f"""
 SELECT count(*)
 FROM ({_names(shape, lists)}
-  UNION SELECT order_id FROM {TABLE} WHERE {_window(shape)}
+  {moved_too}
 ) AS wanted JOIN {TABLE} AS e ON e.order_id = wanted.order_id
 """  # noqa: S608 - from constants only
 

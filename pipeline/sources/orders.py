@@ -204,15 +204,17 @@ class OrdersSource:
     def _by_default(self, ask: Ask, limit: int) -> _Read:
         """The named orders, then those of the window, each once.
 
-        They are asked one after the other, so that a large table costs the second and not the first: where only the
+        Without `ask.rest` only the named ones. They are asked one after the other, so that a large table costs the second and not the first: where only the
         first is answered in time, that is told in place of an error.
         """
         import pyarrow.compute as pc
 
-        if not any(ask.identifiers.values()):
+        if ask.rest and not any(ask.identifiers.values()):
             return self._rows(ask, limit, "moved")
         named = self._rows(ask, limit, "named")
         left = limit - named.rows.num_rows
+        if not ask.rest and not named.after:
+            return named
         if named.after or named.problem or left <= 0:
             return _Read(named.rows, named.after or ((None,) if left <= 0 else ()), named.problem)
         try:
@@ -554,7 +556,7 @@ class OrdersSource:
                     # The user's query inside a count: nothing from the ticket is in this text either.
                     text = f"SELECT count(*) FROM ({self.options.query.strip().rstrip(';')}) AS counted"  # noqa: S608
                 else:
-                    text = order_queries.count(self._shape_of(connection), self._filled(ask))
+                    text = order_queries.count(self._shape_of(connection), self._filled(ask), window=ask.rest)
                 statement, values = self._statement(connection, ask, _EVERYTHING, text)
                 return int(connection.execute(statement, values).scalar_one())
         except SourceError:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import re
 import shutil
+import signal
 import tempfile
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.services import Running, Unavailable, can_install, free_port, install_packages, last_lines, run
 
@@ -46,14 +51,14 @@ def _install_jdk() -> None:
     raise Unavailable(reason)
 
 
-def start() -> Running:
+def start(heap: str = "1g") -> Running:
     """A node on a free port with data of its own."""
     install()
     data = tempfile.mkdtemp(prefix="problem-snapshot-elasticsearch-")
     try:
         # Between the choice of a port and its use another program may take it.
         for _ in range(3):
-            done = run(KIT, "start", "--port", str(free_port()), "--data", data)
+            done = run(KIT, "start", "--port", str(free_port()), "--data", data, "--heap", heap)
             if done.returncode == 0:
                 return Running(NAME, done.stdout.strip().splitlines()[-1], data)
         message = f"Elasticsearch does not start:\n{last_lines(done, 30)}"
@@ -61,6 +66,23 @@ def start() -> Running:
     except BaseException:
         stop(data)
         raise
+
+
+def kill(data: str) -> None:
+    """Ends the node of the folder `data` at once, as a crash does, and keeps the folder."""
+    pid = int((Path(data) / "test-node.pid").read_text(encoding="ascii"))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    while alive(data):
+        time.sleep(0.02)
+
+
+def start_again(node: Running, heap: str = "1g") -> None:
+    """Starts a node that was killed on its folder and its port."""
+    done = run(KIT, "start", "--port", str(urlsplit(node.url).port), "--data", node.data, "--heap", heap)
+    if done.returncode:
+        message = f"Elasticsearch does not start again:\n{last_lines(done, 30)}"
+        raise RuntimeError(message)
 
 
 def alive(data: str) -> bool:

@@ -1,0 +1,20 @@
+"""Logs and spans out of Elasticsearch 8 and 9, with the official client.
+
+    options     how to reach a cluster, and what to read there
+    calls       requests with a deadline, and their errors
+    targets     what index patterns stand for: fields, types, the date that bounds a window
+    queries     the questions in the query language
+    plan        which rows are read, in which order, of what the cluster counted
+    explained   which lines a sample accounts for, so that the rest can be asked for
+    points      a point in time, read page by page
+    reading     the answer to one question
+    source      the class that the flow asks
+
+Nothing is cut oldest-first: where more rows match than are wanted, those of the ticket come first, then those that tell of
+a failure, then a random sample, and last what the sample does not account for. The ledger says how many of each.
+"""
+
+from pipeline.sources.elasticsearch.options import Options
+from pipeline.sources.elasticsearch.source import ElasticsearchSource
+
+__all__ = ["ElasticsearchSource", "Options"]

@@ -1,0 +1,617 @@
+"""The answer to one question: counted, planned, read by several threads, parsed while the next pages are under way."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+
+from parsers.mapping import source_fields
+from parsers.tables import LOGS, SPANS, empty
+from pipeline.errors import SourceBroken, SourceError
+from pipeline.sources.elasticsearch.calls import Calls, FullError, OutOfTimeError
+from pipeline.sources.elasticsearch.explained import explained_by
+from pipeline.sources.elasticsearch.plan import (
+    KINDS,
+    Kind,
+    Step,
+    Totals,
+    first_of,
+    steps_for,
+    stretches,
+    width_for,
+    written,
+)
+from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram, weight_of
+from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, ceil_ms, drawn, floor_ms, stamp
+from pipeline.sources.elasticsearch.targets import Target
+from pipeline.values import Ask, Fetched, Span
+from snapshots.model import Coverage, FetchPlan, RowCount, Status, Window
+
+if TYPE_CHECKING:
+    from pipeline.sources.elasticsearch.source import ElasticsearchSource
+
+# Raw bytes of hits that are parsed together: large enough for columns, small enough to overlap with the next page.
+_BATCH_BYTES = 8 << 20
+# Raw bytes that may wait for the parser; beyond, reading waits, so that little is left to do when the time is up.
+_WAITING_BYTES = 48 << 20
+# One answer holds no more: beyond, a text column would not fit into Arrow's 32-bit offsets, nor a laptop's memory.
+_MOST_BYTES = 1 << 30
+# The share of the time that counting may take. A cluster that needs longer is read without a count.
+_COUNTING = 0.3
+# How often the sample is asked for what it does not explain: each time a rarer kind of line becomes known.
+_ROUNDS = 3
+# Lines that make a template common enough to be left out of what is unexplained.
+_COMMON = 2
+_SERVICES = 20
+_LEVELS = 20
+_BLIND_STRETCHES = 24
+
+_WORDS: dict[Kind, str] = {
+    "all": "all rows",
+    "healthy": "rows of healthy orders to compare with",
+    "sample": "other rows, drawn at random",
+    "unexplained": "rows that no template of the sample accounts for",
+}
+
+
+@dataclass
+class _Batch:
+    """Hits of one step that wait to be parsed."""
+
+    step: Step
+    hits: list[msgspec.Raw] = field(default_factory=list)
+    size: int = 0
+
+
+class Reading:
+    """The answer to one `Ask`."""
+
+    def __init__(self, source: ElasticsearchSource, calls: Calls, target: Target, ask: Ask) -> None:
+        self.source = source
+        self.calls = calls
+        self.target = target
+        self.ask = ask
+        self.questions = Questions(target, source.mapping, ask.what)
+        self.limit = max(0, min(ask.limit, source.options.max_lines))
+        self.tally = Tally()
+        self.notes: list[str] = list(target.notes)
+        self.steps: list[Step] = []
+        self.totals: Totals | None = None
+        self.words: dict[Kind, str] = dict(_WORDS)
+        self.words["failing"] = "rows at WARN or above or that speak of a failure"
+        if ask.what == "spans":
+            self.words["failing"] = "rows of failed spans"
+        self.middle = ask.anchor or ask.window.start + (ask.window.end - ask.window.start) / 2
+        self.width = width_for(ask.window)
+        self.parsed: list[tuple[Step, Future[Any]]] = []
+        self.bytes = 0
+        self._waiting = 0
+        self._room = threading.Condition()
+        self._held: _Batch | None = None
+        # Set when nobody waits for pages any longer: what comes in after it is not counted and not kept.
+        self._closed = False
+
+    def explain(self) -> tuple[FetchPlan | None, str]:
+        """What would be read, without reading it, and the same in words. Raises `SourceError`."""
+        with self._point() as point:
+            self._count(point)
+        if self.totals is None:
+            return None, "the cluster did not count in time"
+        return written(self.totals, self.limit, self.steps), self._said()
+
+    def run(self) -> Fetched:
+        """Counts, reads, parses; pages are under way while earlier ones are parsed.
+
+        What a request that hangs would have brought is given up at the deadline; what was read before it is kept.
+        """
+        stopped: SourceError | None = None
+        with ThreadPoolExecutor(1) as self.pool, _without_collector():
+            try:
+                with self._point() as point:
+                    try:
+                        self._count(point)
+                        self._read(point)
+                    finally:
+                        # Before the point in time is given back: that may take a while on a cluster that is slow.
+                        with self._room:
+                            self._closed = True
+                            self._room.notify_all()
+            except SourceError as error:
+                # Rows in hand are worth more than the error, which the ledger tells; without any, it is the answer.
+                if not self.tally.rows and not (self.steps and isinstance(error, OutOfTimeError)):
+                    raise
+                stopped = error
+            self._parse_held()
+            tables = [(step, future.result()) for step, future in self.parsed]
+        return self._answer(tables, stopped)
+
+    def _point(self) -> Point:
+        columns: Any = source_fields(self.source.mapping) if self.ask.what == "logs" else True
+        return Point(self.calls, self.target, columns, self.source.options.page_size, self.tally)
+
+    # ---- what there is
+
+    def _count(self, point: Point) -> None:
+        """One request that counts by kind, time, service and level, and the steps that follow from it."""
+        named, words, notes = self.questions.naming(self.ask.identifiers)
+        healthy, _, more = self.questions.naming(self.ask.beside)
+        self.notes += [*notes, *more]
+        self.words["named"] = f"rows {words}"
+        self.queries: dict[Kind, Query] = {"all": self.questions.within(self.ask.window)}
+        before: list[Query] = []
+        for kind, query in (("named", named), ("healthy", healthy), ("failing", self.questions.failing())):
+            self.queries[kind] = all_of(query, without=before) if query else {"match_none": {}}  # type: ignore[index]
+            before += [query] if query else []
+        self.queries["sample"] = all_of(without=before)
+        within = self.calls.left() * _COUNTING
+        try:
+            self.totals = self._totals(point, within)
+        except OutOfTimeError:
+            # Nothing read yet, and the right rows can be asked for without knowing how many there are.
+            if time.monotonic() >= self.calls.deadline:
+                raise
+            self.notes.append(
+                f"the cluster did not count the window within {within:.1f} s, so that it was read without a plan"
+            )
+            return
+        searchable = bool(self.questions.searchable_texts())
+        self.steps = steps_for(self.totals.counts, self.limit, rest=self.ask.rest, searchable=searchable)
+        if (
+            self.ask.what == "logs"
+            and not searchable
+            and any(step.kind == "sample" and step.wanted < (step.matched or 0) for step in self.steps)
+        ):
+            self.notes.append(
+                "the lines cannot be searched by words, so a line that was written rarely may be missing from the sample"
+            )
+
+    def _totals(self, point: Point, within: float) -> Totals:
+        ask, questions = self.ask, self.questions
+        width = self.width
+        by_kind = {kind: self.queries[kind] for kind in KINDS}
+        aggregations: dict[str, Any] = {
+            "kinds": {"filters": {"filters": by_kind}, "aggregations": {"t": histogram(self.target, width)}}
+        }
+        service = questions.counted_by(self.source.mapping.service_name)
+        if service:
+            aggregations["services"] = {
+                "terms": {"field": service, "size": _SERVICES},
+                "aggregations": {"failing": {"filter": questions.failing()}},
+            }
+        level = questions.counted_by(self.source.mapping.log_level) if ask.what == "logs" else None
+        if level:
+            aggregations["levels"] = {"terms": {"field": level, "size": _LEVELS}}
+        body = {"query": self.queries["all"], "size": 0, "track_total_hits": True, "aggregations": aggregations}
+        found = point.lasting(within=within, **body)
+        rows = int(found["hits"]["total"]["value"])
+        answers = found["aggregations"]
+        kinds = answers["kinds"]["buckets"]
+        services = [
+            RowCount(name=str(b["key"]), rows=b["doc_count"], failing=b["failing"]["doc_count"])
+            for b in answers.get("services", {"buckets": []})["buckets"]
+        ]
+        return Totals(
+            width_ms=width,
+            by_time={kind: buckets_of(kinds[kind]["t"]) for kind in KINDS},
+            counts={kind: int(kinds[kind]["doc_count"]) for kind in KINDS},
+            services=tuple(services),
+            services_omitted=rows - sum(one.rows for one in services) if service else 0,
+            levels={str(b["key"]): b["doc_count"] for b in answers.get("levels", {"buckets": []})["buckets"]},
+        )
+
+    # ---- reading, step by step
+
+    def _read(self, point: Point) -> None:
+        if self.totals is None:
+            self._read_blind(point)
+            return
+        rare = self._has("unexplained")
+        first = 0
+        for step in self.steps:
+            window = self.queries["all"]
+            if step.kind == "all":
+                by_time = _together([self.totals.by_time[kind] for kind in KINDS])
+                self._whole(point, step, window, by_time)
+            elif step.kind == "unexplained":
+                self._unexplained(point, step)
+            elif step.wanted == step.matched:
+                self._whole(point, step, all_of(window, self.queries[step.kind]), self.totals.by_time[step.kind])
+            elif step.kind == "sample" and rare:
+                # The rest of it is read after the rare rows, for which it is not needed.
+                first = first_of(step)
+                self._drawn(point, step, first, exactly=True)
+            else:
+                self._drawn(point, step, step.wanted, exactly=rare)
+        if rare:
+            self._more_of_the_sample(point, first)
+
+    def _more_of_the_sample(self, point: Point, already: int) -> None:
+        """The second part of the sample, larger by what the rare rows left over."""
+        for step in self.steps:
+            if step.kind == "sample" and step.matched and step.wanted < step.matched:
+                step.wanted = min(step.matched, max(step.fetched, step.fetched + self.limit - self.tally.rows))
+                self._drawn(point, step, step.wanted, already=already)
+
+    def _has(self, kind: Kind) -> bool:
+        return any(step.kind == kind for step in self.steps)
+
+    def _whole(self, point: Point, step: Step, query: Query, by_time: Sequence[tuple[int, int]]) -> None:
+        """Every row of `query`, those nearest to the moment in question first."""
+        self._fetch(point, step, query, stretches(self.ask.window, by_time, self.width, None, self.middle))
+
+    def _drawn(
+        self,
+        point: Point,
+        step: Step,
+        want: int,
+        *,
+        query: Query | None = None,
+        already: int = 0,
+        exactly: bool = False,
+    ) -> None:
+        """A random draw of `want` rows of a step, or of `query`; `already` were drawn before.
+
+        With `exactly` all rows of the draw are read, a few more or less than wanted, so that whether a row was read depends
+        on nothing but the draw; without, the draw is a little larger and is read up to the number wanted.
+        """
+        matched = step.matched or 0
+        query = query or all_of(self.queries["all"], self.queries[step.kind])
+        want = min(want, matched)
+        if want <= step.fetched:
+            return
+        had = already / matched if already else 0.0
+        share = want / matched if exactly else _share_for(want, matched)
+        try:
+            chosen = all_of(query, drawn(share), without=[drawn(had)] if already else [])
+            by_time = point.by_time(chosen, self.width)
+        except SourceBroken:
+            # Indices without sequence numbers: of each stretch of time its share.
+            if already:
+                return
+            parts = [(start, math.ceil(rows * want / matched)) for start, rows in point.by_time(query, self.width)]
+            self.notes.append("the cluster draws no random rows here; of each stretch of time its share was read")
+            self._fetch(point, step, query, stretches(self.ask.window, parts, self.width, want, None))
+            return
+        most = sum(rows for _, rows in by_time) if exactly else want - step.fetched
+        self._fetch(point, step, chosen, stretches(self.ask.window, by_time, self.width, most, None))
+
+    def _unexplained(self, point: Point, step: Step) -> None:
+        """The rows that no template of what was drawn accounts for, of those kinds that were not read whole.
+
+        Some of them were drawn already and come a second time: then they stand for themselves, and not for others.
+        """
+        fields = self.questions.searchable_texts()
+        partly = [
+            one.kind for one in self.steps if one.kind in {"failing", "sample"} and one.wanted < (one.matched or 0)
+        ]
+        base = all_of(self.queries["all"], any_of([self.queries[kind] for kind in partly]))
+        for round_ in range(_ROUNDS):
+            known, of_templates = explained_by(self._templates(), fields)
+            query = all_of(base, without=known)
+            by_time = point.by_time(query, self.width)
+            part = Step("unexplained", sum(rows for _, rows in by_time), step.wanted - step.fetched)
+            step.matched = part.matched if step.matched is None else step.matched
+            last = round_ == _ROUNDS - 1 or not of_templates
+            if (part.matched or 0) <= part.wanted:
+                self._whole(point, part, query, by_time)
+                last = True
+            else:
+                # Too many yet: draw some of them, and learn from these what else is common.
+                self._drawn(point, part, part.wanted if last else part.wanted // 3, query=query, exactly=True)
+            step.fetched += part.fetched
+            if last:
+                break
+        self.notes.append(
+            f"the sample's {of_templates:,} commonest templates account for all but {part.matched:,} of the rows not read whole"
+        )
+
+    def _templates(self) -> list[Any]:
+        """The templates of what was read so far that are common enough to be known, most frequent first."""
+        from parsers.templates import mine
+
+        self._parse_held()
+        tables = [
+            future.result().table for step, future in self.parsed if step.kind in {"failing", "sample", "unexplained"}
+        ]
+        if not tables:
+            return []
+        mined = mine(pa.concat_tables(tables).column("body"))
+        return [template for template in mined.templates if template.count >= _COMMON]
+
+    def _read_blind(self, point: Point) -> None:
+        """Without a count: what is named, then what fails, then the rest, nearest to the moment first, up to the limit."""
+        window = self.ask.window
+        width = (window.end - window.start) / _BLIND_STRETCHES
+        spans = [Span(window.start + n * width, window.start + (n + 1) * width) for n in range(_BLIND_STRETCHES)]
+        spans.sort(key=lambda span: (abs((span.start + width / 2 - self.middle).total_seconds()), span.start))
+        kinds: tuple[Kind, ...] = KINDS if self.ask.rest else ("named", "healthy")
+        for kind in kinds:
+            left = self.limit - sum(step.fetched for step in self.steps)
+            if left <= 0 or "match_none" in self.queries[kind]:
+                continue
+            share = left // 2 if kind == "failing" else left
+            step = Step(kind, None, share)
+            self.steps.append(step)
+            query = all_of(self.queries["all"], self.queries[kind])
+            parts = [(window, None)] if kind in {"named", "healthy"} else [(span, None) for span in spans]
+            self._fetch(point, step, query, parts, most=share)
+
+    def _fetch(
+        self,
+        point: Point,
+        step: Step,
+        query: Query,
+        parts: Sequence[tuple[Span, int | None]],
+        *,
+        most: int | None = None,
+    ) -> None:
+        """Reads stretches of time by several threads, in the given order, until they are read or the time is up."""
+        todo: queue.SimpleQueue[tuple[Span, int | None]] = queue.SimpleQueue()
+        for part in parts:
+            todo.put(part)
+        failures: list[BaseException] = []
+        finished: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                while not failures and not self._closed:
+                    try:
+                        span, want = todo.get_nowait()
+                    except queue.Empty:
+                        return
+                    inside = all_of(query, self.questions.within(span))
+                    for hits in point.pages(inside, want):
+                        if failures or not self._take(step, hits, most):
+                            return
+            except BaseException as error:  # noqa: BLE001 - told to whoever waits below
+                failures.append(error)
+            finally:
+                finished.put(None)
+
+        readers = min(self.source.options.readers, len(parts))
+        for number in range(readers):
+            # Daemons: one that hangs in a socket must keep neither the answer nor the process.
+            threading.Thread(target=work, name=f"{self.source.name}:{step.kind}:{number}", daemon=True).start()
+        for _ in range(readers):
+            try:
+                finished.get(timeout=self.calls.left())
+            except queue.Empty:
+                raise self.calls.out_of_time() from None
+        for error in failures:
+            raise error
+
+    def _take(self, step: Step, hits: list[msgspec.Raw], most: int | None) -> bool:
+        """Keeps a page; False when no more is wanted."""
+        size = sum(map(weight_of, hits))
+        with self._room:
+            while self._waiting > _WAITING_BYTES and not self._closed:
+                self._room.wait(self.calls.left() + 0.1)
+            if self._closed:
+                return False
+            if most is not None and step.fetched + len(hits) > most:
+                hits = hits[: most - step.fetched]
+            self.tally.rows += len(hits)
+            step.fetched += len(hits)
+            if self._held is None or self._held.step is not step:
+                self._submit()
+                self._held = _Batch(step)
+            self._held.hits += hits
+            self._held.size += size
+            self._waiting += size
+            self.bytes += size
+            if self._held.size >= _BATCH_BYTES:
+                self._submit()
+            if self.bytes >= _MOST_BYTES:
+                raise FullError(f"{self.bytes >> 20:,} MiB were read, the most for one answer; narrow the window")
+            return most is None or step.fetched < most
+
+    def _parse_held(self) -> None:
+        with self._room:
+            self._submit()
+
+    def _submit(self) -> None:
+        held, self._held = self._held, None
+        if held is not None and held.hits:
+            self.parsed.append((held.step, self.pool.submit(self._parse, held)))
+
+    def _parse(self, batch: _Batch) -> Any:
+        try:
+            ndjson = b"\n".join(batch.hits)
+            if ndjson.count(b"\n") >= len(batch.hits):
+                # Documents keep the line breaks that they were written with where the whole `_source` is asked for.
+                ndjson = b"\n".join(msgspec.json.format(hit, indent=-1) for hit in batch.hits)
+            if self.ask.what == "logs":
+                from parsers.documents import parse_documents
+
+                zone = self.source.zone()
+                mapping = self.source.mapping
+                return parse_documents(ndjson, source=self.source.name, mapping=mapping, envelope="hit", zone=zone)
+            from parsers.traces import parse_span_documents
+
+            return parse_span_documents(ndjson, source=self.source.name, envelope="hit")
+        finally:
+            batch.hits = []
+            with self._room:
+                self._waiting -= batch.size
+                self._room.notify_all()
+
+    # ---- the answer
+
+    def _said(self) -> str:
+        """The steps in words, for the ledger."""
+        if self.totals is None and not self.steps:
+            return "counted only"
+        if self._has("all") or not self.steps:
+            return "all rows"
+        said = []
+        if self.totals is not None and self.ask.rest:
+            said.append(f"{self.totals.rows:,} rows match and {self.limit:,} are wanted")
+        for step in self.steps:
+            of_how_many = "" if step.matched is None or step.fetched == step.matched else f" of {step.matched:,}"
+            number = step.fetched if self.tally.rows else step.wanted
+            said.append(f"{number:,}{of_how_many} {self.words[step.kind]}")
+        return "; ".join(said)
+
+    def _answer(self, parts: Sequence[tuple[Step, Any]], stopped: SourceError | None) -> Fetched:
+        schema = LOGS if self.ask.what == "logs" else SPANS
+        tables = [self._rated(step, part.table) for step, part in parts]
+        table = pa.concat_tables(tables) if tables else empty(schema)
+        duplicates = sum(part.duplicates for _, part in parts)
+        before = table.num_rows
+        table = self._without_edges(table)
+        outside = before - table.num_rows
+        before = table.num_rows
+        table = _in_order(table)
+        duplicates += before - table.num_rows
+        fetched = self.tally.rows
+        total = self._matched()
+        whole = all(step.matched == step.wanted for step in self.steps) and (self.ask.rest or not self._has("all"))
+        # Rows that came or went while an expired point in time was opened again move the total.
+        natural = stopped is None and total is not None and whole
+        matched = total
+        if matched is not None:
+            matched = fetched - duplicates if natural else max(matched, fetched - duplicates)
+        cut = 0 if matched is None else matched - (fetched - duplicates)
+        problems = list(self.tally.problems)
+        if stopped is not None:
+            problems.insert(0, str(stopped))
+        if self.tally.reopened:
+            self.notes.append(f"the point in time expired and was opened again ({self.tally.reopened} times)")
+        patterns = ", ".join(self.target.patterns)
+        failed = bool(problems) or self.target.partly or total is None
+        status: Status = "partial" if failed else "ok" if fetched else "empty"
+        if status == "empty":
+            self.notes.append(f"{patterns}: no row in the window")
+        coverage = Coverage(
+            source=self.source.name,
+            kind=self.source.kind,
+            what=self.ask.what,
+            status=status,
+            asked=f"{patterns} {between(self.ask.window)}: {self._said()}",
+            window=window_of(self.ask.window),
+            matched=matched,
+            fetched=fetched,
+            used=table.num_rows,
+            sampled=any(step.matched is not None and step.wanted < step.matched for step in self.steps),
+            cut=cut,
+            duplicates=duplicates,
+            unparsed=sum(part.unparsed for _, part in parts),
+            outside=outside,
+            error="; ".join(problems) or None,
+            notes=self.notes,
+            plan=written(self.totals, self.limit, self.steps) if self.totals else None,
+        )
+        complete = self.ask.rest and status in {"ok", "empty"} and not cut
+        return Fetched(table, coverage, complete=complete)
+
+    def _matched(self) -> int | None:
+        """How many rows answer the question, as far as the cluster counted."""
+        if self.totals is None:
+            return None
+        return self.totals.rows if self.ask.rest else self.totals.counts["named"] + self.totals.counts["healthy"]
+
+    @staticmethod
+    def _rated(step: Step, table: pa.Table) -> pa.Table:
+        """`table` with the share of its kind that it is; rows of a step that was read whole stand for themselves."""
+        rate = step.rate
+        if "_rate" not in table.column_names or rate is None or rate >= 1.0:
+            return table
+        at = table.schema.get_field_index("_rate")
+        return table.set_column(at, table.schema.field(at), pa.array([rate] * table.num_rows, pa.float64()))
+
+    def _without_edges(self, table: pa.Table) -> pa.Table:
+        """`table` without the rows of the milliseconds at both ends that only the whole time stamp tells apart."""
+        import pyarrow.compute as pc
+
+        window = self.ask.window
+        lower, upper = floor_ms(window.start), ceil_ms(window.end)
+        times = table.column("@timestamp")
+        if lower == window.start and upper == window.end:
+            return table
+        early = pc.and_(pc.greater_equal(times, _scalar(lower)), pc.less(times, _scalar(window.start)))
+        late = pc.and_(pc.greater_equal(times, _scalar(window.end)), pc.less(times, _scalar(upper)))
+        return table.filter(pc.invert(pc.fill_null(pc.or_(early, late), False)))
+
+
+def _share_for(want: int, matched: int) -> float:
+    """The share to draw so that `want` rows come, four standard deviations of the draw to spare."""
+    return min(1.0, (want + 4.0 * math.sqrt(want) + 4.0) / matched)
+
+
+def _together(many: Sequence[Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """Counts by time of several kinds as one."""
+    rows: dict[int, int] = {}
+    for buckets in many:
+        for start, count in buckets:
+            rows[start] = rows.get(start, 0) + count
+    return sorted(rows.items())
+
+
+_collector = threading.Lock()
+_readings = 0
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Stops the garbage collector while pages are read: it would look through every hit in hand, and find no rubbish."""
+    global _readings  # noqa: PLW0603 - the collector is one for the whole process
+    with _collector:
+        _readings += 1
+        was_on = gc.isenabled() or _readings > 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _collector:
+            _readings -= 1
+            if _readings == 0 and was_on:
+                gc.enable()
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """`table` by time, index and id, each document once: the order of equal times differs from shard copy to copy.
+
+    A document that came both in a sample and by name stands for itself.
+    """
+    if table.num_rows < 2:
+        return table
+    # Imported here: a tenth of a second that the settings need not pay, which only want `Options`.
+    import pyarrow.compute as pc
+
+    names = ["@timestamp", "_index", "_id"]
+    keys = [(name, "ascending") for name in names]
+    if "_rate" in table.column_names:
+        # Nulls come last, and with them the rows that stand for themselves: the last of equals is kept.
+        names.append("_rate")
+        keys.append(("_rate", "ascending"))
+    order = pc.sort_indices(table.select(names), sort_keys=keys)
+    ids = pc.binary_join_element_wise(table.column("_index"), table.column("_id"), "\n").take(order).combine_chunks()
+    same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    keep = pa.concat_arrays([pc.invert(pc.fill_null(same, False)), pa.array([True])])
+    return table.take(order.filter(keep))
+
+
+def between(window: Span) -> str:
+    """A window in words."""
+    return f"from {stamp(window.start)} to {stamp(window.end)}"
+
+
+def window_of(window: Span) -> Window:
+    """A window as the document has it."""
+    return Window(start=stamp(window.start), end=stamp(window.end))
+
+
+def _scalar(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, type=pa.timestamp("us", tz="UTC"))

@@ -1,0 +1,214 @@
+"""Logs and spans out of one Elasticsearch cluster: the class that the flow asks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from parsers.tables import LOGS, SPANS, empty
+from pipeline.errors import SourceRefused
+from pipeline.sources.elasticsearch.calls import Calls, Connection
+from pipeline.sources.elasticsearch.options import LARGEST_PAGE, Options
+from pipeline.sources.elasticsearch.reading import Reading, between, window_of
+from pipeline.sources.elasticsearch.targets import (
+    DATE,
+    EXACT,
+    NUMBER,
+    TEXT,
+    Finder,
+    Target,
+    counted,
+    id_fields,
+    message_fields,
+    slices,
+)
+from pipeline.values import Ask, Fetched, Pointer, What
+from snapshots.model import Coverage, FetchPlan, Status, canonical_json
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+_TARGET_SECONDS = 60.0
+_MGET = 500
+
+
+class ElasticsearchSource:
+    """One cluster, asked for logs, spans, or both. Safe to be asked from several threads."""
+
+    kind = "elasticsearch"
+
+    def __init__(self, name: str, options: Options) -> None:
+        """Nothing is opened until the first question."""
+        self.name = name
+        self.options = options
+        held: dict[What, tuple[str, ...]] = {"logs": options.logs, "spans": options.traces}
+        self.mapping = options.field_mapping()
+        self._patterns = {what: patterns for what, patterns in held.items() if patterns}
+        self.holds: frozenset[What] = frozenset(self._patterns)
+        self._lock = threading.Lock()
+        self.connection = Connection(name, options)
+        self._targets: dict[tuple[str, ...], tuple[float, Target]] = {}
+
+    def __repr__(self) -> str:
+        """The name and the options without their secrets."""
+        return f"ElasticsearchSource({self.name!r}, {self.options!r})"
+
+    # ---- the four questions
+
+    def fetch(self, ask: Ask) -> Fetched:
+        """The rows of the window, all of them where `ask.limit` allows, else the telling ones first.
+
+        The table is sorted by time, then index and id. Its ledger row holds `fetched == used + duplicates + outside` and
+        `matched == fetched - duplicates + cut`. When the deadline passes while pages are read, what was read is given
+        back as `partial`. Raises `SourceRefused`, `SourceUnavailable` or `SourceBroken` when nothing could be read.
+        """
+        patterns = self._patterns.get(ask.what)
+        if not patterns:
+            return self._nothing(ask, "skipped", f"no index pattern for {ask.what} is configured")
+        calls = Calls(self.connection, ask.deadline)
+        target = self._target(calls, ask.what, patterns)
+        if target.time is None:
+            return self._nothing(ask, "empty", *target.notes)
+        return Reading(self, calls, target, ask).run()
+
+    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str]:
+        """What `fetch` would read, from one request that counts; nothing is read. Raises as `fetch`."""
+        patterns = self._patterns.get(ask.what)
+        if not patterns:
+            return None, f"nothing: no index pattern for {ask.what} is configured"
+        calls = Calls(self.connection, ask.deadline)
+        target = self._target(calls, ask.what, patterns)
+        if target.time is None:
+            return None, f"nothing: {'; '.join(target.notes)}"
+        return Reading(self, calls, target, ask).explain()
+
+    def resolve(self, pointers: Iterable[Pointer]) -> dict[Pointer, bytes | None]:
+        """The canonical JSON of each document's whole `_source`, or None where it is gone."""
+        wanted = list(dict.fromkeys(pointers))
+        answer: dict[Pointer, bytes | None] = dict.fromkeys(wanted)
+        calls = Calls(self.connection, time.monotonic() + 6 * self.options.timeout)
+        named = [p for p in wanted if p.doc_id and p.index]
+        for some in slices(named, _MGET):
+            docs = [{"_index": p.index, "_id": p.doc_id} for p in some]
+            body = calls.ask(lambda client, docs=docs: client.mget(docs=docs))  # type: ignore[misc]
+            for pointer, doc in zip(some, body["docs"], strict=True):
+                if doc.get("found"):
+                    answer[pointer] = canonical_json(doc["_source"])
+        # A document that was routed, or whose index is not known, is found by a search for its id only.
+        for kind, what in (("log", "logs"), ("span", "spans")):
+            left = {p.doc_id: p for p in wanted if p.doc_id and answer[p] is None and p.kind == kind}
+            for some_ids in slices(list(left), _MGET):
+                for hit in self._by_ids(calls, what, some_ids):
+                    pointer = left[hit["_id"]]
+                    if pointer.index in {None, hit["_index"]}:
+                        answer[pointer] = canonical_json(hit["_source"])
+        return answer
+
+    def _by_ids(self, calls: Calls, what: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        patterns = self._patterns.get(what)  # type: ignore[call-overload]
+        if not patterns:
+            return []
+        found = calls.ask(
+            lambda client: client.search(
+                index=",".join(patterns),
+                query={"ids": {"values": list(ids)}},
+                size=LARGEST_PAGE,
+                ignore_unavailable=True,
+            )
+        )
+        return [msgspec.json.decode(hit) for hit in found["hits"]["hits"]]
+
+    def probe(self) -> list[str]:
+        """Version and cluster; for each pattern its documents, the newest record and the fields it can be asked by."""
+        calls = Calls(self.connection, time.monotonic() + self.options.timeout)
+        lines = []
+        try:
+            info = calls.ask(lambda client: client.info())
+            lines.append(f"Elasticsearch {info['version']['number']}, cluster {info['cluster_name']}")
+        except SourceRefused:
+            # Reading rows needs no right to see the cluster; whether we may read shows below.
+            lines.append("version not told: the account lacks the cluster privilege `monitor`")
+        for what, patterns in self._patterns.items():
+            for pattern in patterns:
+                lines += self._probe_pattern(calls, what, pattern)
+        return lines
+
+    def _probe_pattern(self, calls: Calls, what: What, pattern: str) -> list[str]:
+        target = self._target(calls, what, (pattern,))
+        if target.time is None:
+            return [f"{pattern}: {counted(target.indices, 'index', 'indices')}, no documents", *target.notes]
+        latest = {"newest": {"max": {"field": target.time, "format": "strict_date_optional_time"}}}
+        found = calls.ask(
+            lambda client: client.search(
+                index=pattern, size=0, track_total_hits=True, aggregations=latest, ignore_unavailable=True
+            )
+        )
+        newest = found["aggregations"]["newest"].get("value_as_string", "unknown")
+        rows = counted(found["hits"]["total"]["value"], "document", "documents")
+        lines = [f"{pattern}: {counted(target.indices, 'index', 'indices')}, {rows}, newest {newest}"]
+        groups = {"time": [target.time], **id_fields(self.mapping)}
+        groups["text"] = message_fields(self.mapping) if what == "logs" else []
+        for group, names in groups.items():
+            known = [
+                f"{name} ({'/'.join(sorted(target.types.get(name, ('flattened',))))})"
+                for name in target.of(names, EXACT | TEXT | NUMBER | DATE)
+            ]
+            if known:
+                lines.append(f"  {group}: {', '.join(known)}")
+            elif names:
+                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+                lines.append(f"  {group}: not mapped; looked for {', '.join(names[:5])}{more}")
+        return [*lines, *(f"  {note}" for note in target.notes)]
+
+    def close(self) -> None:
+        """Gives back the connections."""
+        self.connection.close()
+
+    # ---- what the questions need
+
+    def client(self) -> Elasticsearch:
+        """The official client, made on first use."""
+        return self.connection.client()
+
+    def clean(self, text: str) -> str:
+        """`text` without any of our secrets."""
+        return self.connection.clean(text)
+
+    def where(self) -> str:
+        """How messages name this source."""
+        return self.connection.where()
+
+    def zone(self) -> ZoneInfo | None:
+        """The zone of times without one."""
+        return ZoneInfo(self.options.zone) if self.options.zone else None
+
+    def _target(self, calls: Calls, what: What, patterns: tuple[str, ...]) -> Target:
+        """What the patterns stand for; kept a minute, as indices roll over while a service runs."""
+        with self._lock:
+            known = self._targets.get(patterns)
+        if known and time.monotonic() - known[0] < _TARGET_SECONDS:
+            return known[1]
+        target = Finder(calls, self.mapping, self.options.time_field).look_up(what, patterns)
+        with self._lock:
+            self._targets[patterns] = (time.monotonic(), target)
+        return target
+
+    def _nothing(self, ask: Ask, status: Status, *notes: str) -> Fetched:
+        schema = LOGS if ask.what == "logs" else SPANS
+        asked = f"{', '.join(self._patterns.get(ask.what, ('nothing',)))} {between(ask.window)}"
+        coverage = Coverage(
+            source=self.name,
+            kind=self.kind,
+            what=ask.what,
+            status=status,
+            asked=asked,
+            window=window_of(ask.window),
+            matched=0 if status == "empty" else None,
+            notes=list(notes),
+        )
+        return Fetched(empty(schema), coverage, complete=status == "empty")
