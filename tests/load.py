@@ -93,7 +93,9 @@ def load_bundle_into_sqlite(url: str, bundle_path: str | Path, table: str = "ord
 
 def load_bundle_into_mariadb(url: str, bundle_path: str | Path, table: str = "order_events") -> int:
     """Fills `table` from a bundle's `orders.csv`: `datetime(6)` in UTC, `bigint`, `json`. Replaces it; gives the rows."""
-    types = {"amount_minor": "bigint", "occurred_at": "datetime(6)", "attributes": "json"}
+    # Not text, by which MariaDB joins no tables at any speed.
+    names = dict.fromkeys(("order_id", "entity", "entity_id", "state", "currency", "channel"), "varchar(191)")
+    types = {**names, "amount_minor": "bigint", "occurred_at": "datetime(6)", "attributes": "json"}
     return _load(url, Path(bundle_path), table, types)
 
 

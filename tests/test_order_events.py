@@ -288,8 +288,8 @@ def test_no_bytes_make_it_raise_and_the_counts_add_up(data, headed):
     st.lists(st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)), min_size=1, max_size=5),  # noqa: DTZ001
     st.booleans(),
 )
-@example([datetime(2026, 3, 29, 2, 30), datetime(2026, 10, 25, 2, 30)], as_text=True)  # noqa: DTZ001
-@example([datetime(2026, 10, 25, 2, 30)], as_text=False)  # noqa: DTZ001
+@example(moments=[datetime(2026, 3, 29, 2, 30), datetime(2026, 10, 25, 2, 30)], as_text=True)  # noqa: DTZ001
+@example(moments=[datetime(2026, 10, 25, 2, 30)], as_text=False)  # noqa: DTZ001
 def test_naive_times_are_placed_in_their_zone_as_python_does(moments, as_text):
     """Also in the hour that a clock skips, and in the one that comes twice."""
     zone = ZoneInfo("Europe/Berlin")

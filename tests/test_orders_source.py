@@ -166,7 +166,9 @@ def test_any_identifier_finds_its_order(database: Database, kind: str, value: st
     database.fill([row for n in range(9) for row in history(n)])
     fetched = ask(database.source(), LONG_AGO, **{kind: (value,)})
     assert orders(fetched) == {"SO0003"}
-    assert fetched.coverage.used == 4
+    assert (fetched.coverage.used, fetched.coverage.fetched) == (4, 4), (
+        "each row once, however many of them it is found by"
+    )
     assert value not in fetched.coverage.asked
 
 

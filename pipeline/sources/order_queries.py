@@ -107,7 +107,7 @@ def named(shape: Shape, lists: Collection[str]) -> str:
     time = shape.time("e.occurred_at")
     return f"""
 SELECT {_columns(shape, "e")}
-FROM ({_names(shape, lists)}) AS wanted JOIN {TABLE} AS e ON e.order_id = wanted.order_id
+FROM {_orders_in(shape, _names(shape, lists))}
 ORDER BY e.order_id, {time}, e.entity, e.entity_id, e.state LIMIT :limit
 """  # noqa: S608 - from constants only
 
@@ -115,8 +115,12 @@ ORDER BY e.order_id, {time}, e.entity, e.entity_id, e.state LIMIT :limit
 def moved(shape: Shape) -> str:
     """All events of the orders that moved in the window, the order that moved last first."""
     time = shape.time()
-    # PostgreSQL and SQLite would else fold it into the join, and read the window once for each row of it.
-    once = "" if shape.dialect == "mysql" else "MATERIALIZED "
+    if shape.dialect == "mysql":
+        once, orders = "", f"moved JOIN {TABLE} AS e ON e.order_id = moved.order_id"
+    else:
+        # Else it would be folded into the join, and the window read once for each row of it.
+        once = "MATERIALIZED "
+        orders = f"{TABLE} AS e LEFT JOIN moved ON moved.order_id = e.order_id WHERE e.order_id IN (SELECT order_id FROM moved)"  # noqa: S608 - from constants only
     return f"""
 WITH latest AS (
   SELECT order_id, {time} AS at FROM {TABLE} WHERE {_window(shape)} ORDER BY {time} DESC LIMIT :limit
@@ -124,20 +128,28 @@ WITH latest AS (
   SELECT order_id, max(at) AS last_at FROM latest GROUP BY order_id
 )
 SELECT {_columns(shape, "e")}
-FROM moved JOIN {TABLE} AS e ON e.order_id = moved.order_id
+FROM {orders}
 ORDER BY moved.last_at DESC, e.order_id, {shape.time("e.occurred_at")}, e.entity, e.entity_id, e.state LIMIT :limit
 """  # noqa: S608 - from constants only
 
 
 def count(shape: Shape, lists: Collection[str], *, window: bool = True) -> str:
     """How many rows `named` and, with `window`, `moved` give together without a limit."""
-    moved_too = f"UNION SELECT order_id FROM {TABLE} WHERE {_window(shape)}" if window else ""  # noqa: S608 - as below
-    return f"""
-SELECT count(*)
-FROM ({_names(shape, lists)}
-  {moved_too}
-) AS wanted JOIN {TABLE} AS e ON e.order_id = wanted.order_id
-"""  # noqa: S608 - from constants only
+    ids = _names(shape, lists)
+    if window:
+        ids += f"\n  UNION SELECT order_id FROM {TABLE} WHERE {_window(shape)}"  # noqa: S608 - from constants only
+    return f"SELECT count(*) FROM {_orders_in(shape, ids)}"  # noqa: S608 - from constants only
+
+
+def _orders_in(shape: Shape, ids: str) -> str:
+    """The table's rows, as `e`, of the orders whose ids the query `ids` gives, each once.
+
+    With an index on the order's id either form uses it. Without one SQLite would read the table for each order if it
+    were a join, and MySQL and MariaDB run a UNION inside IN for each row of the table.
+    """
+    if shape.dialect == "mysql":
+        return f"({ids}) AS wanted JOIN {TABLE} AS e ON e.order_id = wanted.order_id"
+    return f"{TABLE} AS e WHERE e.order_id IN ({ids})"
 
 
 def _names(shape: Shape, lists: Collection[str]) -> str:
@@ -147,6 +159,9 @@ def _names(shape: Shape, lists: Collection[str]) -> str:
         for name, values in _CONDITIONS
         if values in lists
     ]
+    if len(arms) == 1:
+        # UNION keeps each once by itself.
+        return arms[0].replace("SELECT", "SELECT DISTINCT", 1)
     return "\n  UNION ".join(arms) or f"SELECT order_id FROM {TABLE} WHERE 1 = 0"  # noqa: S608 - from constants only
 
 
