@@ -93,7 +93,7 @@ class Reading:
         self.steps: list[Step] = []
         self.totals: Totals | None = None
         self.words: dict[Kind, str] = dict(_WORDS)
-        self.words["failing"] = "rows at WARN or above or that speak of a failure"
+        self.words["failing"] = "rows at WARN or above or speaking of a failure"
         if ask.what == "spans":
             self.words["failing"] = "rows of failed spans"
         self.middle = ask.anchor or ask.window.start + (ask.window.end - ask.window.start) / 2
@@ -495,7 +495,10 @@ class Reading:
         for step in self.steps:
             of_how_many = "" if step.matched is None or step.fetched == step.matched else f" of {step.matched:,}"
             number = step.fetched if self.tally.rows else step.wanted
-            said.append(f"{number:,}{of_how_many} {self.words[step.kind]}")
+            words = self.words[step.kind]
+            if number == 1 and not of_how_many:
+                words = words.replace("rows", "row", 1)
+            said.append(f"{number:,}{of_how_many} {words}")
         return "; ".join(said)
 
     def _answer(self, parts: Sequence[tuple[Step, Any]], stopped: SourceError | None) -> Fetched:
