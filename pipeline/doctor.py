@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -83,6 +84,10 @@ def _probed(name: str, source: Source) -> Health:
         return _unwell(name, source.kind, error)
     except Exception as error:  # noqa: BLE001 - one source's fault must not hide what the others say
         return _unwell(name, source.kind, SourceBroken(f"internal error: {type(error).__name__}: {error}"))
+    finally:
+        # Here, so that nobody waits for one that hangs.
+        with contextlib.suppress(Exception):
+            source.close()
 
 
 def _unwell(name: str, kind: str, error: SnapshotError) -> Health:
