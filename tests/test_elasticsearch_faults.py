@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import socket
@@ -20,10 +21,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceRefused, SourceUnavailable
 from pipeline.sources.elasticsearch import ElasticsearchSource, Options
-from pipeline.sources.elasticsearch.calls import reason_of_shard, retry_after, root_cause
+from pipeline.sources.elasticsearch.calls import Calls, Connection, reason_of_shard, retry_after, root_cause
 from pipeline.values import Ask, Fetched, Span
 from tests.flow_samples import ORDER, START
-from tests.outage_samples import LINES, adds_up, fill
+from tests.outage_samples import LINES, adds_up, documents, fill
 from tests.proxies import Proxy
 from tests.test_elasticsearch import PRODUCT, passed_on, serving
 
@@ -321,21 +322,31 @@ def test_pages_become_small_where_the_line_is_thin_and_the_documents_are_heavy(
     assert row.used >= 30
 
 
-@pytest.mark.parametrize("readers", [1, 4])
-def test_a_node_that_is_gone_is_not_tried_by_each_reader_for_itself(read: Any, line: Proxy, readers: int) -> None:
-    line.cut, line.cut_after = "reset", 1_500_000
-    before: list[int] = []
+def test_a_node_that_was_given_up_is_not_tried_for_as_long_again() -> None:
+    """By the same question not at all; by the next one, of this ticket or another, once."""
+    tried: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-    def gone() -> None:
-        line.cut_after = 0
-        before.append(line.connections)
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = listener.accept()
+                    tried.append(1)
+                    caller.close()
 
-    line.then = gone
-    row = read(line.url, readers=readers, page_size=500, retries=3).coverage
-    assert row.status == "partial"
-    assert "cannot be reached" in (row.error or "")
-    # Each reader's own attempts go on side by side; nobody begins another series, not even to give the point in time back.
-    assert line.connections - before[0] <= readers * 4 + 1
+        threading.Thread(target=hang_up, daemon=True).start()
+        connection = Connection(
+            "es", Options(url=f"http://127.0.0.1:{listener.getsockname()[1]}", logs=("x",), retries=2)
+        )
+        counts = []
+        calls = Calls(connection, time.monotonic() + 20)
+        for one in (calls, calls, Calls(connection, time.monotonic() + 20)):
+            with pytest.raises(SourceUnavailable, match="cannot be reached"):
+                one.ask(lambda client: client.info())
+            counts.append(len(tried))
+        connection.close()
+        listener.shutdown(socket.SHUT_RDWR)
+    assert counts == [3, 3, 4]
 
 
 def test_an_address_that_swallows_everything_costs_little_beside_another(read: Any, elasticsearch_url: str) -> None:
@@ -363,22 +374,41 @@ def test_an_address_that_swallows_everything_costs_little_beside_another(read: A
 # ---- the point in time
 
 
-def test_a_point_in_time_lost_while_several_read_loses_and_doubles_nothing(read: Any, elasticsearch_url: str) -> None:
-    """Each reader begins its stretch anew, also one that was amid it when another had opened the new one."""
+def test_a_point_in_time_lost_while_several_read_loses_and_doubles_nothing(
+    read: Any, elasticsearch_url: str, index: str
+) -> None:
+    """Each reader begins its stretch anew, also one that was amid it when another had opened the new one.
+
+    Half of the rows are written again and all are merged meanwhile, so that places in the old order mean nothing.
+    """
     from elasticsearch import Elasticsearch
 
     pages = itertools.count(1)
     lock = threading.Lock()
-    with Elasticsearch(elasticsearch_url) as client:
+    lost = threading.Event()
+    again: list[Any] = []
+    for number, document in enumerate(documents()[::2]):
+        again += [{"index": {"_id": f"d{2 * number}"}}, document]
+    with Elasticsearch(elasticsearch_url, request_timeout=60) as client:
 
-        def lose(_: str, body: bytes) -> None:
-            if b'"_shard_doc"' in body:
+        def answer(request: BaseHTTPRequestHandler, body: bytes) -> Answer:
+            page = next(pages) if b'"_shard_doc"' in body else 0
+            if page == 6:
+                # This one has its answer from the old one, and goes on when there is a new one.
+                held = passed_on(elasticsearch_url, request, body)
+                lost.wait(20)
+                time.sleep(0.5)
+                return held
+            if page in {9, 25}:
                 with lock:
-                    number = next(pages)
-                if number in {9, 25}:
+                    if page == 9:
+                        client.bulk(index=index, operations=again, refresh=True)
+                        client.indices.forcemerge(index=index, max_num_segments=1)
                     client.close_point_in_time(id=json.loads(body)["pit"]["id"])
+                    lost.set()
+            return passed_on(elasticsearch_url, request, body)
 
-        with relay(elasticsearch_url, lose) as url:
+        with serving(answer) as url:
             row = read(url, page_size=300, readers=4).coverage
     assert (row.status, row.used, row.matched) == ("ok", LINES, LINES)
     assert row.duplicates > 0, "it was lost amid the stretches"
