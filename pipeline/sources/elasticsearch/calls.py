@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 _NO_CONTEXT = "search_context_missing_exception"
+# What a cluster says of another one that it was to ask. It is told at once: asking again takes the time of the others.
+_REMOTE_GONE = frozenset({
+    "connect_transport_exception", "no_such_remote_cluster_exception", "no_seed_node_left_exception",
+})  # fmt: skip
 
 
 class _Hits(msgspec.Struct):
@@ -37,6 +41,7 @@ class _Answer(msgspec.Struct):
     timed_out: bool = False
     shards: dict[str, Any] = msgspec.field(name="_shards", default_factory=dict)
     aggregations: dict[str, Any] = {}
+    clusters: dict[str, Any] = msgspec.field(name="_clusters", default_factory=dict)
 
 
 class Sorted(msgspec.Struct):
@@ -51,6 +56,14 @@ class OutOfTimeError(SourceUnavailable):
 
 class FullError(SourceUnavailable):
     """The bound of one answer's bytes is reached; what was read is handed over."""
+
+
+class RemoteGoneError(SourceUnavailable):
+    """A remote cluster that the question names cannot be asked; `reason` says which, and why."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.reason = reason
 
 
 class PointGoneError(Exception):
@@ -101,6 +114,7 @@ class Connection:
                     "timed_out": answer.timed_out,
                     "_shards": answer.shards,
                     "aggregations": answer.aggregations,
+                    "_clusters": answer.clusters,
                 }
 
         options = self.options
@@ -195,7 +209,7 @@ class Calls:
             if isinstance(error, elastic_transport.TlsError):
                 return False
             if isinstance(error, ApiError):
-                return error.status_code in {429, 502, 503, 504}
+                return error.status_code in {429, 502, 503, 504} and not root_cause(error.body)[0] & _REMOTE_GONE
             return isinstance(error, elastic_transport.ConnectionError | elastic_transport.ConnectionTimeout)
 
         def is_too_late(state: tenacity.RetryCallState) -> bool:
@@ -249,6 +263,8 @@ class Calls:
         reason = self.connection.clean(reason)
         if _NO_CONTEXT in kinds:
             return PointGoneError(reason)
+        if kinds & _REMOTE_GONE:
+            return RemoteGoneError(where, f"a remote cluster is away: {reason}")
         if error.status_code == 401:
             return SourceRefused(f"{where} refused the login (401); check api_key, or username and password")
         if error.status_code == 403:

@@ -58,11 +58,18 @@ class Point:
 
     def _opened(self) -> str:
         index = ",".join(self._target.patterns)
+        # An index whose time is no date would fail its shards in every answer.
+        bars = [{"terms": {"_index": list(self._target.barred)}}]
+        body: dict[str, Any] = {"index_filter": {"bool": {"must_not": bars}}} if self._target.barred else {}
         try:
             # Without shards that are gone rather than not at all; known to servers from 8.16 on.
             opened = self._calls.ask(
                 lambda client: client.open_point_in_time(
-                    index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True, allow_partial_search_results=True
+                    index=index,
+                    keep_alive=_KEEP_ALIVE,
+                    ignore_unavailable=True,
+                    allow_partial_search_results=True,
+                    **body,
                 )
             )
         except SourceBroken as error:
@@ -72,6 +79,7 @@ class Point:
                 lambda client: client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True)
             )
         self._note_shards(opened.get("_shards") or {})
+        self._note_clusters(opened.get("_clusters") or {})
         return str(opened["id"])
 
     def __exit__(self, *_: object) -> None:
@@ -98,6 +106,7 @@ class Point:
         if any(reason.get("type") == "search_context_missing_exception" for reason in reasons):
             raise PointGoneError
         self._note_shards(shards)
+        self._note_clusters(answer["_clusters"])
         return answer
 
     def _note_shards(self, shards: dict[str, Any]) -> None:
@@ -107,6 +116,15 @@ class Point:
         why = next((reason.get("reason") or reason.get("type") for reason in reasons), "no reason given")
         text = f"{shards['failed']} of {shards['total']} shards failed: {why}"
         self._tally.problems[self._calls.connection.clean(text)] = None
+
+    def _note_clusters(self, clusters: dict[str, Any]) -> None:
+        """Remote clusters without which a search goes on where `skip_unavailable` is set."""
+        for name, facts in sorted(clusters.get("details", {}).items()):
+            if facts.get("status") in {"skipped", "failed"}:
+                reasons = [failure.get("reason") or {} for failure in facts.get("failures", [])]
+                why = next((str(reason.get("reason") or reason.get("type")) for reason in reasons), "no reason given")
+                text = f"the remote cluster {name!r} is away: {why[:300]}"
+                self._tally.problems[self._calls.connection.clean(text)] = None
 
     def lasting(self, **body: Any) -> dict[str, Any]:
         """As `search`, opening the point in time again when it has expired."""

@@ -35,6 +35,7 @@ from pipeline.sources.elasticsearch.plan import (
 )
 from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram, weight_of
 from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, ceil_ms, drawn, floor_ms, stamp
+from pipeline.sources.elasticsearch.tallies import count_by, not_counted, tallies
 from pipeline.sources.elasticsearch.targets import Target
 from pipeline.values import Ask, Fetched, Span
 from snapshots.model import Coverage, FetchPlan, RowCount, Status, Window
@@ -54,8 +55,8 @@ _COUNTING = 0.3
 _ROUNDS = 3
 # Lines that make a template common enough to be left out of what is unexplained.
 _COMMON = 2
-_SERVICES = 20
-_LEVELS = 20
+# Services and levels that are told, at most.
+_LARGEST = 20
 _BLIND_STRETCHES = 24
 
 _WORDS: dict[Kind, str] = {
@@ -184,31 +185,31 @@ class Reading:
         aggregations: dict[str, Any] = {
             "kinds": {"filters": {"filters": by_kind}, "aggregations": {"t": histogram(self.target, width)}}
         }
-        service = questions.counted_by(self.source.mapping.service_name)
-        if service:
-            aggregations["services"] = {
-                "terms": {"field": service, "size": _SERVICES},
-                "aggregations": {"failing": {"filter": questions.failing()}},
-            }
-        level = questions.counted_by(self.source.mapping.log_level) if ask.what == "logs" else None
-        if level:
-            aggregations["levels"] = {"terms": {"field": level, "size": _LEVELS}}
+        by_column = {"services": tallies(self.target, self.source.mapping.service_name)}
+        if ask.what == "logs":
+            by_column["levels"] = tallies(self.target, self.source.mapping.log_level)
         body = {"query": self.queries["all"], "size": 0, "track_total_hits": True, "aggregations": aggregations}
-        found = point.lasting(within=within, **body)
+        until = time.monotonic() + within
+        found, largest, notes = count_by(
+            by_column,
+            _LARGEST,
+            {"services": questions.failing()},
+            body,
+            lambda **asked: point.lasting(within=until - time.monotonic(), **asked),
+        )
+        if not by_column["services"]:
+            notes += not_counted(self.target, self.source.mapping.service_name)
+        self.notes += notes
         rows = int(found["hits"]["total"]["value"])
-        answers = found["aggregations"]
-        kinds = answers["kinds"]["buckets"]
-        services = [
-            RowCount(name=str(b["key"]), rows=b["doc_count"], failing=b["failing"]["doc_count"])
-            for b in answers.get("services", {"buckets": []})["buckets"]
-        ]
+        kinds = found["aggregations"]["kinds"]["buckets"]
+        services = [RowCount(name=name, rows=n, failing=bad) for name, (n, bad) in largest["services"].items()]
         return Totals(
             width_ms=width,
             by_time={kind: buckets_of(kinds[kind]["t"]) for kind in KINDS},
             counts={kind: int(kinds[kind]["doc_count"]) for kind in KINDS},
             services=tuple(services),
-            services_omitted=rows - sum(one.rows for one in services) if service else 0,
-            levels={str(b["key"]): b["doc_count"] for b in answers.get("levels", {"buckets": []})["buckets"]},
+            services_omitted=rows - sum(one.rows for one in services) if by_column["services"] else 0,
+            levels={name: n for name, (n, _) in largest.get("levels", {}).items()},
         )
 
     # ---- reading, step by step
@@ -484,13 +485,13 @@ class Reading:
         if matched is not None:
             matched = fetched - duplicates if natural else max(matched, fetched - duplicates)
         cut = 0 if matched is None else matched - (fetched - duplicates)
-        problems = list(self.tally.problems)
+        problems = list(dict.fromkeys([*self.target.problems, *self.tally.problems]))
         if stopped is not None:
             problems.insert(0, str(stopped))
         if self.tally.reopened:
             self.notes.append(f"the point in time expired and was opened again ({self.tally.reopened} times)")
         patterns = ", ".join(self.target.patterns)
-        failed = bool(problems) or self.target.partly or total is None
+        failed = bool(problems) or total is None
         status: Status = "partial" if failed else "ok" if fetched else "empty"
         if status == "empty":
             self.notes.append(f"{patterns}: no row in the window")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from parsers.tables import LOGS, SPANS, empty
-from pipeline.errors import SourceRefused
-from pipeline.sources.elasticsearch.calls import Calls, Connection
+from pipeline.errors import SourceRefused, SourceUnavailable
+from pipeline.sources.elasticsearch.calls import Calls, Connection, RemoteGoneError
 from pipeline.sources.elasticsearch.options import LARGEST_PAGE, Options
 from pipeline.sources.elasticsearch.reading import Reading, between, window_of
 from pipeline.sources.elasticsearch.targets import (
@@ -22,6 +22,7 @@ from pipeline.sources.elasticsearch.targets import (
     TEXT,
     Finder,
     Target,
+    cluster_of,
     counted,
     id_fields,
     message_fields,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _TARGET_SECONDS = 60.0
 _MGET = 500
+# Names of indices go into the address, which a node limits to 4 KiB.
+_FAR = 30
 
 
 class ElasticsearchSource:
@@ -73,44 +76,69 @@ class ElasticsearchSource:
         calls = Calls(self.connection, ask.deadline)
         target = self._target(calls, ask.what, patterns)
         if target.time is None:
-            return self._nothing(ask, "empty", *target.notes)
-        return Reading(self, calls, target, ask).run()
+            return self._nothing(
+                ask, "partial" if target.problems else "empty", *target.notes, problems=target.problems
+            )
+        try:
+            return Reading(self, calls, target, ask).run()
+        except RemoteGoneError:
+            # It went away since it was looked up. Without it, before nothing is read at all.
+            with self._lock:
+                self._targets.pop(patterns, None)
+            return Reading(self, calls, self._target(calls, ask.what, patterns), ask).run()
 
     def resolve(self, pointers: Iterable[Pointer]) -> dict[Pointer, bytes | None]:
         """The canonical JSON of each document's whole `_source`, or None where it is gone."""
         wanted = list(dict.fromkeys(pointers))
         answer: dict[Pointer, bytes | None] = dict.fromkeys(wanted)
         calls = Calls(self.connection, time.monotonic() + 6 * self.options.timeout)
-        named = [p for p in wanted if p.doc_id and p.index]
-        for some in slices(named, _MGET):
+        # A document of another cluster can be searched for, and not be got.
+        near = [p for p in wanted if p.doc_id and p.index and not cluster_of(p.index)]
+        for some in slices(near, _MGET):
             docs = [{"_index": p.index, "_id": p.doc_id} for p in some]
             body = calls.ask(lambda client, docs=docs: client.mget(docs=docs))  # type: ignore[misc]
             for pointer, doc in zip(some, body["docs"], strict=True):
                 if doc.get("found"):
                     answer[pointer] = canonical_json(doc["_source"])
+        far: dict[str, list[Pointer]] = {}
+        for pointer in wanted:
+            cluster = cluster_of(pointer.index or "")
+            if pointer.doc_id and cluster:
+                far.setdefault(cluster, []).append(pointer)
+        for _, pointers_there in sorted(far.items()):
+            for some in slices(pointers_there, _FAR):
+                names = sorted({str(p.index) for p in some})
+                self._found(calls, names, some, answer)
         # A document that was routed, or whose index is not known, is found by a search for its id only.
-        for kind, what in (("log", "logs"), ("span", "spans")):
-            left = {p.doc_id: p for p in wanted if p.doc_id and answer[p] is None and p.kind == kind}
-            for some_ids in slices(list(left), _MGET):
-                for hit in self._by_ids(calls, what, some_ids):
-                    pointer = left[hit["_id"]]
-                    if pointer.index in {None, hit["_index"]}:
-                        answer[pointer] = canonical_json(hit["_source"])
+        kinds: tuple[tuple[str, What], ...] = (("log", "logs"), ("span", "spans"))
+        for kind, what in kinds:
+            left = [
+                p for p in wanted if p.doc_id and answer[p] is None and p.kind == kind and not cluster_of(p.index or "")
+            ]
+            patterns = self._patterns.get(what)
+            if left and patterns:
+                reachable = self._target(calls, what, patterns).patterns
+                for some in slices(left, _MGET):
+                    self._found(calls, reachable, some, answer)
         return answer
 
-    def _by_ids(self, calls: Calls, what: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        patterns = self._patterns.get(what)  # type: ignore[call-overload]
-        if not patterns:
-            return []
+    @staticmethod
+    def _found(
+        calls: Calls, names: Sequence[str], pointers: Sequence[Pointer], answer: dict[Pointer, bytes | None]
+    ) -> None:
+        """Searches the indices `names` for the ids of `pointers`; one id may be in several indices."""
+        by_place = {(p.index, p.doc_id): p for p in pointers}
+        ids = sorted({str(p.doc_id) for p in pointers})
         found = calls.ask(
             lambda client: client.search(
-                index=",".join(patterns),
-                query={"ids": {"values": list(ids)}},
-                size=LARGEST_PAGE,
-                ignore_unavailable=True,
+                index=",".join(names), query={"ids": {"values": ids}}, size=LARGEST_PAGE, ignore_unavailable=True
             )
         )
-        return [msgspec.json.decode(hit) for hit in found["hits"]["hits"]]
+        for raw in found["hits"]["hits"]:
+            hit = msgspec.json.decode(raw)
+            pointer = by_place.get((hit["_index"], hit["_id"])) or by_place.get((None, hit["_id"]))
+            if pointer is not None:
+                answer[pointer] = canonical_json(hit["_source"])
 
     def probe(self) -> list[str]:
         """Version and cluster; for each pattern its documents, the newest record and the fields it can be asked by."""
@@ -124,17 +152,31 @@ class ElasticsearchSource:
             lines.append("version not told: the account lacks the cluster privilege `monitor`")
         for what, patterns in self._patterns.items():
             for pattern in patterns:
-                lines += self._probe_pattern(calls, what, pattern)
+                try:
+                    lines += self._probe_pattern(calls, what, pattern)
+                except SourceUnavailable as error:
+                    # A remote cluster that is away; whether all of them are is told by the others.
+                    if cluster_of(pattern) is None:
+                        raise
+                    lines.append(self.clean(str(error)))
         return lines
 
     def _probe_pattern(self, calls: Calls, what: What, pattern: str) -> list[str]:
         target = self._target(calls, what, (pattern,))
         if target.time is None:
-            return [f"{pattern}: {counted(target.indices, 'index', 'indices')}, no documents", *target.notes]
+            return [
+                f"{pattern}: {counted(target.indices, 'index', 'indices')}, no documents",
+                *target.notes,
+                *target.problems,
+            ]
         latest = {"newest": {"max": {"field": target.time, "format": "strict_date_optional_time"}}}
         found = calls.ask(
             lambda client: client.search(
-                index=pattern, size=0, track_total_hits=True, aggregations=latest, ignore_unavailable=True
+                index=",".join(target.patterns),
+                size=0,
+                track_total_hits=True,
+                aggregations=latest,
+                ignore_unavailable=True,
             )
         )
         newest = found["aggregations"]["newest"].get("value_as_string", "unknown")
@@ -152,7 +194,7 @@ class ElasticsearchSource:
             elif names:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 lines.append(f"  {group}: not mapped; looked for {', '.join(names[:5])}{more}")
-        return [*lines, *(f"  {note}" for note in target.notes)]
+        return [*lines, *(f"  {note}" for note in (*target.notes, *target.problems))]
 
     def close(self) -> None:
         """Gives back the connections."""
@@ -183,11 +225,13 @@ class ElasticsearchSource:
         if known and time.monotonic() - known[0] < _TARGET_SECONDS:
             return known[1]
         target = Finder(calls, self.mapping, self.options.time_field).look_up(what, patterns)
-        with self._lock:
-            self._targets[patterns] = (time.monotonic(), target)
+        if not target.problems:
+            # Whoever is away now may be back for the next question.
+            with self._lock:
+                self._targets[patterns] = (time.monotonic(), target)
         return target
 
-    def _nothing(self, ask: Ask, status: Status, *notes: str) -> Fetched:
+    def _nothing(self, ask: Ask, status: Status, *notes: str, problems: Sequence[str] = ()) -> Fetched:
         schema = LOGS if ask.what == "logs" else SPANS
         asked = f"{', '.join(self._patterns.get(ask.what, ('nothing',)))} {between(ask.window)}"
         coverage = Coverage(
@@ -197,7 +241,8 @@ class ElasticsearchSource:
             status=status,
             asked=asked,
             window=window_of(ask.window),
-            matched=0 if status == "empty" else None,
+            matched=None if status == "skipped" else 0,
+            error="; ".join(problems) or None,
             notes=list(notes),
         )
         return Fetched(empty(schema), coverage, complete=status == "empty")
