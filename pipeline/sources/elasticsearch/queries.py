@@ -68,6 +68,11 @@ _SEED = 20_130_913
 _NOTHING: Query = {"match_none": {}}
 
 
+# What APM keeps beside transactions and spans, where a pattern such as `*apm*` takes it in:
+# https://www.elastic.co/docs/solutions/observability/apm/data-types
+_NO_SPANS: Query = {"terms": {"processor.event": ["error", "metric", "log"]}}
+
+
 class Questions:
     """What can be asked of one target about logs or spans. Queries are filters; none scores."""
 
@@ -83,7 +88,8 @@ class Questions:
             "lt": stamp(ceil_ms(span.end)),
             "format": "strict_date_optional_time_nanos",
         }
-        return {"range": {str(self.target.time): bounds}}
+        rows = {"range": {str(self.target.time): bounds}}
+        return all_of(rows, without=[_NO_SPANS]) if self.what == "spans" else rows
 
     def naming(self, identifiers: Mapping[str, Sequence[str]]) -> tuple[Query | None, str, list[str]]:
         """Rows that hold one of the identifiers (kind -> values), in a field of their own or in the text.
