@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from parsers.tables import LOGS, SPANS, empty
-from pipeline.errors import SourceRefused, SourceUnavailable
+from pipeline.errors import SourceError, SourceRefused, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import Calls, Connection, RemoteGoneError
+from pipeline.sources.elasticsearch.fields import Fields, look
 from pipeline.sources.elasticsearch.options import LARGEST_PAGE, Options
 from pipeline.sources.elasticsearch.reading import Reading, between, window_of
 from pipeline.sources.elasticsearch.targets import (
@@ -195,6 +196,15 @@ class ElasticsearchSource:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 lines.append(f"  {group}: not mapped; looked for {', '.join(names[:5])}{more}")
         return [*lines, *(f"  {note}" for note in (*target.notes, *target.problems))]
+
+    def fields(self, seconds: float) -> Iterator[Fields | SourceError]:
+        """For each pattern what its columns are read from, or why that is not known; `seconds` for each."""
+        for what, patterns in self._patterns.items():
+            for pattern in patterns:
+                try:
+                    yield look(Calls(self.connection, time.monotonic() + seconds), self.options, what, pattern)
+                except SourceError as error:
+                    yield error
 
     def close(self) -> None:
         """Gives back the connections."""
