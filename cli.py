@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from pipeline.doctor import Health
+    from pipeline.publish import PublishOptions
     from pipeline.settings import Settings
-    from pipeline.values import Source, Span, Ticket
+    from pipeline.values import Planned, Scope, Source, Span, Ticket
     from snapshots.comparison import Comparison
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
     from snapshots.store import Entry, Store
@@ -204,14 +205,22 @@ class From:
     store: str | None
     verbose: bool
 
-    def settings(self, *, sources: bool = True, **over: Any) -> Settings:
-        """The settings, with the options that were given over them; without sources where none will be asked."""
+    def settings(self, *, sources: bool = True, publish: bool = False, **over: Any) -> Settings:
+        """The settings, with the options that were given over them; without sources where none will be asked.
+
+        With `publish` they say where to: a `UsageError` tells where they do not.
+        """
         import msgspec
 
         from pipeline.settings import load_settings
 
         given = {key: value for key, value in {"store": self.store, **over}.items() if value is not None}
-        settings = load_settings(self.config, self.profile, os.environ, sources=sources)
+        settings = load_settings(self.config, self.profile, os.environ, sources=sources, publish=publish)
+        if publish and settings.publish is None:
+            raise UsageError(
+                f"nothing says where to publish (profile {settings.profile}): add a table [defaults.publish] or "
+                f"[profiles.NAME.publish] with url, or with source = the name of an Elasticsearch source; `{NAME} init` shows it"
+            )
         return msgspec.structs.replace(settings, **given)
 
 
@@ -488,6 +497,8 @@ def commands() -> None:
 )
 @click.option("--exit-code", "verdict", is_flag=True, help="Exit 10 when located, 11 when undetermined.")
 @click.option("--no-store", is_flag=True, help="Do not keep the snapshot.")
+@click.option("--explain-plan", is_flag=True, help="Show which rows would be fetched, and fetch none of them.")
+@click.option("--publish", "published", is_flag=True, help="Write it to the configured Elasticsearch index as well.")
 @view_options
 @from_options
 @debug_option
@@ -499,6 +510,8 @@ def take(
     asked: Asked,
     verdict: bool,
     no_store: bool,
+    explain_plan: bool,
+    published: bool,
     view: View,
     where: From,
 ) -> int:
@@ -512,17 +525,22 @@ def take(
     problem-snapshot take ticket.json --profile prod --around "2026-11-23 10:02 +08:00"
     """
     from pipeline.judge import weights_in_force
-    from pipeline.run import take_snapshot
+    from pipeline.run import plan_snapshot, take_snapshot
     from pipeline.tickets.file import find_ticket
 
     found, bundle = find_ticket(ticket, bundle, _stdin(), say)
     if bundle is not None and _says_profile_but_no_bundle():
         bundle = None
-    settings = where.settings(sources=bundle is None, budget=budget, language=view.language, timezone=view.timezone)
+    settings = where.settings(
+        sources=bundle is None, publish=published, budget=budget, language=view.language, timezone=view.timezone
+    )
     weights_in_force(settings.weights)
     span = asked.span(found, settings)
     zone = found.created_at.tzinfo
     with open_sources(settings, bundle, zone) as sources, Progress(where.verbose) as progress:
+        if explain_plan:
+            scope, planned = plan_snapshot(found, sources, settings, around=span, progress=progress)
+            return show_plan(scope, planned, view, settings)
         taken = take_snapshot(found, sources, settings, around=span, progress=progress)
     snapshot = taken.snapshot
     kept: str | SnapshotError = ""
@@ -534,6 +552,8 @@ def take(
             # What was found is shown all the same.
             kept = error
     show_snapshot(snapshot, view, settings, zone)
+    # After it is kept and shown: what fails here, or hangs, loses nothing.
+    sent = settings.publish is None or _published(snapshot, settings.publish)
     if isinstance(kept, SnapshotError):
         say(f"Not stored: {kept}")
         return PARTIAL
@@ -541,7 +561,55 @@ def take(
         say(f"Stored: {kept}")
         if view.format == "table":
             say(f"As a page: {NAME} show {snapshot.snapshot_id} -o html --out {file_name(snapshot)}.html")
-    return exit_code_of(snapshot, verdict=verdict)
+    return exit_code_of(snapshot, verdict=verdict) if sent else PARTIAL
+
+
+def _published(snapshot: ProblemSnapshot, target: PublishOptions) -> bool:
+    """Publishes a snapshot that was just taken. What goes wrong is told, and never raised."""
+    from pipeline.publish import publish
+
+    try:
+        result = publish([snapshot], target)
+    except SnapshotError as error:
+        say(f"Not published: {error}")
+        return False
+    for line in (*result.notes, *(f"Not published: {one.problem}" for one in result.snapshots if one.problem)):
+        say(line)
+    if result.failed_snapshots:
+        return False
+    say(f"Published: {result}")
+    return True
+
+
+def show_plan(scope: Scope, planned: Sequence[Planned], view: View, settings: Settings) -> int:
+    """Prints what would be fetched, as lines or as JSON; 8 where a source could not say, 5 where none could."""
+    import msgspec
+
+    from pipeline.values import Span
+    from snapshots.render.plan import plan_lines
+
+    if view.format not in {"table", "json"}:
+        raise UsageError(f"-o {view.format}: a plan is shown as table or json")
+    if view.format == "json":
+        text = (
+            msgspec.json.format(msgspec.json.encode({"window": scope.window, "plan": planned}), indent=2).decode()
+            + "\n"
+        )
+    else:
+        language: Language = "zh" if settings.language == "zh" else "en"
+        window = Span(min(scope.baseline.start, scope.window.start), scope.window.end)
+        lines = [f"{window.start:%Y-%m-%d %H:%M:%S} .. {window.end:%Y-%m-%d %H:%M:%S} UTC"]
+        for one in planned:
+            lines += ["", f"{one.source} ({one.kind}), {one.what}"]
+            told = list(plan_lines(one.plan, language, ahead=True)) if one.plan else [one.error or one.asked]
+            lines += [f"  {line}" for line in told]
+        text = "\n".join(lines) + "\n"
+    if view.out is None:
+        emit(text)
+    else:
+        write_file(view.out, text)
+    failed = sum(one.error is not None for one in planned)
+    return 0 if not failed else 5 if failed == len(planned) else PARTIAL
 
 
 def exit_code_of(snapshot: ProblemSnapshot, *, verdict: bool) -> int:
@@ -748,6 +816,68 @@ def _listed(entry: Entry) -> tuple[str, ...]:
         f"{entry.confidence:.0%}",
         entry.service or "",
     )
+
+
+# ---- publish
+
+
+@commands.command("publish")
+@click.argument("snapshots", nargs=-1, metavar="[ID|TICKET|FILE]...")
+@click.option("--all", "every", is_flag=True, help="Every snapshot of the store.")
+@click.option("--dry-run", is_flag=True, help="Print the documents as newline-delimited JSON, and send nothing.")
+@from_options
+@debug_option
+def publish_snapshots(*, snapshots: tuple[str, ...], every: bool, dry_run: bool, where: From) -> int:
+    """Write snapshots to the configured Elasticsearch index, for Kibana.
+
+    One document a snapshot and one a finding, under ids of their own: publishing again changes nothing. Exits 8 where some
+    could not be written, 4 where the account may not, 5 where the cluster cannot be reached.
+
+    \b
+    problem-snapshot publish TK-1042
+    problem-snapshot publish --all --profile prod
+    """
+    from pipeline.publish import as_ndjson, publish
+    from pipeline.settings import publish_of, read_config
+
+    if every == bool(snapshots):
+        raise UsageError("name the snapshots, by id, ticket or file, or give --all")
+    settings = where.settings(sources=False, publish=not dry_run)
+    unread: list[str] = []
+    documents = {one.snapshot_id: one for one in (find_snapshot(name, settings) for name in snapshots)}
+    found = _kept(settings, unread) if every else iter(documents.values())
+    bad = 0
+    if settings.publish is None:
+        target = publish_of(read_config(where.config, os.environ), where.profile, os.environ)
+        for text in as_ndjson(found, target):
+            emit(text)
+    else:
+        result = publish(found, settings.publish)
+        rows = [(one.snapshot_id, one.ticket_id, one.outcome) for one in result.snapshots]
+        emit(columns(("SNAPSHOT", "TICKET", "OUTCOME"), rows))
+        for line in (*result.notes, *(one.problem for one in result.snapshots if one.problem)):
+            say(line)
+        say(str(result))
+        bad = result.failed_snapshots
+    for line in unread:
+        say(line)
+    return PARTIAL if bad or unread else 0
+
+
+def _kept(settings: Settings, unread: list[str]) -> Iterator[ProblemSnapshot]:
+    """Every snapshot of the store that can be read; of the others a line in `unread`."""
+    from snapshots.store import StoreError
+
+    with opened_store(settings) as store:
+        listing = store.list()
+        unread += [f"{one.path}: damaged: {one.reason}" for one in listing.damaged]
+        for entry in listing.entries:
+            try:
+                snapshot = store.get(entry.snapshot_id)
+            except StoreError as error:
+                unread.append(str(error))
+            else:
+                yield snapshot
 
 
 # ---- verify, schema
@@ -1182,15 +1312,23 @@ def init(*, force: bool) -> None:
 @from_options
 @debug_option
 def doctor(*, timeout: float, fields: bool, where: From) -> int:
-    """Try each source, the store and the configuration.
+    """Try each source, the store, where snapshots are published, and the configuration.
 
     Says what is wrong and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
     \b
     problem-snapshot doctor --profile prod --fields
     """
-    from pipeline.doctor import Health, examine, examine_store, examine_weights, exit_code, field_lines
-    from pipeline.settings import config_places, plain_secrets, read_config, source_table, sources_of
+    from pipeline.doctor import (
+        Health,
+        examine,
+        examine_publish,
+        examine_store,
+        examine_weights,
+        exit_code,
+        field_lines,
+    )
+    from pipeline.settings import config_places, plain_secrets, publish_of, read_config, source_table, sources_of
     from pipeline.sources import open_source
 
     config = read_config(where.config, os.environ)
@@ -1210,6 +1348,7 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
         Health("config", "file", "warning" if secrets else "ok", (*lines, *plain), advice),
         examine_store(settings.store),
         examine_weights(settings.weights),
+        *examine_publish(lambda: publish_of(config, where.profile, os.environ), timeout),
     ]
     opened: dict[str, Any] = {}
     for name, options in sources_of(config, where.profile, os.environ).items():

@@ -1,14 +1,15 @@
 """Elasticsearch documents, one JSON object a line, to the LOGS table.
 
 The lines are read by Arrow's JSON reader in slabs. Its schema holds only the wanted fields that occur in the slab, each
-in the spelling and JSON type that occurs there; everything else is skipped while reading. A slab that does not agree
-with itself, such as a field that is a number here and an object there, is read again in smaller parts, and in the end
-line by line, so that one odd line costs no other.
+in the spelling and JSON type that occurs there; everything else is skipped while reading. Where a field is a number here
+and a string there, the lines are sorted by that and each kind is read alone. A slab that does not agree with itself even so
+is read again in smaller parts, and in the end line by line, so that one odd line costs no other.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -33,8 +34,14 @@ Envelope = Literal["flat", "hit"]
 
 # Bytes of one slab: large enough to keep Arrow busy, small enough that a second reading is cheap.
 _SLAB = 8 << 20
+# The JSON types by which lines are sorted, as what follows the key and its colon, and into how many kinds of lines at most.
+_STARTS = (r"\"", r"-?\d+[\s,}\]]", r"-?\d+[.eE]", "[tf]", r"\{", r"\[")
+_MOST_KINDS = 12
+_MOST_CONFLICTS = 4
+_CHANGED = re.compile(r"Column\((/[^)]*)\) changed from")
 # A slab that failed is read again in parts of a tenth, at least this many lines; a part that fails goes line by line.
 _SMALL = 512
+_FEW = 64
 _SAMPLE = 48
 _META = ("_index", "_id")
 _EXTRA = "extra"
@@ -272,8 +279,11 @@ def _read_objects(
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The lines `rows` as (rows, leaves) parts; `leaves` are string Arrays by dotted path."""
     leaves = _by_arrow(buffer, starts, ends, rows, reader)
-    if leaves is not None:
+    if not isinstance(leaves, frozenset):
         yield rows, leaves
+    elif kinds := _by_kind(buffer, starts, ends, rows, leaves):
+        for part in kinds:
+            yield from _read_objects(buffer, starts, ends, part, reader)
     elif len(rows) > _SMALL:
         for part in np.array_split(rows, min(10, -(-len(rows) // _SMALL))):
             yield from _read_objects(buffer, starts, ends, part, reader)
@@ -281,11 +291,34 @@ def _read_objects(
         yield _by_line(buffer, starts, ends, rows, reader)
 
 
-def _by_arrow(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -> dict[str, Any] | None:
-    """The leaves of the lines `rows` as Arrow reads them, or None where the lines do not agree on a schema."""
+def _by_kind(buffer: Any, starts: Any, ends: Any, rows: Any, keys: frozenset[str]) -> list[Any]:
+    """`rows` sorted by the JSON types that stand behind `keys`; nothing where that does not tell them apart.
+
+    It only looks at the bytes, so a key inside of another object counts too: what is read is checked by who reads it.
+    """
+    if not keys or len(keys) > _MOST_CONFLICTS or len(rows) <= _FEW:
+        return []
+    first, last = int(rows[0]), int(rows[-1])
+    edges = np.append(starts[first : last + 1], ends[last]).astype(np.int64)
+    lines = pa.LargeBinaryArray.from_buffers(pa.large_binary(), last - first + 1, [None, pa.py_buffer(edges), buffer])
+    if len(rows) < len(lines):
+        lines = lines.take(pa.array(rows - first))
+    codes = np.zeros(len(rows), dtype=np.int64)
+    for key in sorted(keys):
+        for start in _STARTS:
+            found = pc.match_substring_regex(lines, f'"{re2.escape(key)}"\\s*:\\s*{start}')
+            codes = 2 * codes + found.to_numpy(zero_copy_only=False)
+    kinds, numbers = np.unique(codes, return_inverse=True)
+    if not 1 < len(kinds) <= _MOST_KINDS:
+        return []
+    return [rows[numbers == number] for number in range(len(kinds))]
+
+
+def _by_arrow(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -> dict[str, Any] | frozenset[str]:
+    """The leaves of the lines `rows` as Arrow reads them, or the keys on which the lines do not agree, as far as known."""
     schema = _schema(buffer, starts, ends, rows, reader)
-    if schema is None:
-        return None
+    if isinstance(schema, frozenset):
+        return schema
     first, last = int(rows[0]), int(rows[-1])
     if last - first + 1 == len(rows):
         block = buffer.slice(int(starts[first]), int(ends[last] - starts[first]))
@@ -299,11 +332,12 @@ def _by_arrow(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -
             read_options=pj.ReadOptions(block_size=max(1 << 20, 2 * longest + 2)),
             parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
-    except (pa.ArrowException, ValueError):
-        return None
+    except (pa.ArrowException, ValueError) as error:
+        changed = _CHANGED.search(str(error))
+        return frozenset({changed.group(1).rpartition("/")[2]} if changed else ())
     # Each line begins with a brace and ends with one, so equal counts mean one object a line.
     if table.num_rows != len(rows):
-        return None
+        return frozenset()
     leaves: dict[str, Any] = {}
     for name in table.column_names:
         column = _whole(table.column(name))
@@ -388,8 +422,8 @@ def _see(seen: _Seen, value: dict[str, Any], keys: frozenset[str]) -> None:
             _see(entry, below, keys)
 
 
-def _schema(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -> Any | None:
-    """The schema of the wanted fields in the lines, or None where a sample already disagrees with itself."""
+def _schema(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -> Any | frozenset[str]:
+    """The schema of the wanted fields in the lines; where a sample already disagrees with itself, the keys that it does on."""
     seen = _Seen()
     keys = reader.keys | {"_source", *_META}
     for row in rows[:: max(1, len(rows) // _SAMPLE)]:
@@ -411,7 +445,15 @@ def _schema(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -> 
                 node = node.setdefault(key, {})
             node[""] = {}
     fields = _fields(tree, seen, "", reader)
-    return pa.schema(fields) if fields else None
+    return pa.schema(fields) if fields else frozenset(_conflicts(seen))
+
+
+def _conflicts(seen: _Seen) -> Iterator[str]:
+    """The keys of several types."""
+    for key, below in seen.below.items():
+        if len(below.kinds) > 1 or "list" in below.kinds:
+            yield key
+        yield from _conflicts(below)
 
 
 def _seen_keys(seen: _Seen) -> Iterator[str]:
@@ -593,5 +635,6 @@ def _extras(leaves: dict[str, Any], size: int, paths: Sequence[str]) -> Any:
     found = [pc.binary_join_element_wise(path, leaves[path], "=") for path in paths if path in leaves]
     if not found:
         return pa.nulls(size, pa.string())
-    joined = pc.binary_join_element_wise(*found, " ", null_handling="skip")
-    return _filled(joined)
+    # Where all values are null, "skip" leaves the row itself out (pyarrow 25); an empty string in front keeps it.
+    joined = pc.binary_join_element_wise("", *found, " ", null_handling="skip")
+    return _filled(pc.utf8_ltrim(joined, " "))

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,13 +23,14 @@ import pyarrow.compute as pc
 
 from parsers.levels import level_of, levels_of
 from parsers.mapping import AUTO, COLUMNS
-from parsers.stacktraces import chain, collapse, holds_trace
+from parsers.stacktraces import TRACE_SIGN, chain, collapse
 from parsers.tables import LOGS
 from parsers.times import parse_times
 
-# Characters in which a header must end, and rows of one batch: offsets of a string Array are 32 bit.
+# Characters in which a header must end, and rows of one batch: offsets of a string Array are 32 bit. Each batch compiles its
+# expressions anew, so small ones cost more.
 _HEAD = 256
-_ROWS = 8_192
+_ROWS = 32_768
 _NOTHING = pa.scalar(None, pa.string())
 _FILLED = (
     "log.level",
@@ -148,20 +151,57 @@ def _hits(texts: Any, pattern: str) -> Any:
     return pc.match_substring_regex(texts, pattern).fill_null(False).to_numpy(zero_copy_only=False)
 
 
+def _hits_among(texts: Any, pattern: str, asked: Any) -> Any:
+    """`_hits` for the rows that `asked` (numpy booleans) names, False for the others, which are not looked at."""
+    rows = np.flatnonzero(asked)
+    if len(rows) == len(asked):
+        return _hits(texts, pattern)
+    found = np.zeros(len(asked), dtype=bool)
+    if len(rows):
+        found[rows] = _hits(texts.take(pa.array(rows)), pattern)
+    return found
+
+
+def _heads(texts: Any) -> Any:
+    """The first `_HEAD` characters of each text."""
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    return texts if longest <= _HEAD else pc.utf8_slice_codeunits(texts, 0, _HEAD)
+
+
+def _edges(texts: Any) -> Any:
+    """Where each text begins in the bytes of `texts`, and the last ends."""
+    offsets = texts.buffers()[1]
+    return np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+
+
 def _tail(texts: Any, skipped: Any) -> Any:
     """Each text without its first `skipped` bytes; `texts` has no nulls."""
     if not skipped.any():
         return texts
-    size = len(texts)
-    _, offsets, data = texts.buffers()
-    edges = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + size + 1]
+    edges = _edges(texts)
     starts = edges[:-1] + np.minimum(skipped, edges[1:] - edges[:-1]).astype(np.int32)
+    return _cut(texts, starts, edges[1:] - starts)
+
+
+def _cut(texts: Any, starts: Any, sizes: Any) -> Any:
+    """Strings of `sizes` bytes (int32) from the bytes `starts` (int32) of `texts` on."""
+    data = texts.buffers()[2]
     values = pa.UInt8Array.from_buffers(pa.uint8(), data.size, [None, data])
-    sizes = edges[1:] - starts
     views = pa.ListViewArray.from_arrays(pa.array(starts, pa.int32()), pa.array(sizes, pa.int32()), values)
     dense = views.flatten()
     ends = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)])
-    return pa.StringArray.from_buffers(size, pa.py_buffer(ends), pa.py_buffer(dense.to_numpy(zero_copy_only=False)))
+    return pa.StringArray.from_buffers(
+        len(texts), pa.py_buffer(ends), pa.py_buffer(dense.to_numpy(zero_copy_only=False))
+    )
+
+
+def _groups(texts: Any, pattern: str) -> dict[str, Any]:
+    """The groups of `pattern` in `texts` by name; where texts repeat, each different one is matched once."""
+    encoded = texts.dictionary_encode()
+    few = 2 * len(encoded.dictionary) <= len(texts)
+    struct = pc.extract_regex(encoded.dictionary if few else texts, pattern)
+    groups = {field.name: pc.struct_field(struct, number) for number, field in enumerate(struct.type)}
+    return {name: group.take(encoded.indices) for name, group in groups.items()} if few else groups
 
 
 class _Fill:
@@ -194,14 +234,20 @@ def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None) 
     message = _whole(picked.column("message"))
     size = len(message)
     fill = _Fill(size)
-    text, done = _from_json(message, fill, zone, around)
-    text, logfmt = _from_logfmt(text, ~done, fill, zone, around)
     need_time = pc.is_null(picked.column("@timestamp")).to_numpy()
+    # What every record has of its own need not be sought.
+    sought = {name for name in _FILLED if picked.column(name).null_count}
+    text, done = _from_json(message, sought, fill, zone, around)
+    text, logfmt = _from_logfmt(text, ~done, sought, fill, zone, around)
     body = _from_header(text, ~(logfmt | done), need_time, fill, zone, around)
-    _traces(message, picked, fill)
-    body = _errors(message, body, picked, fill)
-    _statuses(body, fill)
-    _orders(body, picked, fill)
+    # Most lines say nothing of what follows; one look tells which do.
+    telling = _hits(message, _SIGNS)
+    _traces(message, telling, picked, fill)
+    if not body.equals(message):
+        telling = _hits(body, _BODY_SIGNS)
+    body, telling = _errors(message, body, telling, picked, fill)
+    _statuses(body, telling, fill)
+    _orders(body, telling, picked, fill)
     blank = pc.equal(pc.binary_length(body), 0)
     body = pc.if_else(blank, message, body)
     result = part
@@ -234,6 +280,8 @@ _ENVELOPE = {
     "transaction.id",
     "@timestamp",
 }
+# Roles whose value the body already tells.
+_SHOWN = {"message", "error.type", "error.message", "error.stack_trace"}
 _ROLES: dict[str, tuple[int, str]] = {}
 for _name, _column in COLUMNS.items():
     for _rank, _path in enumerate(getattr(AUTO, _name)):
@@ -253,7 +301,9 @@ _JSON = r"^\s*(?:\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] )?\{\s*\".*\}\s*$"
 _JSON_START = r"(?s)" + _JSON
 
 
-def _from_json(message: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None) -> tuple[Any, Any]:
+def _from_json(
+    message: Any, sought: set[str], fill: _Fill, zone: tzinfo | None, around: datetime | None
+) -> tuple[Any, Any]:
     """Messages that are a logger's JSON object: their values into `fill`, their text instead of the message.
 
     Returned is also which rows need no further reading of a header.
@@ -271,7 +321,8 @@ def _from_json(message: Any, fill: _Fill, zone: tzinfo | None, around: datetime 
             continue
         body, found = record
         for name in found:
-            values.setdefault(name, [None] * len(read))
+            if name in sought and name not in values:
+                values[name] = [None] * len(read)
         for name, column in values.items():
             column.append(found.get(name))
         read.append(row)
@@ -298,7 +349,10 @@ def _json_record(text: str) -> tuple[str, dict[str, str]] | None:
         return None
     best: dict[str, tuple[int, str, str]] = {}
     salient: list[tuple[str, str, str | None]] = []
-    _sort_out("", record, best, salient, 0)
+    if _FLAT.issuperset(map(type, record.values())):
+        _sort_out_flat(record, best, salient)
+    else:
+        _sort_out("", record, best, salient, 0)
     if not ({"log.level", "@timestamp"} & best.keys()) or not (
         {"message", "error.type", "error.message"} & best.keys()
     ):
@@ -312,11 +366,12 @@ def _json_record(text: str) -> tuple[str, dict[str, str]] | None:
             found.update({k: v for k, v in (("error.type", told[0][0]), ("error.message", error or told[0][1])) if v})
             error, name = found.get("error.message"), found.get("error.type")
     body = _appended(body, _error_text(name, error, stack), name, error)
-    used = {path for _, path, _ in best.values()}
     for path, value, role in salient:
-        shown = role and path in used and (role == "message" or role.startswith("error."))
-        if value and not shown and role not in _ENVELOPE and path not in _DROPPED:
-            body = f"{body} {path}={value}"
+        if not value or role in _ENVELOPE or path in _DROPPED:
+            continue
+        if role in _SHOWN and role in best and best[role][1] == path:
+            continue
+        body = f"{body} {path}={value}"
     return body.strip(), found
 
 
@@ -336,6 +391,51 @@ def _columns_of(best: dict[str, tuple[int, str, str]]) -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=4096)
+def _role(path: str) -> tuple[int, str | None]:
+    """Which column `path` is for, and how many of this column's paths are better."""
+    return _ROLES.get(path.lower(), (0, None))
+
+
+_FLAT = frozenset({str, int})
+
+
+@lru_cache(maxsize=512)
+def _plan(keys: tuple[str, ...]) -> tuple[list[tuple[str, list[tuple[int, str]]]], list[tuple[str, str | None]]]:
+    """For a flat record of `keys`: the keys that are for each column, the best first, and those that may be told."""
+    columns: dict[str, list[tuple[int, str]]] = {}
+    told = []
+    for key in keys:
+        rank, column = _role(key)
+        if column:
+            columns.setdefault(column, []).append((rank, key))
+        if column not in _ENVELOPE and key not in _DROPPED:
+            told.append((key, column))
+    # Sorting leaves equals in their order, and the first of equals is the best.
+    return [(column, sorted(ranked, key=lambda one: one[0])) for column, ranked in columns.items()], told
+
+
+def _sort_out_flat(
+    record: dict[str, Any], best: dict[str, tuple[int, str, str]], salient: list[tuple[str, str, str | None]]
+) -> None:
+    """`_sort_out` for a record of strings and whole numbers alone, which loggers write most."""
+    columns, told = _plan(tuple(record))
+    texts = {
+        key: value if type(value) is str and value.isascii() else _plain_text(value) for key, value in record.items()
+    }
+    for column, ranked in columns:
+        for rank, key in ranked:
+            if texts[key]:
+                best[column] = (rank, key, texts[key])
+                break
+    salient += [(key, texts[key], column) for key, column in told]
+
+
+def _plain_text(value: str | int) -> str:
+    """Halves of surrogate pairs replaced."""
+    return str(value).encode(errors="replace").decode()
+
+
 def _sort_out(
     prefix: str,
     record: dict[str, Any],
@@ -348,15 +448,20 @@ def _sort_out(
         path = f"{prefix}.{key}" if prefix else key
         if value is None:
             continue
-        if isinstance(value, dict) and depth < 4:
+        kind = type(value)
+        if kind is dict and depth < 4:
             _sort_out(path, value, best, salient, depth + 1)
             continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        if kind is str:
+            text = value
+        else:
+            text = str(value) if kind is int else json.dumps(value, ensure_ascii=False, default=str)
         text = text if text.isascii() else text.encode(errors="replace").decode()
-        rank, column = _ROLES.get(path.lower(), (0, None))
-        fits = not isinstance(value, (dict, list)) or column in {"message", "error.stack_trace"}
-        if column and text and fits and (column not in best or rank < best[column][0]):
-            best[column] = (rank, path, text)
+        rank, column = _role(path)
+        if column and text and (kind not in {dict, list} or column in {"message", "error.stack_trace"}):
+            known = best.get(column)
+            if known is None or rank < known[0]:
+                best[column] = (rank, path, text)
         salient.append((path, text, column))
 
 
@@ -380,18 +485,35 @@ def _value(texts: Any, keys: str) -> Any:
     pattern = (
         rf"(?:^|\s)(?:{keys})=(?:\"(?P<double>(?:[^\"\\]|\\.)*)\"|'(?P<single>(?:[^'\\]|\\.)*)'|(?P<bare>[^\s\"']\S*))"
     )
-    got = pc.extract_regex(texts, pattern)
+    rows = np.flatnonzero(_hits(texts, rf"(?:^|\s)(?:{keys})="))
+    none = pa.nulls(len(texts), pa.string())
+    if not len(rows):
+        return none
+    part = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
+    got = pc.extract_regex(part, pattern)
     plain = pc.binary_join_element_wise(*(pc.struct_field(got, name) for name in ("double", "single", "bare")), "")
-    return pc.replace_substring_regex(plain, r"\\([\"'\\])", r"\1")
+    if pc.any(pc.match_substring(plain, "\\")).as_py():
+        plain = pc.replace_substring_regex(plain, r"\\([\"'\\])", r"\1")
+    return plain if part is texts else pc.replace_with_mask(none, _mask(len(texts), rows), plain)
+
+
+def _without_pairs(texts: Any, keys: str, *, once: bool = False) -> Any:
+    """Texts of logfmt without the pairs of `keys` (only the first one where `once`); what stood before them stays."""
+    pattern = rf"(^|\s)(?:{keys})=(?:{_QUOTED}|[^\s\"']\S*|)"
+    once = once and (pc.max(pc.count_substring_regex(texts, pattern)).as_py() or 0) > 1
+    if once or pc.any(pc.match_substring_regex(texts, r"[\t\n\f\r]")).as_py():
+        return pc.replace_substring_regex(texts, pattern, r"\1", max_replacements=1 if once else None)
+    # What stood before is a blank or nothing; to write a blank needs no groups and is many times faster. That there is one
+    # too many at the beginning is as good here, where blanks are joined and trimmed in the end.
+    return pc.replace_substring_regex(texts, pattern, " ")
 
 
 def _from_logfmt(
-    text: Any, candidates: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None
+    text: Any, candidates: Any, sought: set[str], fill: _Fill, zone: tzinfo | None, around: datetime | None
 ) -> tuple[Any, Any]:
     """Lines of `key=value` pairs: the envelope's values into `fill`, message and other pairs as the text."""
     done = np.zeros(len(text), dtype=bool)
-    head = pc.utf8_slice_codeunits(text, 0, _HEAD)
-    hits = candidates & _hits(head, r"^\s*[A-Za-z_@][\w.@-]*=")
+    hits = _hits_among(_heads(text), r"^\s*[A-Za-z_@][\w.@-]*=", candidates)
     rows = np.flatnonzero(hits)
     if not len(rows):
         return text, done
@@ -401,6 +523,8 @@ def _from_logfmt(
     if not len(rows):
         return text, done
     for column, keys in _LOGFMT_KEYS.items():
+        if column not in sought:
+            continue
         values = _value(part, keys)
         if column == "log.level":
             values = levels_of(values)
@@ -408,11 +532,9 @@ def _from_logfmt(
             values = parse_times(values, zone, around)
         fill.put(column, rows, values)
     names = "|".join([*_LOGFMT_KEYS.values(), "caller", "pid", "host"])
-    rest = pc.replace_substring_regex(part, rf"(^|\s)(?:{names})=(?:{_QUOTED}|[^\s\"']\S*|)", r"\1")
+    rest = _without_pairs(part, names)
     told = _value(rest, _LOGFMT_MESSAGE)
-    pairs = pc.replace_substring_regex(
-        rest, rf"(^|\s)(?:{_LOGFMT_MESSAGE})=(?:{_QUOTED}|[^\s\"']\S*|)", r"\1", max_replacements=1
-    )
+    pairs = _without_pairs(rest, _LOGFMT_MESSAGE, once=True)
     body = pc.binary_join_element_wise(told, pairs, " ", null_handling="skip")
     body = pc.utf8_trim_whitespace(pc.replace_substring_regex(body, r"[ \t]{2,}", " "))
     done[rows] = True
@@ -539,6 +661,16 @@ _OPEN = (
     + _TRACING
     + r"[\s,]+)*)"
 )
+_HINT = r"^(?:PHP )?[\[<]?(?P<level>" + _LOWER + "|" + _WORD + r")(?: error)?[\]>]?(?::| \d)"
+# Expressions whose whole match is consumed, and which match the same, group by group, where the text is cut behind the match:
+# what they ask of the character behind it (`$`, `\b`) they also find at an end.
+_WHOLE = frozenset({_WHEN, _LEVEL_AFTER, _BEHIND, _OPEN})
+_AROUND_TIME = "[(<【])>】,|-: \t\n\f\r"
+# What a line begins with that has any header at all; one look at the others is enough.
+_ANY_HEADER = "|".join(
+    re.sub(r"\?P<\w+>", "?:", pattern)
+    for pattern in (*_WRAPS, _KLOG, _RUBY, _DOTNET, _ACCESS, _WHEN, _LEVEL_FIRST, _HINT)
+)
 # How a line looks that begins a record: with a time, a level, a syslog priority, or an object.
 RECORD_START = (
     r"^(?:[\[(<【]?(?:"
@@ -558,7 +690,7 @@ class _Headers:
     """Headers being taken off: how many bytes of each text are consumed so far."""
 
     def __init__(self, text: Any, need_time: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None) -> None:
-        self.head = pc.utf8_slice_codeunits(text, 0, _HEAD)
+        self.head = _heads(text)
         self.at = np.zeros(len(text), dtype=np.int64)
         self.need_time = need_time
         self.fill = fill
@@ -571,6 +703,9 @@ class _Headers:
 
     def take(self, pattern: str, rows: Any) -> tuple[Any, dict[str, Any]]:
         """Those of `rows` whose rest matches, and the groups; the group `all` is consumed."""
+        if pattern in _WHOLE:
+            chosen, header = self.consume(pattern, rows)
+            return chosen, _groups(header, pattern) if len(chosen) else {}
         part = self.rest(rows)
         hits = _hits(part, pattern)
         chosen = rows[hits]
@@ -580,13 +715,41 @@ class _Headers:
         groups = {field.name: pc.struct_field(struct, number) for number, field in enumerate(struct.type)}
         self.at[chosen] += pc.binary_length(groups["all"]).to_numpy(zero_copy_only=False)
         if "time" in groups:
-            wanted = self.need_time[chosen]
-            if wanted.any():
-                times = parse_times(groups["time"].filter(pa.array(wanted)), self.zone, self.around)
-                self.fill.put("@timestamp", chosen[wanted], times)
+            self.put_times(chosen, groups["time"])
         if "service" in groups:
             self.fill.put("service.name", chosen, groups["service"])
         return chosen, groups
+
+    def consume(self, pattern: str, rows: Any) -> tuple[Any, Any]:
+        """Those of `rows` whose rest matches one of `_WHOLE`, and what is consumed of each."""
+        part = self.rest(rows)
+        hits = _hits(part, pattern)
+        chosen = rows[hits]
+        if not len(chosen):
+            return chosen, None
+        part = part if hits.all() else part.filter(pa.array(hits))
+        edges = _edges(part)
+        # RE2 finds the end of a match many times faster than its groups, and without them is all that this asks for.
+        left = pc.binary_length(pc.replace_substring_regex(part, pattern, "")).to_numpy(zero_copy_only=False)
+        sizes = np.diff(edges) - left
+        self.at[chosen] += sizes
+        return chosen, _cut(part, edges[:-1], sizes)
+
+    def take_time(self, rows: Any) -> Any:
+        """The time in front of those of `rows` that have one; these rows."""
+        chosen, header = self.consume(_WHEN, rows)
+        if len(chosen):
+            # A time begins and ends with a letter or digit, and what is around it has none.
+            self.put_times(chosen, header, around=True)
+        return chosen
+
+    def put_times(self, rows: Any, texts: Any, *, around: bool = False) -> None:
+        """The times of `rows` that lack one."""
+        wanted = self.need_time[rows]
+        if wanted.any():
+            texts = texts.filter(pa.array(wanted))
+            texts = pc.utf8_trim(texts, _AROUND_TIME) if around else texts
+            self.fill.put("@timestamp", rows[wanted], parse_times(texts, self.zone, self.around))
 
     def take_logger(self, pattern: str, rows: Any) -> Any:
         """The part behind the level, unless what stands where a logger would is none; the rows that had it."""
@@ -609,7 +772,7 @@ class _Headers:
         self.at[chosen[answer]] = before[chosen[answer]]
         chosen = chosen[~answer]
         _put_level(self.fill, chosen, {"level": groups["level"].filter(pa.array(~answer))})
-        self.take(_WHEN, chosen)
+        self.take_time(chosen)
         return chosen
 
 
@@ -618,6 +781,7 @@ def _from_header(
 ) -> Any:
     """`text` without its header, the header's values in `fill`."""
     headers = _Headers(text, need_time, fill, zone, around)
+    candidates = _hits_among(headers.head, _ANY_HEADER, candidates)
     for pattern in _WRAPS:
         rows, groups = headers.take(pattern, np.flatnonzero(candidates))
         if len(rows) and "priority" in groups:
@@ -632,7 +796,7 @@ def _from_header(
             fill.put("log.level", rows, levels_of(groups["level"]))
             fill.put("log.logger", rows, _bare_logger(pc.utf8_trim_whitespace(groups["logger"])))
     # With a time in front a level may stand anywhere in the header, without one only at the very start.
-    timed, _ = headers.take(_WHEN, np.flatnonzero(left))
+    timed = headers.take_time(np.flatnonzero(left))
     left[timed] = False
     upper, groups = headers.take(_LEVEL_AFTER, timed)
     _put_level(fill, upper, groups)
@@ -674,8 +838,10 @@ def _hint(head: Any, rows: Any, fill: _Fill) -> None:
     """A level in front of a line that has no other header: known, but left in the text, where it may be a word."""
     if not len(rows):
         return
-    got = pc.extract_regex(head, r"^(?:PHP )?[\[<]?(?P<level>" + _LOWER + "|" + _WORD + r")(?: error)?[\]>]?(?::| \d)")
-    fill.put("log.level", rows, levels_of(pc.struct_field(got, 0)))
+    hits = _hits(head, _HINT)
+    if hits.any():
+        got = pc.extract_regex(head.filter(pa.array(hits)), _HINT)
+        fill.put("log.level", rows[hits], levels_of(pc.struct_field(got, 0)))
 
 
 def _put_logger(fill: _Fill, rows: Any, groups: dict[str, Any], right: Any) -> None:
@@ -689,7 +855,9 @@ def _put_logger(fill: _Fill, rows: Any, groups: dict[str, Any], right: Any) -> N
 
 
 def _bare_logger(names: Any) -> Any:
-    return pc.replace_substring_regex(names, r"^\[|\]$|(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?$", "")
+    encoded = names.dictionary_encode()
+    bare = pc.replace_substring_regex(encoded.dictionary, r"^\[|\]$|(?:\(\))?(?:[:#](?:[\w<>]+:)?\d+)?$", "")
+    return bare.take(encoded.indices)
 
 
 # Trace ids
@@ -711,17 +879,18 @@ _TRACE_FORMS = (
     r"(?i)(?:trace[_. -]?id)\\?[\"']?\s?[:=：]\s?\\?[\"']?(?P<trace>\d{15,20})(?:[^0-9A-Za-z]|$)",
     r"(?i)root=(?P<trace>1-[0-9a-f]{8}-[0-9a-f]{24})",
 )
+_SPAN_SIGN = r"(?i)span"
 _SPAN = r"(?i)span[_. -]?id\\?[\"']?\s?[:=：]\s?\\?[\"'\[]?(?P<span>[0-9a-f]{16}|\d{15,20})(?:[^0-9A-Za-z]|$)"
 
 
-def _traces(message: Any, picked: Any, fill: _Fill) -> None:
+def _traces(message: Any, telling: Any, picked: Any, fill: _Fill) -> None:
     """Trace and span ids out of the whole message."""
     own = picked.column("trace.id").is_null().to_numpy()
     known = fill.columns.get("trace.id")
     if known is not None:
         own = own & pc.is_null(known).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(own & _hits(message, _TRACE_SIGN))
-    spans = np.flatnonzero(picked.column("span.id").is_null().to_numpy() & _hits(message, r"(?i)span"))
+    rows = np.flatnonzero(_hits_among(message, _TRACE_SIGN, telling & own))
+    spans = np.flatnonzero(_hits_among(message, _SPAN_SIGN, telling & picked.column("span.id").is_null().to_numpy()))
     for pattern in _TRACE_FORMS:
         if not len(rows):
             break
@@ -743,15 +912,19 @@ def _traces(message: Any, picked: Any, fill: _Fill) -> None:
 
 # Errors
 
+_CLASS_SIGN = r"[a-z](?:Exception|Error)|\.[A-Z]\w*(?:Timeout|Failure)"
 _CLASS = (
     r"(?:^|[\s:：>\[(,，（=\"'])(?P<type>(?:[A-Za-z_][\w$]*(?:\.|\\|::))*[A-Z][a-z0-9]+(?:[A-Z][A-Za-z0-9]*)*(?:Exception|Error)"
     r"|(?:[a-z_][\w$]*(?:\.|::)){2,}[A-Z]\w*(?:Exception|Error|Timeout|Failure))(?::\s*(?P<message>[^\n]*))?(?:[\s,;)\]\"']|$)"
 )
 
 
-def _errors(message: Any, body: Any, picked: Any, fill: _Fill) -> Any:
-    """Exceptions: traces collapsed in the body, type, message and trace into `fill`."""
-    rows = np.flatnonzero(holds_trace(body).fill_null(False).to_numpy(zero_copy_only=False))
+def _errors(message: Any, body: Any, telling: Any, picked: Any, fill: _Fill) -> tuple[Any, Any]:
+    """Exceptions: traces collapsed in the body, type, message and trace into `fill`.
+
+    Returned are the bodies, and `telling` with those that changed.
+    """
+    rows = np.flatnonzero(_hits_among(body, TRACE_SIGN, telling))
     if len(rows):
         known: dict[str, tuple[str, str | None, str | None, bool]] = {}
         told = []
@@ -762,6 +935,7 @@ def _errors(message: Any, body: Any, picked: Any, fill: _Fill) -> Any:
                 known[text] = (collapse(text), name or None, words or None, bool(told_chain))
             told.append(known[text])
         body = pc.replace_with_mask(body, _mask(len(body), rows), pa.array([one[0] for one in told], pa.string()))
+        telling[rows] = True
         fill.put("error.type", rows, pa.array([one[1] for one in told], pa.string()))
         fill.put("error.message", rows, pa.array([one[2] if one[1] else None for one in told], pa.string()))
         traced = np.array([one[3] for one in told])
@@ -771,12 +945,12 @@ def _errors(message: Any, body: Any, picked: Any, fill: _Fill) -> Any:
     known_types = fill.columns.get("error.type")
     if known_types is not None:
         without = without & pc.is_null(known_types).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(without & _hits(body, r"[a-z](?:Exception|Error)|\.[A-Z]\w*(?:Timeout|Failure)"))
+    rows = np.flatnonzero(_hits_among(body, _CLASS_SIGN, telling & without))
     if len(rows):
         got = pc.extract_regex(body.take(pa.array(rows)), _CLASS)
         fill.put("error.type", rows, pc.struct_field(got, 0))
         fill.put("error.message", rows, pc.utf8_trim_whitespace(pc.struct_field(got, 1)))
-    return body
+    return body, telling
 
 
 # HTTP status and order id
@@ -791,8 +965,8 @@ _STATUS_FORMS = (
 )
 
 
-def _statuses(body: Any, fill: _Fill) -> None:
-    rows = np.flatnonzero(_hits(body, _STATUS_SIGN))
+def _statuses(body: Any, telling: Any, fill: _Fill) -> None:
+    rows = np.flatnonzero(_hits_among(body, _STATUS_SIGN, telling))
     for pattern in _STATUS_FORMS:
         if not len(rows):
             return
@@ -812,15 +986,19 @@ _ORDER_FORM = (
 )
 
 
-def _orders(body: Any, picked: Any, fill: _Fill) -> None:
+def _orders(body: Any, telling: Any, picked: Any, fill: _Fill) -> None:
     """The merchant's order number where the text calls it so; a payment's or refund's number is not one."""
     null = picked.column("labels.order_id").is_null().to_numpy()
-    rows = np.flatnonzero(null & _hits(body, _ORDER_SIGN))
+    rows = np.flatnonzero(_hits_among(body, _ORDER_SIGN, telling & null))
     if not len(rows):
         return
     got = pc.extract_regex(body.take(pa.array(rows)), _ORDER_FORM)
     other, order = pc.struct_field(got, 0), pc.struct_field(got, 1)
     fill.put("labels.order_id", rows, pc.if_else(pc.equal(other, ""), order, _NOTHING))
 
+
+# Any of the signs above: those that are sought in a body, and all.
+_BODY_SIGNS = "|".join(f"(?:{sign})" for sign in (TRACE_SIGN, _CLASS_SIGN, _STATUS_SIGN, _ORDER_SIGN))
+_SIGNS = "|".join(f"(?:{sign})" for sign in (_TRACE_SIGN, _SPAN_SIGN, _BODY_SIGNS))
 
 __all__ = ["RECORD_START", "enrich", "with_extras"]

@@ -7,6 +7,7 @@ exception, its message and its causes do.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pyarrow.compute as pc
@@ -40,6 +41,8 @@ _FRAME = re2.compile(
     r"|^(?:Stack trace|stack backtrace|\[stacktrace\]|Backtrace):?$"
     r"|^note: run with `RUST_BACKTRACE.*$"
 )
+# Lines longer than this are not worth their memory.
+_LONG = 400
 _GO_FILE = re2.compile(r"^\t\S+\.(?:go|s):\d+(?: \+0x[0-9a-f]+)?$")
 _RUBY = re2.compile(r"^(?:from )?\S+:\d+:in [`'][^']*': (?P<message>.*) \((?P<type>[A-Z][\w:]*)\)$")
 _PHP_PLACE = re2.compile(r" (?:in|at) (?:/|[A-Z]:\\)\S+?(?:\.php)?(?::\d+| on line \d+)\)?$")
@@ -49,6 +52,7 @@ _MARKER = re2.compile(r"^(?:Caused by:|Wrapped by:|\[cause\]:|--->|Next )\s*")
 _LEVEL = re2.compile(
     r"^(?:.{0,80}?[\s\]])??[A-Za-z][\w-]*\.(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|ALERT|EMERGENCY|FATAL):(?:\s|$)"
 )
+_LEVEL_WORDS = ("DEBUG:", "INFO:", "NOTICE:", "WARN", "ERROR:", "CRITICAL:", "ALERT:", "EMERGENCY:", "FATAL:")
 _LARAVEL = re2.compile(r"\[object\] \((?P<type>[\w\\]+)\(code: \S+?\): (?P<message>.*)$")
 # A quick, exact-enough test that a text may hold a trace. Arrow runs it over a whole column.
 TRACE_SIGN = (
@@ -143,7 +147,7 @@ def root_frames(text: str) -> tuple[Frame, ...]:
         frame = _frame(bare, lines[number + 1] if number + 1 < len(lines) else "")
         if frame:
             groups[-1].append(frame)
-        elif (groups[-1] and not _FRAME.search(line)) or (groups[-1] and "--- End of " in bare):
+        elif (groups[-1] and not _is_frame(line)) or (groups[-1] and "--- End of " in bare):
             groups.append([])
         if not frame and (place := _THROWN.search(bare)):
             groups[-1].append(Frame("", place.group(1), int(place.group(2))))
@@ -197,6 +201,17 @@ def _line(name: str, message: str) -> str:
     return f"{name}: {message}" if name and message else name or message
 
 
+# The same frames come again with each failure.
+@lru_cache(maxsize=4096)
+def _is_short_frame(line: str) -> bool:
+    return _FRAME.search(line) is not None
+
+
+def _is_frame(line: str) -> bool:
+    """Whether `line` is one of a trace's frames."""
+    return _is_short_frame(line) if len(line) <= _LONG else _FRAME.search(line) is not None
+
+
 def _unescape(text: str) -> str:
     r"""Line breaks that a logger or syslog wrote as `\\n` or `#012`, as line breaks, where they separate frames."""
     if "\\n" in text and re2.search(r"\\n(?:\\t|\s+|\\r)*(?:at |File \\?\"|#0 |Caused by)", text):
@@ -206,8 +221,10 @@ def _unescape(text: str) -> str:
     return text
 
 
+# A text is read for its exceptions and again for its line, one after the other.
+@lru_cache(maxsize=16)
 def _read(text: str) -> _Trace | None:
-    """The trace in `text`, or None."""
+    """The trace in `text`, or None. It is shared: nobody changes it."""
     if not _SIGN.search(text):
         return None
     lines = _unescape(text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -218,11 +235,12 @@ def _read(text: str) -> _Trace | None:
     return _other(lines)
 
 
+@lru_cache(maxsize=1024)
 def _split(line: str) -> tuple[str, str, str]:
     """A line as (what stands before, exception type, message)."""
     if "panicked at " in line:
         return "", "panic", line.split("panicked at ", 1)[1].strip()
-    rails = _RAILS.search(line)
+    rails = _RAILS.search(line) if " (" in line else None
     if rails:
         return "", rails.group("type"), rails.group("message").strip()
     match = _EXCEPTION.search(line)
@@ -248,7 +266,7 @@ def _python(lines: list[str]) -> _Trace:
             if before and not found:
                 trace.preface.append(before)
             inside = True
-        elif inside and (not bare or line[:1] in {" ", "\t"} or _FRAME.search(line)):
+        elif inside and (not bare or line[:1] in {" ", "\t"} or _is_frame(line)):
             continue
         elif inside:
             inside = False
@@ -271,7 +289,7 @@ def _other(lines: list[str]) -> _Trace | None:
     outer_last = False
     for number, line in enumerate(lines):
         bare = line.strip()
-        ruby = _RUBY.search(bare)
+        ruby = _RUBY.search(bare) if ":in " in bare else None
         if suppressed and line[:1] in {" ", "\t"}:
             continue
         suppressed = False
@@ -283,8 +301,8 @@ def _other(lines: list[str]) -> _Trace | None:
         elif listed and bare and line[:1] in {" ", "\t"}:
             _close(trace, [re2.sub(r"^\d+: ", "", bare)])
             framed = True
-        elif _FRAME.search(line) or (
-            number + 1 < len(lines) and _GO_FILE.search(lines[number + 1]) and "(" in bare + "("
+        elif _is_frame(line) or (
+            number + 1 < len(lines) and lines[number + 1][:1] == "\t" and _GO_FILE.search(lines[number + 1])
         ):
             if not framed:
                 _close(trace, head)
@@ -325,9 +343,9 @@ def _close(trace: _Trace, head: list[str]) -> None:
     if not head:
         return
     for number, whole in enumerate(head):
-        level = _LEVEL.search(whole)
+        level = _LEVEL.search(whole) if any(word in whole for word in _LEVEL_WORDS) else None
         line = whole[level.end() :].strip() if level else whole
-        laravel = _LARAVEL.search(line)
+        laravel = _LARAVEL.search(line) if "[object]" in line else None
         if laravel:
             before, name, message = line[: laravel.start(0)].strip(), laravel.group("type"), laravel.group("message")
         else:
@@ -348,7 +366,8 @@ def _close(trace: _Trace, head: list[str]) -> None:
                     trace.preface.append(before)
                 before = ""
             rest = [message if name else before, *head[number + 1 :]]
-            text = _PHP_PLACE.sub("", " ".join(part for part in rest if part)).rstrip(" {")
+            text = " ".join(part for part in rest if part)
+            text = (_PHP_PLACE.sub("", text) if " in " in text or " at " in text else text).rstrip(" {")
             if name or text:
                 trace.errors.append((name, text))
             return

@@ -10,8 +10,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,11 @@ import msgspec
 import pyarrow as pa
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
+from pipeline.cohort import healthy_cohort, identifiers_of
 from pipeline.errors import NoSourceReached, Refused, SourceError, SourceRefused
 from pipeline.payments import Order, read_orders
-from pipeline.scope import expand_by_orders, expand_by_traces, identifiers_by_kind
-from pipeline.values import Ask, Coverage, Fetched, Material, Scope, Source, Span, Ticket, What
+from pipeline.scope import expand_by_orders, expand_by_traces, identifiers_by_kind, traces_of
+from pipeline.values import Ask, Coverage, Fetched, Material, Planned, Planning, Scope, Source, Span, Ticket, What
 from snapshots.model import Window
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ _ORDERS = 0.4
 _ORDERS_AGAIN = 0.6
 # The share after which those that have answered for logs and spans are asked again, without waiting for the others.
 _PATIENCE = 0.75
+# The share of the budget after which a source reads no further, and how much longer than the budget its answer is waited for:
+# what it has read by then shall not be lost for the sake of a moment.
+_READING = 0.95
+_GRACE_SECONDS = 0.5
 # The share of unreadable lines from which an answer counts as partial.
 _MANY_UNREAD = 0.01
 # Order events are few and old ones matter (a refund is days after its payment).
@@ -95,40 +100,21 @@ def collect(
     begun = time.monotonic()
     deadline = begun + settings.budget
     ledger = _Ledger()
-
-    if any("order_events" in source.holds for source in sources):
-        progress("asking for orders")
-    order_window = Span(scope.window.start - _ORDER_REACH, ticket.created_at.astimezone(UTC) + timedelta(days=1))
-    until = begun + _ORDERS * settings.budget
-    _ask(sources, ("order_events",), scope, order_window, settings, until, ledger)
-    _wait(until, ledger)
-    _give_up(ledger, f"orders are waited for {_ORDERS * settings.budget:g} s of the budget of {settings.budget:g} s")
-    words = scope
-    books = ", ".join(sorted(source.name for source in sources if "order_events" in source.holds))
-    orders = read_orders(ledger.table("order_events"))
-    scope = expand_by_orders(words, ticket, orders, settings, books)
-    if scope.focus_orders and _unfinished(sources, ledger, "order_events"):
-        # Rows of an order that carry no customer id come only when the order is asked for by its own id.
-        until = begun + _ORDERS_AGAIN * settings.budget
-        _ask(sources, ("order_events",), scope, order_window, settings, until, ledger)
-        _wait(until, ledger)
-        _give_up(ledger, "asked again by order, it did not answer in time")
-        orders = read_orders(ledger.table("order_events"))
-        scope = expand_by_orders(words, ticket, orders, settings, books)
-
-    reach = Span(min(scope.baseline.start, scope.window.start), scope.window.end)
+    scope, orders = _with_orders(scope, ticket, sources, settings, begun, ledger, progress)
+    asked = _about(scope, ticket, orders, settings, begun + _READING * settings.budget)
     progress("asking for logs and traces")
-    _ask(sources, ("logs", "spans"), scope, reach, settings, deadline, ledger)
+    _ask(sources, ("logs", "spans"), asked, ledger)
     _wait(begun + _PATIENCE * settings.budget, ledger)
     named = scope
     logs, spans = ledger.table("logs"), ledger.table("spans")
     scope = expand_by_traces(named, logs, spans)
-    again = bool(scope.values("trace_id")) and _unfinished(sources, ledger, "logs", "spans")
+    more = _by_trace(asked, scope, traces_of(asked.beside, scope, logs, spans))
+    again = more is not None and _unfinished(sources, ledger, "logs", "spans")
     if again or ledger.open:
-        if again:
+        if again and more is not None:
             progress("asking again by trace id")
-            _ask(sources, ("logs", "spans"), scope, reach, settings, deadline, ledger)
-        _wait(deadline, ledger)
+            _ask(sources, ("logs", "spans"), more, ledger)
+        _wait(deadline + _GRACE_SECONDS, ledger)
         _give_up(ledger, f"the budget is {settings.budget:g} s")
         logs, spans = ledger.table("logs"), ledger.table("spans")
         scope = expand_by_traces(named, logs, spans)
@@ -144,20 +130,105 @@ def collect(
     return Collected(scope, material, orders)
 
 
-def _ask(
-    sources: Sequence[Source],
-    kinds: tuple[What, ...],
+def explain(
     scope: Scope,
-    window: Span,
+    ticket: Ticket,
+    sources: Sequence[Source],
     settings: Settings,
-    deadline: float,
+    progress: Callable[[str], None],
+) -> tuple[Scope, list[Planned]]:
+    """What `collect` would fetch, without fetching a line or a span. Orders are asked for, since the plan follows from them.
+
+    A source that fails is told as such and takes nobody else along.
+    """
+    begun = time.monotonic()
+    scope, orders = _with_orders(scope, ticket, sources, settings, begun, _Ledger(), progress)
+    asked = _about(scope, ticket, orders, settings, begun + settings.budget)
+    progress("asking for counts")
+    kinds: tuple[What, ...] = ("logs", "spans")
+    return scope, [
+        _planned(source, replace(asked, what=kind)) for source in sources for kind in kinds if kind in source.holds
+    ]
+
+
+def _planned(source: Source, asked: Ask) -> Planned:
+    if not isinstance(source, Planning):
+        return Planned(
+            source.name,
+            source.kind,
+            asked.what,
+            "all it holds of the window and of the named traces; it counts nothing beforehand",
+        )
+    try:
+        plan, said = source.explain(asked)
+    except SourceError as error:
+        return Planned(source.name, source.kind, asked.what, "nothing", error=str(error))
+    return Planned(source.name, source.kind, asked.what, said, plan)
+
+
+def _with_orders(
+    scope: Scope,
+    ticket: Ticket,
+    sources: Sequence[Source],
+    settings: Settings,
+    begun: float,
     ledger: _Ledger,
-) -> None:
-    """One round: all questions at once, each in a thread. Who failed, or has not answered yet, is not asked again."""
-    ids = identifiers_by_kind(scope)
+    progress: Callable[[str], None],
+) -> tuple[Scope, dict[str, Order]]:
+    """The orders that the ticket is about, in two rounds, and the scope as they widen it."""
+    if any("order_events" in source.holds for source in sources):
+        progress("asking for orders")
+    order_window = Span(scope.window.start - _ORDER_REACH, ticket.created_at.astimezone(UTC) + timedelta(days=1))
+    until = begun + _ORDERS * settings.budget
+    asked = Ask("order_events", order_window, identifiers_by_kind(scope), settings.max_lines, deadline=until)
+    _ask(sources, ("order_events",), asked, ledger)
+    _wait(until, ledger)
+    _give_up(ledger, f"orders are waited for {_ORDERS * settings.budget:g} s of the budget of {settings.budget:g} s")
+    words = scope
+    books = ", ".join(sorted(source.name for source in sources if "order_events" in source.holds))
+    orders = read_orders(ledger.table("order_events"))
+    scope = expand_by_orders(words, ticket, orders, settings, books)
+    if scope.focus_orders and _unfinished(sources, ledger, "order_events"):
+        # Rows of an order that carry no customer id come only when the order is asked for by its own id.
+        until = begun + _ORDERS_AGAIN * settings.budget
+        _ask(sources, ("order_events",), replace(asked, identifiers=identifiers_by_kind(scope), deadline=until), ledger)
+        _wait(until, ledger)
+        _give_up(ledger, "asked again by order, it did not answer in time")
+        orders = read_orders(ledger.table("order_events"))
+        scope = expand_by_orders(words, ticket, orders, settings, books)
+    return scope, orders
+
+
+def _about(scope: Scope, ticket: Ticket, orders: Mapping[str, Order], settings: Settings, deadline: float) -> Ask:
+    """The question for logs and spans: incident and baseline in one."""
+    return Ask(
+        "logs",
+        Span(min(scope.baseline.start, scope.window.start), scope.window.end),
+        identifiers_by_kind(scope),
+        settings.max_lines,
+        beside=identifiers_of(healthy_cohort(orders, scope, ticket, settings)),
+        anchor=scope.anchor,
+        deadline=deadline,
+    )
+
+
+def _by_trace(asked: Ask, scope: Scope, beside: Sequence[str]) -> Ask | None:
+    """The second question: rows of the traces found since, and only these; None where nothing was found."""
+    mine = tuple(t for t in scope.values("trace_id") if t not in asked.identifiers.get("trace_id", ()))
+    theirs = tuple(t for t in beside if t not in scope.values("trace_id"))
+    if not mine and not theirs:
+        return None
+    return replace(asked, identifiers={"trace_id": mine}, beside={"trace_id": theirs}, rest=False)
+
+
+def _ask(sources: Sequence[Source], kinds: tuple[What, ...], asked: Ask, ledger: _Ledger) -> None:
+    """One round: the same question of each kind to all at once, each in a thread.
+
+    Who failed, gave everything, or has not answered yet, is not asked again.
+    """
     busy = {(source.name, ask.what) for source, ask in ledger.open.values()}
     questions = [
-        (source, Ask(what=kind, window=window, identifiers=ids, limit=settings.max_lines, deadline=deadline))
+        (source, replace(asked, what=kind))
         for source in sources
         for kind in kinds
         if kind in source.holds and (source.name, kind) not in ledger.complete | ledger.failed | busy
@@ -251,9 +322,16 @@ def _union(table: pa.Table) -> pa.Table:
     if "kind" in table.column_names:
         # Both sides of a call may carry the same span id.
         names += ["kind", "@timestamp"]
-    position = pa.array(range(table.num_rows), pa.int64())
-    first = table.select(names).append_column("position", position).group_by(names).aggregate([("position", "min")])
-    return table.take(first.column("position_min").combine_chunks().sort())
+    # Of a row that came by name and in a sample the one by name is kept: it stands for itself only.
+    import pyarrow.compute as pc
+
+    size = table.num_rows
+    rates = pc.fill_null(table.column("_rate"), 1.0) if "_rate" in table.column_names else pa.repeat(1.0, size)
+    places = pa.table({"rate": rates, "place": pa.array(range(size), pa.int64())})
+    order = pc.sort_indices(places, sort_keys=[("rate", "descending"), ("place", "ascending")])
+    first = table.select(names).take(order).append_column("rank", places.column("place"))
+    ranks = first.group_by(names).aggregate([("rank", "min")]).column("rank_min").combine_chunks()
+    return table.take(order.take(ranks).sort())
 
 
 def _add_up(ledger: _Ledger) -> list[Coverage]:
@@ -287,15 +365,16 @@ def _one_row(rows: Sequence[Coverage], used: int) -> Coverage:
         return rows[0]
     most = max(enumerate(answered), key=lambda numbered: (numbered[1].fetched, numbered[0]))[1]
     added = max(0, used - most.used)
+    whole = len(answered) == len(rows) and not any(row.status == "partial" for row in answered)
     matched = [row.matched for row in answered if row.matched is not None]
-    errors = [most.error, *(row.error for row in rows if row.status == "failed")]
+    errors = [most.error, *(row.error for row in rows if row is not most)]
     return msgspec.structs.replace(
         most,
-        matched=max([*matched, most.fetched + added]) if most.matched is not None else None,
+        matched=max([*matched, most.fetched - most.duplicates + added]) if most.matched is not None else None,
         fetched=most.fetched + added,
         used=most.used + added,
         cut=max(0, most.cut - added),
-        status="partial" if len(answered) < len(rows) else most.status,
+        status=most.status if whole else "partial",
         error="; ".join(dict.fromkeys(error for error in errors if error)) or None,
     )
 

@@ -5,6 +5,10 @@ binomial with the share of time that the window has of both together: the exact 
 (Przyborowski and Wilenski, 1940). The false-discovery rate over all templates is held by Benjamini and Hochberg's
 procedure (1995).
 
+Where only a sample of the lines was fetched, incident and baseline were sampled at the same rate (see
+`pipeline/sources/elasticsearch/plan.py`), so that the test above holds for the sampled counts as they are; but a template of
+which one sampled line lies in the incident is not new for that.
+
 `exact_shares` compares two groups (failing and healthy orders) by Fisher's exact test (1922): given how many of both have
 a thing, the number in one group is hypergeometric.
 """
@@ -20,6 +24,7 @@ import pyarrow.compute as pc
 
 from pipeline.cluster import Clusters
 from pipeline.values import Scope, Span
+from snapshots.model import Estimate
 
 # A change is believed where its q-value is at most this.
 FALSE_DISCOVERY_RATE = 0.05
@@ -72,9 +77,12 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
     rate_up = incident * (1.0 - share) > baseline * share
 
     ids = clusters.template_ids.dictionary.to_pylist()
+    sampled = np.zeros(size, bool)
+    sampled[np.unique(codes[_sampled(logs)])] = True
     changes = {}
     for i, template_id in enumerate(ids):
-        if incident[i] and not baseline[i]:
+        sure = not sampled[i] or q_values[i] <= FALSE_DISCOVERY_RATE
+        if incident[i] and not baseline[i] and sure:
             change = "new"
         elif q_values[i] <= FALSE_DISCOVERY_RATE:
             change = "surged" if rate_up[i] else "vanished"
@@ -83,6 +91,46 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
         counts = (int(incident[i]), int(baseline[i]), int(total[i] - both[i]))
         changes[template_id] = Change(template_id, *counts, change, float(p_values[i]), float(q_values[i]))
     return Contrast(changes, in_incident, in_baseline)
+
+
+def estimates(logs: pa.Table, clusters: Clusters, found: Contrast) -> dict[str, Estimate]:
+    """The estimated counts of the templates that have sampled lines, by id.
+
+    A line that was drawn with probability r stands for 1/r lines (Horvitz and Thompson, 1952); the variance of such a sum
+    over independent draws is estimated by the sum of (1 - r) / r^2.
+    """
+    sampled = _sampled(logs)
+    if not sampled.any():
+        return {}
+    codes = clusters.template_ids.indices.to_numpy(zero_copy_only=False)
+    size = len(clusters.template_ids.dictionary)
+    rates = np.asarray(pc.fill_null(logs.column("_rate"), 1.0).to_numpy(zero_copy_only=False), float)
+
+    def summed(inside: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        mine, rate = codes[inside], rates[inside]
+        lines = np.bincount(mine, weights=1.0 / rate, minlength=size)
+        variance = np.bincount(mine, weights=(1.0 - rate) / rate**2, minlength=size)
+        return np.rint(lines).astype(np.int64), np.ceil(1.96 * np.sqrt(variance)).astype(np.int64)
+
+    (incident, incident_margin), (baseline, baseline_margin) = summed(found.in_incident), summed(found.in_baseline)
+    ids = clusters.template_ids.dictionary.to_pylist()
+    return {
+        ids[i]: Estimate(
+            incident=int(incident[i]),
+            incident_margin=int(incident_margin[i]),
+            baseline=int(baseline[i]),
+            baseline_margin=int(baseline_margin[i]),
+        )
+        for i in np.unique(codes[sampled]).tolist()
+    }
+
+
+def _sampled(logs: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows are drawn ones."""
+    if "_rate" not in logs.column_names:
+        return np.zeros(logs.num_rows, bool)
+    drawn = pc.fill_null(pc.less(logs.column("_rate"), 1.0), fill_value=False)
+    return np.asarray(drawn.to_numpy(zero_copy_only=False) if isinstance(drawn, pa.Array) else drawn.to_numpy(), bool)
 
 
 @dataclass(frozen=True)

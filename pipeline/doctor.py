@@ -5,16 +5,27 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
-from pipeline.errors import SnapshotError, SourceBroken, SourceRefused, SourceUnavailable, UsageError
+import msgspec
+
+from pipeline.errors import (
+    Refused,
+    SnapshotError,
+    SourceBroken,
+    SourceRefused,
+    SourceUnavailable,
+    TargetUnreachable,
+    UsageError,
+)
 from pipeline.values import Source
 
 if TYPE_CHECKING:
     from parsers.redaction import Redactor
+    from pipeline.publish import PublishOptions
 
 # How long a source may take to answer. A source that is slower than this is of no use inside a ticket's budget.
 DEADLINE_SECONDS = 5.0
@@ -150,6 +161,30 @@ def examine_store(url: str) -> Health:
             "set store to a folder or URL that can be",
         )
     return Health("store", "store", "ok", (shown,))
+
+
+def examine_publish(options: Callable[[], PublishOptions | None], deadline: float = DEADLINE_SECONDS) -> list[Health]:
+    """Whether snapshots could be published, as far as can be told without writing; nothing where nothing says where to.
+
+    `options` may raise what is wrong with the configuration. Each request may take `deadline` seconds.
+    """
+    from pipeline.publish import probe
+
+    name, kind = "publish", "elasticsearch"
+    try:
+        target = options()
+        if target is None:
+            return []
+        quick = msgspec.structs.replace(target, timeout=deadline, retries=0)
+        return [Health(name, kind, "ok", tuple(probe(quick)))]
+    except Refused as error:
+        advice = "check the login of publish, and what that account may do"
+        return [Health(name, kind, "refused", (str(error),), advice)]
+    except TargetUnreachable as error:
+        advice = "check the address of publish, and whether this machine may reach it (VPN, firewall, proxy)"
+        return [Health(name, kind, "unreachable", (str(error),), advice)]
+    except SnapshotError as error:
+        return [Health(name, kind, "failed", (str(error),))]
 
 
 def examine_weights(path: str | None) -> Health:

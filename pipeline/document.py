@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
-from pipeline.contrast import Change
+from pipeline.contrast import Change, estimates
 from pipeline.errors import SourceError
 from pipeline.evidence.case import Case, cite_log
 from pipeline.faults import tables_sha256
@@ -30,6 +30,7 @@ from snapshots.model import (
     SCHEMA_VERSION,
     Check,
     Diagnosis,
+    Estimate,
     Evidence,
     Finding,
     Model,
@@ -323,6 +324,7 @@ class _TemplateFacts:
     first_seen: str | None
     last_seen: str | None
     examples: list[Cited]
+    estimate: Estimate | None
 
 
 def _templates(case: Case, listed: Sequence[str]) -> list[_TemplateFacts]:
@@ -332,10 +334,12 @@ def _templates(case: Case, listed: Sequence[str]) -> list[_TemplateFacts]:
     text_of = {template.id: template.text for template in case.clusters.templates}
     # Sources differ in how much they give beyond the windows; what is said of a template does not.
     inside = case.contrast.in_incident | case.contrast.in_baseline
+    scaled = estimates(logs, case.clusters, case.contrast)
     facts = []
+    told = logs.select(["@timestamp", "log.level", "service.name"])
     for template_id in listed:
         mine = codes == number_of[template_id]
-        lines = logs.filter(pa.array(mine & inside))
+        lines = told.take(pa.array(np.flatnonzero(mine & inside)))
         seen = pc.min_max(lines.column("@timestamp"))
         facts.append(
             _TemplateFacts(
@@ -348,6 +352,7 @@ def _templates(case: Case, listed: Sequence[str]) -> list[_TemplateFacts]:
                 first_seen=_z(seen["min"].as_py()),
                 last_seen=_z(seen["max"].as_py()),
                 examples=[cite_log(logs, row) for row in _examples(case, mine)],
+                estimate=scaled.get(template_id),
             )
         )
     return facts
@@ -377,6 +382,7 @@ def _template(facts: _TemplateFacts, stamp: _Stamp) -> Template:
         first_seen=facts.first_seen,
         last_seen=facts.last_seen,
         examples=[stamp.evidence(one) for one in facts.examples],
+        estimate=facts.estimate,
     )
 
 

@@ -3,8 +3,10 @@
     SnapshotError                an error with a sentence for a person and an exit code
       UsageError                 the call or the configuration is wrong          exit 2
       TicketNotFound             there is no such ticket                         exit 3
-      Refused                    a source or the store refused our credentials   exit 4
+      Refused                    a source or target refused our credentials      exit 4
       NoSourceReached            not one source could be asked                   exit 5
+      NotPublished               the publish target took nothing, or not all     exit 8
+        TargetUnreachable        it could not be reached or did not answer       exit 5
       SourceError                one source failed; the ledger tells, the rest goes on
         SourceRefused            it refused our credentials
         SourceUnavailable        it could not be reached, or did not answer in time
@@ -43,6 +45,18 @@ class Refused(SnapshotError):
 
 class NoSourceReached(SnapshotError):
     """Sources are configured and every one of them failed."""
+
+    exit_code = 5
+
+
+class NotPublished(SnapshotError):
+    """The publish target did not take what was sent to it."""
+
+    exit_code = 8
+
+
+class TargetUnreachable(NotPublished):
+    """The publish target could not be reached or did not answer in time."""
 
     exit_code = 5
 

@@ -7,15 +7,18 @@ Parsing has no line of its own below: each source turns its pages into Arrow tab
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.cluster import cluster
-from pipeline.collect import collect
+from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
@@ -23,9 +26,14 @@ from pipeline.evidence import detect, open_case
 from pipeline.judge import weights_in_force
 from pipeline.scope import read_scope
 from pipeline.settings import Settings
-from pipeline.values import Source, Span, Ticket
+from pipeline.values import Planned, Scope, Source, Span, Ticket
 from pipeline.version import __version__
 from snapshots.model import ProblemSnapshot, RunRecord
+
+# Snapshots of one process that are made at once. More of them would share the same processors, and each would run out of
+# its budget while it waits for them; so the others stand in line, and a budget begins when the turn comes.
+AT_ONCE = max(2, os.cpu_count() or 2)
+_turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,15 @@ def take_snapshot(
     fails beside others is a row of the coverage ledger. Raises `UsageError`, before a source is asked, where the settings
     name a file of weights that cannot be used.
     """
-    clock = _Clock()
     weights_in_force(settings.weights)
+    with _turn(progress):
+        return _take(ticket, sources, settings, around, progress)
+
+
+def _take(
+    ticket: Ticket, sources: Sequence[Source], settings: Settings, around: Span | None, progress: Callable[[str], None]
+) -> Taken:
+    clock = _Clock()
     scope = read_scope(ticket, settings, around)
     clock.lap("scope")
 
@@ -77,6 +92,30 @@ def take_snapshot(
     snapshot = write_document(case, seen, diagnosis, sources)
     clock.lap("snapshot")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
+
+
+@contextlib.contextmanager
+def _turn(progress: Callable[[str], None]) -> Iterator[None]:
+    """Waits in line where as many snapshots as there are turns are being made; who came first goes first."""
+    if not _turns.acquire(blocking=False):
+        progress("waiting for its turn")
+        _turns.acquire()
+    try:
+        yield
+    finally:
+        _turns.release()
+
+
+def plan_snapshot(
+    ticket: Ticket,
+    sources: Sequence[Source],
+    settings: Settings,
+    *,
+    around: Span | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Scope, list[Planned]]:
+    """What `take_snapshot` would ask each source for. Orders are read, since the rest follows from them; nothing else is."""
+    return explain(read_scope(ticket, settings, around), ticket, sources, settings, progress)
 
 
 class _Clock:

@@ -153,6 +153,19 @@ def expand_by_traces(scope: Scope, logs: pa.Table, spans: pa.Table) -> Scope:
     )
 
 
+def traces_of(
+    identifiers: Mapping[str, tuple[str, ...]], scope: Scope, logs: pa.Table, spans: pa.Table
+) -> tuple[str, ...]:
+    """The trace ids of rows that carry one of `identifiers`, `_TRACES` at most."""
+    strong = tuple(dict.fromkeys(value for values in identifiers.values() for value in values))
+    found: dict[str, None] = {}
+    for table, text in ((logs, "message"), (spans, "attributes")):
+        if strong and table.num_rows:
+            rows = table.filter(_tied_rows(table, text, strong, (), scope))
+            found.update(dict.fromkeys(t for t in pc.unique(rows.column("trace.id")).to_pylist() if t))
+    return tuple(found)[:_TRACES]
+
+
 def identifiers_by_kind(scope: Scope) -> dict[str, tuple[str, ...]]:
     """The scope's identifiers as a source is asked for them: kind -> values."""
     kinds = dict.fromkeys(identifier.kind for identifier in scope.identifiers)

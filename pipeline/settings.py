@@ -33,7 +33,9 @@ import msgspec.inspect as shapes
 
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
+from pipeline.publish import PublishOptions, with_source
 from pipeline.sources import SourceOptions
+from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
 if TYPE_CHECKING:
     from parsers.redaction import Redactor
@@ -116,6 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     identifiers: Patterns = Patterns()
     redaction: Redacting = Redacting()
     sources: dict[str, SourceOptions] = {}
+    # Where snapshots are published, its `source` resolved; only loaded where something is to be published.
+    publish: PublishOptions | None = None
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -257,20 +261,29 @@ def _check_outline(config: Config) -> None:
 
 
 def load_settings(
-    path: Path | None = None, profile: str | None = None, env: Mapping[str, str] | None = None, *, sources: bool = True
+    path: Path | None = None,
+    profile: str | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    sources: bool = True,
+    publish: bool = False,
 ) -> Settings:
     """The settings of `profile` out of the file found; see `settings_of`."""
     env = os.environ if env is None else env
-    return settings_of(read_config(path, env), profile, env, sources=sources)
+    return settings_of(read_config(path, env), profile, env, sources=sources, publish=publish)
 
 
-def settings_of(config: Config, profile: str | None, env: Mapping[str, str], *, sources: bool = True) -> Settings:
+def settings_of(
+    config: Config, profile: str | None, env: Mapping[str, str], *, sources: bool = True, publish: bool = False
+) -> Settings:
     """The settings of one profile of `config`. Raises `UsageError` whose sentence names file, key and value.
 
-    With `sources` false the sources are left out, so that their secrets need not be there.
+    With `sources` false the sources are left out, without `publish` where snapshots are published, so that the secrets of
+    what is not asked need not be there.
     """
     tree, where, chosen = _chosen(config, profile, env)
-    tree.pop("sources", None)
+    for key in ("sources", "publish"):
+        tree.pop(key, None)
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
     settings = msgspec.structs.replace(settings, weights=_beside_config(settings.weights, config))
@@ -279,7 +292,8 @@ def settings_of(config: Config, profile: str | None, env: Mapping[str, str], *, 
         if isinstance(found, UsageError):
             raise found
         options[name] = found
-    return msgspec.structs.replace(settings, profile=chosen or "defaults", sources=options)
+    target = publish_of(config, profile, env) if publish else None
+    return msgspec.structs.replace(settings, profile=chosen or "defaults", sources=options, publish=target)
 
 
 def _beside_config(path: str | None, config: Config) -> str | None:
@@ -315,6 +329,31 @@ def source_table(config: Config, profile: str | None, env: Mapping[str, str], na
     own = config.tree.get("profiles", {}).get(chosen, {}).get("sources", {})
     parts = ["profiles", str(chosen), "sources", name] if name in own else ["defaults", "sources", name]
     return ".".join(part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in parts)
+
+
+def publish_of(config: Config, profile: str | None, env: Mapping[str, str]) -> PublishOptions | None:
+    """Where one profile publishes, the connection of the source that it names filled in; None where it says nothing.
+
+    Raises `UsageError`.
+    """
+    tree, where, _ = _chosen(config, profile, env)
+    table = tree.get("publish", False)
+    if table is False:
+        # `publish = false` in a profile takes that of the defaults away.
+        return None
+    options: PublishOptions = _convert(_filled(table, "publish", where), PublishOptions, "publish", where)
+    if not options.source:
+        return options
+    sources = tree.get("sources", {})
+    named = sources.get(options.source, False) if isinstance(sources, dict) else False
+    if named is False:
+        sentence = f"there is no source {options.source!r}; {_nearest(options.source, list(sources))}"
+        raise where.wrong("publish.source", sentence)
+    path = f"sources.{options.source}"
+    source = _convert(_filled(named, path, where), SourceOptions, path, where)
+    if not isinstance(source, ElasticsearchOptions):
+        raise where.wrong("publish.source", f"the source {options.source!r} is no Elasticsearch; name one that is")
+    return with_source(options, source)
 
 
 def _chosen(config: Config, profile: str | None, env: Mapping[str, str]) -> tuple[dict[str, Any], _Where, str | None]:
@@ -670,7 +709,7 @@ def settings_digest(settings: Settings) -> str:
     from snapshots.model import canonical_json, sha256_hex
 
     plain = msgspec.to_builtins(settings)
-    for key in ("profile", "store", "budget", "language"):
+    for key in ("profile", "store", "budget", "language", "publish"):
         plain.pop(key)
     # What the file holds counts, not where it lies.
     try:

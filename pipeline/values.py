@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from snapshots.model import Check, Coverage, Evidence, Hop, Identifier, Text
+from snapshots.model import Check, Coverage, Evidence, FetchPlan, Hop, Identifier, Text
 
 What = Literal["logs", "spans", "order_events"]
 
@@ -147,6 +147,27 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Planning(Protocol):
+    """A source that can count before it reads, and so say beforehand what it would read."""
+
+    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str]:
+        """The plan for `ask`, None where the source could not count in time, and the same in words. Raises `SourceError`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What one source would be asked for: in words, and as a plan where it can count. `error` where it cannot be asked."""
+
+    source: str
+    kind: str
+    what: What
+    asked: str
+    plan: FetchPlan | None = None
+    error: str | None = None
+
+
 @dataclass(frozen=True)
 class Material:
     """Everything that was collected, as three tables, with the ledger that says what is in them and what is not."""
@@ -232,6 +253,8 @@ __all__ = [
     "Fetched",
     "Found",
     "Material",
+    "Planned",
+    "Planning",
     "Pointer",
     "Scope",
     "Seen",

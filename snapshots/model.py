@@ -190,6 +190,15 @@ class Coverage(Model):
     plan: FetchPlan | None = None
 
 
+class Estimate(Model):
+    """How many lines a template is likely to have in all, where only a sample was fetched; margins at 95 %."""
+
+    incident: int
+    incident_margin: int
+    baseline: int
+    baseline_margin: int
+
+
 class Template(Model):
     """One log template (Drain cluster) with its counts in the incident window and in the baseline before it."""
 
@@ -207,6 +216,8 @@ class Template(Model):
     first_seen: str | None = None
     last_seen: str | None = None
     examples: list[Evidence] = []
+    # The counts above are of the lines that were fetched; null where those are all.
+    estimate: Estimate | None = None
 
 
 class TemplateTotals(Model):

@@ -158,6 +158,7 @@ NAMES = [
     "take",
     "show",
     "list",
+    "publish",
     "verify",
     "schema",
     "diff",
@@ -801,10 +802,11 @@ def test_every_example_in_the_configuration_that_init_writes_is_valid() -> None:
     enabled = re.sub(r"(?m)^#(?! |$)", "", path.read_text("utf-8"))
     path.write_text(enabled, encoding="utf-8")
     tree = tomllib.loads(enabled)
-    env = {"ELASTICSEARCH_API_KEY": "k", "ELASTICSEARCH_PASSWORD": "p", "ORDERS_PASSWORD": "p"}
+    env = {"ELASTICSEARCH_API_KEY": "k", "ELASTICSEARCH_PASSWORD": "p", "ORDERS_PASSWORD": "p", "PUBLISH_API_KEY": "k"}
     kinds = set()
     for profile in tree["profiles"]:
-        settings = load_settings(None, profile, env)
+        settings = load_settings(None, profile, env, publish=True)
+        assert ("publish" in tree["profiles"][profile]) == (settings.publish is not None)
         kinds |= {options["kind"] for options in tree["profiles"][profile]["sources"].values()}
         assert settings.sources
     assert kinds == {"elasticsearch", "orders", "jaeger", "otlp"}

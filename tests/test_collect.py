@@ -146,14 +146,14 @@ def test_a_complete_source_is_asked_once_for_each_kind():
 def test_a_source_that_has_more_is_asked_again_with_what_was_found():
     source = good(complete=False)
     gather(source)
-    asked = [(ask.what, ask.values("out_trade_no"), ask.values("trace_id")) for ask in source.asked]
+    asked = [(ask.what, ask.values("out_trade_no"), ask.values("trace_id"), ask.rest) for ask in source.asked]
     assert sorted(asked) == [
-        ("logs", (ATTEMPT,), ()),
-        ("logs", (ATTEMPT,), (TRACE,)),
-        ("order_events", (), ()),
-        ("order_events", (ATTEMPT,), ()),
-        ("spans", (ATTEMPT,), ()),
-        ("spans", (ATTEMPT,), (TRACE,)),
+        ("logs", (), (TRACE,), False),
+        ("logs", (ATTEMPT,), (), True),
+        ("order_events", (), (), True),
+        ("order_events", (ATTEMPT,), (), True),
+        ("spans", (), (TRACE,), False),
+        ("spans", (ATTEMPT,), (), True),
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parsers.documents
 from parsers.documents import parse_documents, parse_parquet_table
 from parsers.mapping import AUTO, ECS, LOGSTASH, OTEL, source_fields, with_overrides
 from parsers.tables import LOGS
@@ -141,6 +142,11 @@ def test_a_field_that_changes_its_type_costs_nothing() -> None:
     assert {row["host.name"] for row in got} == {"h"}
 
 
+def test_a_code_that_few_documents_have_reaches_their_bodies_and_costs_no_row() -> None:
+    documents: list[dict[str, Any]] = [{"message": "a"}, {"message": "b", "error": {"code": "05"}}, {"message": "c"}]
+    assert [row["body"] for row in rows(ndjson(*documents))] == ["a", "b error.code=05", "c"]
+
+
 def test_a_rare_field_is_read_though_no_sample_has_it() -> None:
     documents: list[dict[str, Any]] = [{"_id": str(n), "message": "m"} for n in range(5000)]
     documents[4321]["error"] = {"stack_trace": "x.Y: z\n\tat a.B(C.java:1)"}
@@ -239,6 +245,69 @@ def test_a_bad_line_never_changes_its_neighbours(good: list[dict[str, Any]], bad
     alone = parse_documents(b"\n".join(lines), source="s").table.to_pylist()
     mixed = parse_documents(b"\n".join([lines[0], b"{" + bad, *lines[1:]]), source="s").table.to_pylist()
     assert [row for row in mixed if row["_id"] is not None] == alone
+
+
+HEADED = f"2026-11-23 10:02:31.118 ERROR [exec-7] [c.g.WxPay] [tid:{'4bf92f35' * 4}] - 支付失败 order_id=P2026112300001"
+several_types = st.fixed_dictionaries(
+    {},
+    optional={
+        "@timestamp": st.sampled_from(
+            ["2026-11-23T10:02:31.118Z", 1795428151118, "23/Nov/2026:10:02:31 +0000", "", "no"]
+        ),
+        "message": st.sampled_from(
+            [HEADED, "level=warn msg=x code=05", '{"level":"info","msg":"x"}', "", "a\\tb", "支付"]
+        )
+        | st.text(max_size=8)
+        | st.just({"a": 1}),
+        "user": st.fixed_dictionaries(
+            {"id": st.integers(-9, 9) | st.sampled_from(["u1", "", 0.5, True, None, ["a", 1]])}
+        ),
+        "uid": st.integers(0, 9) | st.sampled_from(["u2", False]),
+        "host": st.sampled_from(["h", {"name": "h"}, {"name": ""}, 7]),
+        "error": st.sampled_from(["text", {"type": "A.B", "message": "m"}, {"code": 5}, {"code": "05"}]),
+        "http": st.sampled_from([{"response": {"status_code": 200}}, {"response": {"status_code": "502"}}]),
+    },
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(several_types | st.binary(max_size=12).filter(lambda b: b"\n" not in b), min_size=1, max_size=8),
+    st.integers(1, 40),
+    st.sampled_from([2 << 10, 8 << 20]),
+)
+def test_lines_read_together_are_the_lines_read_one_by_one(kinds: list[Any], times: int, slab: int) -> None:
+    """Also where fields have several types, one is first seen in the last lines, lines are broken and documents repeat."""
+    # The last documents have what none before has, and the last of all is there already.
+    late = [{"labels": {"order_id": f"O{number}"}, "_id": f"l{number % 3}"} for number in range(4)]
+    lines = [
+        one if isinstance(one, bytes) else json.dumps({"_id": str(number), "_source": one}).encode()
+        for number, one in enumerate([*(kinds * times), *late])
+    ] + [json.dumps({"_id": "1", "_source": {"labels.order_id": "O"}}).encode()] * 2
+    data = b"\n".join(lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsers.documents, "_SLAB", slab)
+        together = parse_documents(data, source="s", file="f", envelope="hit")
+        patch.setattr(parsers.documents, "_by_arrow", lambda *_: frozenset())
+        patch.setattr(parsers.documents, "_SMALL", 1 << 30)
+        alone = parse_documents(data, source="s", file="f", envelope="hit")
+    assert together.table.equals(alone.table)
+    assert (together.unparsed, together.duplicates) == (alone.unparsed, alone.duplicates)
+
+
+def test_a_field_of_several_types_does_not_send_lines_to_be_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one: list[int] = []
+    by_line = parsers.documents._by_line
+
+    def counted(buffer: Any, starts: Any, ends: Any, rows: Any, reader: Any) -> Any:
+        one_by_one.extend(rows)
+        return by_line(buffer, starts, ends, rows, reader)
+
+    monkeypatch.setattr(parsers.documents, "_by_line", counted)
+    users: list[Any] = [7, "u7", None, True]
+    data = ndjson(*({"message": f"m{n}", "user": {"id": users[n % 4]}, "host": "h"} for n in range(2000)))
+    assert [row["user.id"] for row in rows(data)] == ["7", "u7", None, "true"] * 500
+    assert not one_by_one
 
 
 @pytest.mark.parametrize(

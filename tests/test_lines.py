@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parsers.lines
 from parsers.levels import level_of
 from parsers.lines import enrich
 from parsers.tables import LOGS, conform
@@ -249,3 +252,44 @@ def test_enriching_twice_is_enriching_once_and_nothing_raises(messages: list[str
     table.validate(full=True)
     assert table["message"].to_pylist() == messages
     assert enrich(table).equals(table)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(lines, st.integers(0, 40)), min_size=1, max_size=12))
+def test_a_header_cut_off_has_the_groups_that_it_has_in_its_line(pieces: list[tuple[str, int]]) -> None:
+    # The law on which `_WHOLE` rests; each piece comes three times, so that the short way of repeated headers is gone too.
+    texts = pa.array([text[cut:] for text, cut in pieces] * 3, pa.string())
+    every = np.arange(len(texts))
+    for pattern in sorted(parsers.lines._WHOLE):
+        headers = parsers.lines._Headers(texts, every < 0, parsers.lines._Fill(len(texts)), None, None)
+        chosen, groups = headers.take(pattern, every)
+        told: list[dict[str, str] | None] = [None] * len(texts)
+        for number, row in enumerate(chosen):
+            told[row] = {name: group[number].as_py() for name, group in groups.items()}
+        assert told == pc.extract_regex(headers.head, pattern).to_pylist()
+        assert headers.at.tolist() == [len(one["all"].encode()) if one else 0 for one in told]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                ["time=5", 'msg="a b"', "msg=x", "level=info", "x='1 2'", "code=", 'time="1"z', "w", "", "\t"]
+            ),
+            max_size=7,
+        ).map(" ".join),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_pairs_are_taken_out_the_same_with_and_without_groups(texts: list[str]) -> None:
+    def tidy(array: Any) -> list[str]:
+        return [" ".join(text.replace("\t", " ").split()) for text in array.to_pylist()]
+
+    array = pa.array(texts, pa.string())
+    pattern = rf"(^|\s)(?:time|msg)=(?:{parsers.lines._QUOTED}|[^\s\"']\S*|)"
+    every = pc.replace_substring_regex(array, pattern, r"\1")
+    first = pc.replace_substring_regex(array, pattern, r"\1", max_replacements=1)
+    assert tidy(parsers.lines._without_pairs(array, "time|msg")) == tidy(every)
+    assert tidy(parsers.lines._without_pairs(array, "time|msg", once=True)) == tidy(first)

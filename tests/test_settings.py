@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
+from pipeline.publish import PublishOptions
 from pipeline.settings import (
     Settings,
     Windows,
@@ -208,6 +209,78 @@ def test_a_wrong_value_is_told_with_file_key_and_remedy(write: Write, text: str,
     assert said("prod" if "[profiles.prod" in text else None).startswith(f"problem-snapshot.toml: {sentence}")
 
 
+# ---- where snapshots are published
+
+
+def test_the_place_to_publish_is_read_only_where_it_is_wanted(write: Write) -> None:
+    """Its secret need not be there otherwise, and a profile can take it away."""
+    write("""
+        [defaults.publish]
+        url = "https://es.example:9200"
+        api_key = "${PUBLISH_KEY}"
+        timeout = "3s"
+        [profiles.none]
+        publish = false
+    """)
+    assert load_settings(None, None, {}).publish is None
+    target = load_settings(None, None, {"PUBLISH_KEY": "hunter2"}, publish=True).publish
+    assert target is not None
+    assert (target.url, target.api_key, target.index, target.timeout) == (
+        "https://es.example:9200",
+        "hunter2",
+        "problem-snapshots",
+        3.0,
+    )
+    assert load_settings(None, "none", {}, publish=True).publish is None
+    with pytest.raises(
+        UsageError, match=r"defaults\.publish\.api_key: the environment variable PUBLISH_KEY is not set"
+    ):
+        load_settings(None, None, {}, publish=True)
+
+
+def test_a_source_lends_its_connection_for_publishing(write: Write) -> None:
+    """Its address, login and certificates; of the other sources nothing has to be there."""
+    write(
+        LOGS
+        + """api_key = "${KEY}"
+        ca_certs = "ca.pem"
+        [profiles.prod.sources.traces]
+        kind = "jaeger"
+        url = "${JAEGER}"
+        [profiles.prod.publish]
+        source = "logs"
+        index = "tickets"
+    """
+    )
+    target = load_settings(None, "prod", {"KEY": "k"}, sources=False, publish=True).publish
+    assert target is not None
+    assert (target.url, target.api_key, target.ca_certs) == ("https://es.example:9200", "k", "ca.pem")
+    assert (target.source, target.index) == (None, "tickets")
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("source = 'log'", "profiles.prod.publish.source: there is no source 'log'; did you mean logs?"),
+        (
+            "source = 'jaeger'",
+            "profiles.prod.publish.source: the source 'jaeger' is no Elasticsearch; name one that is",
+        ),
+        ("indx = 'a'", "profiles.prod.publish.indx: unknown key; did you mean index?"),
+        ("index = 'logs-*'\nsource = 'logs'", "profiles.prod.publish: index 'logs-*' is no name of one index"),
+        ("", "profiles.prod.publish: say where: url = "),
+        ("source = 'logs'\nurl = 'http://a:1'", "profiles.prod.publish: give source"),
+    ],
+)
+def test_a_wrong_place_to_publish_is_told_with_its_key(write: Write, table: str, sentence: str) -> None:
+    """As of any other table."""
+    jaeger = '[profiles.prod.sources.jaeger]\nkind = "jaeger"\nurl = "http://a:1"\n'
+    write(f"{LOGS}{jaeger}[profiles.prod.publish]\n{table}")
+    with pytest.raises(UsageError) as refused:
+        load_settings(None, "prod", {}, publish=True)
+    assert str(refused.value).startswith(f"problem-snapshot.toml: {sentence}")
+
+
 # ---- durations
 
 
@@ -350,6 +423,7 @@ def test_the_digest_covers_what_changes_a_snapshot_and_nothing_else(write: Write
         replace(base, language="zh"),
         replace(base, budget=3.0),
         replace(base, profile="x"),
+        replace(base, publish=PublishOptions(url="http://a:1")),
     ]
     other = [
         replace(base, max_lines=5),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from snapshots.model import Evidence, ProblemSnapshot, SpanRecord, Template
+from snapshots.model import Estimate, Evidence, ProblemSnapshot, SpanRecord, Template
 from snapshots.render.clean import shorten
 from snapshots.render.figures import amount, count, duration, natural, percent, pointer_text
+from snapshots.render.plan import plan_lines
 from snapshots.render.reader import QUOTE, Reader
 from snapshots.render.shapes import Grid, Section
 from snapshots.words import class_name, subclass_name
@@ -112,8 +113,8 @@ class DetailReader(Reader):
         rows = [
             (
                 self.term(x.change),
-                count(x.incident_count),
-                count(x.baseline_count),
+                self._about(x.incident_count, x.estimate, "incident"),
+                self._about(x.baseline_count, x.estimate, "baseline"),
                 count(x.focus_count) if x.focus_count else "",
                 ", ".join(sorted(x.services, key=lambda name: -x.services[name])[:2]),
                 shorten(x.text, 200),
@@ -127,10 +128,21 @@ class DetailReader(Reader):
         )
         if t.approximate_lines:
             note += "; " + self.say("approximate_lines", lines=count(t.approximate_lines))
+        scaled = sum(x.estimate is not None for x in ranked)
+        if scaled:
+            note += "; " + self.say("estimated", count=scaled)
         if len(ranked) > shown:
             note += "; " + self.say("shown_of", shown=shown, total=len(ranked))
         heads = self._heads("change", "incident", "baseline", "focus", "service", "template", "ref")
         return Section("templates", self.say("templates"), note=note, grid=_grid(heads, rows, {1, 2, 3}, {5}))
+
+    @staticmethod
+    def _about(lines: int, estimate: Estimate | None, window: str) -> str:
+        """A count; of a sample the estimate of all as well."""
+        if estimate is None:
+            return count(lines)
+        margin = getattr(estimate, f"{window}_margin")
+        return f"{count(lines)} (≈{count(getattr(estimate, window))} ± {count(margin)})"
 
     def _span_section(self) -> Section | None:
         if not self.s.spans:
@@ -225,7 +237,13 @@ class DetailReader(Reader):
             "asked",
         )
         grid = _grid(heads, rows, range(3, 10), {11}, idle=frozenset({"", "0"}))
-        return Section("coverage", self.say("coverage"), grid=grid) if rows else None
+        plans = tuple(
+            f"{c.source} ({c.kind}), {self.term(c.what)}: {line}"
+            for c in self.s.coverage
+            if c.plan and any(step.kind != "all" for step in c.plan.steps)
+            for line in plan_lines(c.plan, self.language)
+        )
+        return Section("coverage", self.say("coverage"), grid=grid, lines=plans) if rows else None
 
     def _desk_section(self) -> Section | None:
         s = self.s

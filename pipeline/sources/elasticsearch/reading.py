@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
+from parsers.columns import read_columns
 from parsers.mapping import source_fields
 from parsers.tables import LOGS, SPANS, empty
-from pipeline.errors import SourceBroken, SourceError
+from pipeline.errors import SourceBroken, SourceError, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import Calls, FullError, OutOfTimeError
 from pipeline.sources.elasticsearch.explained import explained_by
 from pipeline.sources.elasticsearch.plan import (
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 # Raw bytes of hits that are parsed together: large enough for columns, small enough to overlap with the next page.
 _BATCH_BYTES = 8 << 20
 # Raw bytes that may wait for the parser; beyond, reading waits, so that little is left to do when the time is up.
-_WAITING_BYTES = 48 << 20
+_WAITING_BYTES = 24 << 20
 # One answer holds no more: beyond, a text column would not fit into Arrow's 32-bit offsets, nor a laptop's memory.
 _MOST_BYTES = 1 << 30
 # The share of the time that counting may take. A cluster that needs longer is read without a count.
@@ -57,6 +58,8 @@ _ROUNDS = 3
 _COMMON = 2
 # Services and levels that are told, at most.
 _LARGEST = 20
+# Rows below which a draw is read up to the number wanted, since its own size is too uncertain.
+_FEW = 1_000
 _BLIND_STRETCHES = 24
 
 _WORDS: dict[Kind, str] = {
@@ -97,7 +100,10 @@ class Reading:
         self.middle = ask.anchor or ask.window.start + (ask.window.end - ask.window.start) / 2
         self.width = width_for(ask.window)
         self.parsed: list[tuple[Step, Future[Any]]] = []
+        self.queries: dict[Kind, Query] = {}
         self.bytes = 0
+        # The only fields that are wanted, as they are; empty where the whole table is.
+        self.fields: tuple[str, ...] = ()
         self._waiting = 0
         self._room = threading.Condition()
         self._held: _Batch | None = None
@@ -138,8 +144,30 @@ class Reading:
             tables = [(step, future.result()) for step, future in self.parsed]
         return self._answer(tables, stopped)
 
+    def columns(self, fields: Sequence[str]) -> pa.Table:
+        """`_index`, `_id` and `fields` of every row of the window, as text, in no order. Raises `SourceError`.
+
+        Nothing of a part is given back: who asks for columns counts with them.
+        """
+        self.fields = tuple(fields)
+        with ThreadPoolExecutor(1) as self.pool, _without_collector(), self._point() as point:
+            self.queries = {"all": self.questions.within(self.ask.window)}
+            by_time = point.by_time(self.queries["all"], self.width)
+            total = sum(rows for _, rows in by_time)
+            step = Step("all", total, total)
+            self._whole(point, step, self.queries["all"], by_time)
+            self._parse_held()
+            tables = [future.result() for _, future in self.parsed]
+        problems = [*self.target.problems, *self.tally.problems]
+        if problems:
+            raise SourceUnavailable("; ".join(problems))
+        table = pa.concat_tables(tables) if tables else read_columns(b"", self.fields, 0)
+        return _each_once(table) if self.tally.again else table
+
     def _point(self) -> Point:
         columns: Any = source_fields(self.source.mapping) if self.ask.what == "logs" else True
+        if self.fields:
+            columns = list(self.fields)
         return Point(self.calls, self.target, columns, self.source.options.page_size, self.tally)
 
     # ---- what there is
@@ -150,7 +178,7 @@ class Reading:
         healthy, _, more = self.questions.naming(self.ask.beside)
         self.notes += [*notes, *more]
         self.words["named"] = f"rows {words}"
-        self.queries: dict[Kind, Query] = {"all": self.questions.within(self.ask.window)}
+        self.queries = {"all": self.questions.within(self.ask.window)}
         before: list[Query] = []
         for kind, query in (("named", named), ("healthy", healthy), ("failing", self.questions.failing())):
             self.queries[kind] = all_of(query, without=before) if query else {"match_none": {}}  # type: ignore[index]
@@ -264,29 +292,34 @@ class Reading:
     ) -> None:
         """A random draw of `want` rows of a step, or of `query`; `already` were drawn before.
 
-        With `exactly` all rows of the draw are read, a few more or less than wanted, so that whether a row was read depends
-        on nothing but the draw; without, the draw is a little larger and is read up to the number wanted.
+        With `exactly` the draw may come out a few rows larger than wanted. Whether a row is read depends on nothing but the
+        draw; only where few are wanted, the draw is larger and is read up to the number wanted.
         """
         matched = step.matched or 0
+        by_time = self.totals.by_time.get(step.kind, ()) if self.totals and query is None else None
         query = query or all_of(self.queries["all"], self.queries[step.kind])
         want = min(want, matched)
         if want <= step.fetched:
             return
-        had = already / matched if already else 0.0
-        share = want / matched if exactly else _share_for(want, matched)
+        few = not exactly and want - step.fetched < _FEW
+        # A little less than wanted, so that the draw does not come out larger: two deviations of its size.
+        aim = want if exactly or few else max(1.0, want - 2.0 * math.sqrt(want))
+        share = _share_for(want, matched) if few else aim / matched
+        chosen = all_of(query, drawn(share), without=[drawn(already / matched)] if already else [])
         try:
-            chosen = all_of(query, drawn(share), without=[drawn(had)] if already else [])
-            by_time = point.by_time(chosen, self.width)
-        except SourceBroken:
+            if few or by_time is None:
+                by_time = point.by_time(chosen, self.width)
+            else:
+                by_time = [(start, math.ceil(rows * share)) for start, rows in by_time]
+            most = want - step.fetched if few else None
+            self._fetch(point, step, chosen, stretches(self.ask.window, by_time, self.width, most, None))
+        except SourceBroken as error:
             # Indices without sequence numbers: of each stretch of time its share.
-            if already:
-                return
+            if already or "_seq_no" not in str(error):
+                raise
             parts = [(start, math.ceil(rows * want / matched)) for start, rows in point.by_time(query, self.width)]
             self.notes.append("the cluster draws no random rows here; of each stretch of time its share was read")
             self._fetch(point, step, query, stretches(self.ask.window, parts, self.width, want, None))
-            return
-        most = sum(rows for _, rows in by_time) if exactly else want - step.fetched
-        self._fetch(point, step, chosen, stretches(self.ask.window, by_time, self.width, most, None))
 
     def _unexplained(self, point: Point, step: Step) -> None:
         """The rows that no template of what was drawn accounts for, of those kinds that were not read whole.
@@ -433,6 +466,8 @@ class Reading:
             if ndjson.count(b"\n") >= len(batch.hits):
                 # Documents keep the line breaks that they were written with where the whole `_source` is asked for.
                 ndjson = b"\n".join(msgspec.json.format(hit, indent=-1) for hit in batch.hits)
+            if self.fields:
+                return read_columns(ndjson, self.fields, len(batch.hits))
             if self.ask.what == "logs":
                 from parsers.documents import parse_documents
 
@@ -602,6 +637,16 @@ def _in_order(table: pa.Table) -> pa.Table:
     same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
     keep = pa.concat_arrays([pc.invert(pc.fill_null(same, False)), pa.array([True])])
     return table.take(order.filter(keep))
+
+
+def _each_once(table: pa.Table) -> pa.Table:
+    """`table` with the first row of each document."""
+    import pyarrow.compute as pc
+
+    ids = pc.binary_join_element_wise(table.column("_index"), table.column("_id"), "\n")
+    places = pa.array(range(table.num_rows), pa.int64())
+    first = pa.table({"id": ids, "place": places}).group_by("id").aggregate([("place", "min")])
+    return table.take(first.column("place_min").combine_chunks().sort())
 
 
 def between(window: Span) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import msgspec
+import pyarrow as pa
 
+from parsers.columns import read_columns
 from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceError, SourceRefused, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import Calls, Connection, RemoteGoneError
@@ -30,7 +32,7 @@ from pipeline.sources.elasticsearch.targets import (
     slices,
 )
 from pipeline.values import Ask, Fetched, Pointer, What
-from snapshots.model import Coverage, Status, canonical_json
+from snapshots.model import Coverage, FetchPlan, Status, canonical_json
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -87,6 +89,30 @@ class ElasticsearchSource:
             with self._lock:
                 self._targets.pop(patterns, None)
             return Reading(self, calls, self._target(calls, ask.what, patterns), ask).run()
+
+    def columns(self, ask: Ask, fields: Sequence[str]) -> pa.Table:
+        """`_index`, `_id` and `fields` of all rows of the window, as the documents hold them, as text and in no order.
+
+        For counting over many rows, where nothing of the message has to be taken apart. Raises `SourceError` where one row
+        could not be had.
+        """
+        patterns = self._patterns.get(ask.what, ())
+        calls = Calls(self.connection, ask.deadline)
+        target = self._target(calls, ask.what, patterns) if patterns else None
+        if target is None or target.time is None:
+            return read_columns(b"", fields, 0)
+        return Reading(self, calls, target, ask).columns(fields)
+
+    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str]:
+        """What `fetch` would read, from one request that counts; nothing is read. Raises as `fetch`."""
+        patterns = self._patterns.get(ask.what)
+        if not patterns:
+            return None, f"nothing: no index pattern for {ask.what} is configured"
+        calls = Calls(self.connection, ask.deadline)
+        target = self._target(calls, ask.what, patterns)
+        if target.time is None:
+            return None, f"nothing: {'; '.join(target.notes)}"
+        return Reading(self, calls, target, ask).explain()
 
     def resolve(self, pointers: Iterable[Pointer]) -> dict[Pointer, bytes | None]:
         """The canonical JSON of each document's whole `_source`, or None where it is gone."""
