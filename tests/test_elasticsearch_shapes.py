@@ -9,7 +9,11 @@ The mappings are written after the component templates of Elasticsearch itself, 
 from __future__ import annotations
 
 import itertools
+import json
+import re
+import socket
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +22,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner, Result
 
+from cli import commands
 from pipeline.errors import SourceUnavailable
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings
@@ -28,6 +34,7 @@ from pipeline.values import Ask, Fetched, Pointer
 from snapshots.model import FetchPlan, canonical_json
 from tests import services
 from tests.conftest import missing
+from tests.flow_samples import nobodys_settings
 from tests.outage_samples import LINES, documents, fill, ticket_file
 from tests.services import elasticsearch_node
 from tests.test_elasticsearch import HOUR, START, adds_up, ids, logs, stamp
@@ -583,6 +590,158 @@ def test_an_alias_with_a_filter_shows_only_its_rows(place: Place, client: Any, s
     assert (services_of(fetched), fetched.coverage.matched) == ({"a1": 5}, 5)
 
 
+# ---- doctor --fields
+
+
+@pytest.fixture
+def doctor(
+    elasticsearch_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Result, dict[str, list[str]], str]]:
+    """Runs `doctor --fields` over a source with these settings: what it said, its table by column, and the proposal."""
+    nobodys_settings(tmp_path, monkeypatch)
+
+    def run(**keys: Any) -> tuple[Result, dict[str, list[str]], str]:
+        head = f'profile = "prod"\n[profiles.prod.sources.es]\nkind = "elasticsearch"\nurl = "{elasticsearch_url}"\n'
+        more = keys.pop("more", "")
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+        Path("problem-snapshot.toml").write_text(head + lines + more, encoding="utf-8")
+        done = CliRunner().invoke(commands, ["doctor", "--fields", "--timeout", "20s"], prog_name="problem-snapshot")
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        table, _, proposed = done.stdout.partition("proposed:\n")
+        rows: dict[str, list[str]] = {}
+        for line in table.splitlines():
+            column, *cells = re.split(r" {2,}", line.strip())
+            rows.setdefault(column, []).append(" | ".join(cells))
+        return done, rows, "".join(line.removeprefix("  ") + "\n" for line in proposed.splitlines())
+
+    return run
+
+
+def test_what_doctor_proposes_is_taken_when_pasted_and_then_all_is_found(
+    place: Place, doctor: Any, source: Any
+) -> None:
+    """Two indices with names of their own, one mapped by hand and one guessed."""
+    mapped = {"dynamic_templates": STRINGS, "properties": {"logged": {"type": "date"}, "say": {"type": "text"}}}
+    cart = [
+        {"logged": stamp(n), "say": f"item {n} for a.smith@example.com", "svc": {"label": "cart"}, "lv": "INFO",
+         "ctx": {"tid": f"{n + 1:032x}"}, "machine": "m1", "session": 7}
+        for n in range(30)
+    ]  # fmt: skip
+    pay = [
+        {"logged": stamp(n), "text_line": f"charge {n} refused", "unit_app": "cashier", "grade_level": "ERROR",
+         "ctx": {"tid": f"{n + 1:032x}"}, "biz": {"orderNo": f"SO20260904{n:04d}", "buyerId": f"u{n:07d}"},
+         "machine": "m2", "order_amount": 990, "order_status": "FAILED"}
+        for n in range(60)
+    ]  # fmt: skip
+    place.index("-cart", {"properties": {"logged": {"type": "date"}}}, *cart)
+    place.index("-pay", mapped, *pay)
+    logs_of = [f"{place.name}-*"]
+    done, rows, proposed = doctor(logs=logs_of)
+    assert rows["time"] == ["not found | 100%"]
+    assert rows["service"] == ["not found | 100%"]
+    assert "a.smith" not in done.output
+    assert "[email]" in done.output
+    assert "SO202609040000" not in done.output
+    keys = tomllib.loads(proposed)
+    assert keys == {
+        "time_field": "logged",
+        "trace_fields": ["ctx.tid"],
+        "order_fields": ["biz.orderNo"],
+        "customer_fields": ["biz.buyerId"],
+        "overrides": {
+            "service.name": ["unit_app", "svc.label"],
+            "log.level": ["grade_level", "lv"],
+            "message": ["text_line", "say"],
+            "host.name": ["machine"],
+        },
+    }
+    again, rows, proposed = doctor(logs=logs_of, more=proposed)
+    assert again.exit_code == 0, again.output
+    assert proposed == ""
+    assert rows["service"] == ["unit_app | keyword | 1 of 2 | 67% | cashier", "svc.label | text | 1 of 2 | 33% | cart"]
+    assert rows["order id"] == ["biz.orderNo | keyword | 1 of 2 | 67% | SO20…59"]
+    fields = {
+        key: value if isinstance(value, str) else tuple(value) for key, value in keys.items() if key != "overrides"
+    }
+    overrides = {column: tuple(paths) for column, paths in keys["overrides"].items()}
+    one = source(logs=tuple(logs_of), overrides=overrides, **fields)
+    fetched = logs(one)
+    assert services_of(fetched) == {"cashier": 60, "cart": 30}
+    wanted = ("service.name", "log.level", "message", "trace.id", "host.name")
+    assert [fetched.table.column(name).null_count for name in wanted] == [0] * 5
+    assert ids(logs(one, limit=1, order_id=("SO202609040007",))) == ["pay7"]
+
+
+def test_doctor_tells_a_field_that_is_another_name_by_the_field_that_holds_the_value(place: Place, doctor: Any) -> None:
+    """The documents do not have the alias, so that it is counted and searched, and cannot be read."""
+    mappings = {
+        "properties": {
+            "@timestamp": {"type": "date"},
+            "message": {"type": "text"},
+            "department": {"type": "keyword"},
+            "service": {"properties": {"name": {"type": "alias", "path": "department"}}},
+        }
+    }
+    place.index("-a", mappings, *({"@timestamp": stamp(n), "message": "m", "department": "cart"} for n in range(4)))
+    _, rows, proposed = doctor(logs=[f"{place.name}-*"])
+    assert rows["perhaps"][0] == "department | keyword | 1 of 1 | 100% | cart"
+    assert tomllib.loads(proposed)["overrides"] == {"service.name": ["department"]}
+
+
+def test_doctor_keeps_what_is_configured_already(place: Place, doctor: Any) -> None:
+    words = {"dynamic_templates": STRINGS, "properties": {"@timestamp": {"type": "date"}, "message": {"type": "text"}}}
+    some = (
+        {"@timestamp": stamp(n), "message": "m", "the_app": "cart", "biz_order_ref": f"SO{n:06d}"} for n in range(4)
+    )
+    place.index("-b", words, *some)
+    overrides = '[profiles.prod.sources.es.overrides]\n"log.level" = ["mood"]\n'
+    _, _, proposed = doctor(logs=[f"{place.name}-*"], order_fields=["old_no"], more=overrides)
+    assert 'order_fields = ["old_no", "biz_order_ref"]' in proposed
+    assert "# in place of what is in [profiles.prod.sources.es.overrides]" in proposed
+    assert '"log.level" = ["mood"]' in proposed
+    assert '"service.name" = ["the_app"]' in proposed
+
+
+def test_doctor_shows_what_of_apm_and_of_the_collector_is_found(place: Place, doctor: Any) -> None:
+    span = {
+        "@timestamp": exported(3),
+        "trace_id": TRACE,
+        "span_id": "ab" * 8,
+        "name": "GET /cart",
+        "kind": "Server",
+        "duration": 2_500_000,
+        "status": {"code": "Ok"},
+        "resource": {"attributes": {"service.name": "cart", "host.name": "h2"}},
+        "attributes": {"http.response.status_code": 200, "order_id": ORDER},
+    }
+    transaction = {
+        "@timestamp": stamp(1),
+        "processor": {"event": "transaction"},
+        "trace": {"id": TRACE},
+        "transaction": {"id": "cd" * 8, "name": "POST /pay", "duration": {"us": 1500}},
+        "event": {"outcome": "success"},
+        "service": {"name": "cashier"},
+        "labels": {"order_id": ORDER},
+    }
+    place.index("-otel", OTEL_SPANS, span, span, span)
+    place.index("-apm", APM, transaction)
+    place.index("-logs", OTEL_LOGS, otel_log(1, "paid", "INFO", "cart", attributes={"order_id": ORDER}, trace_id=TRACE))
+    done, rows, proposed = doctor(logs=[f"{place.name}-logs"], traces=[f"{place.name}-otel", f"{place.name}-apm"])
+    assert done.exit_code == 0
+    assert proposed == ""
+    assert rows["service"] == [
+        "resource.attributes.service.name | keyword | 1 of 1 | 100% | cart",
+        "resource.attributes.service.name | keyword | 1 of 1 | 100% | cart",
+        "service.name | keyword | 1 of 1 | 100% | cashier",
+    ]
+    assert rows["message"] == ["body.text | text | 1 of 1 | 100% | paid"]
+    assert rows["duration"] == [
+        "duration | long | 1 of 1 | 100% | 2500000",
+        "transaction.duration.us | long | 1 of 1 | 100% | 1500",
+    ]
+    assert [cells.split(" | ")[0] for cells in rows["order id"]] == ["attributes.order_id"] * 2 + ["labels.order_id"]
+
+
 # ---- remote clusters
 
 
@@ -692,6 +851,22 @@ def test_a_remote_cluster_that_is_away_costs_its_own_rows_at_once(place: Place, 
     assert (fetched.coverage.status, fetched.coverage.used, fetched.coverage.matched) == ("partial", 50, 50)
     assert remote in str(fetched.coverage.error)
     assert any(remote in line for line in one.probe())
+
+
+def test_a_remote_cluster_that_accepts_and_never_answers_leaves_the_local_rows(
+    place: Place, client: Any, source: Any
+) -> None:
+    place.index("-x", SIMPLE, *simple(50, "cart"))
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        remotes(client, deaf=(f"127.0.0.1:{deaf.getsockname()[1]}", False))
+        try:
+            begun = time.monotonic()
+            fetched = logs(source(logs=("deaf:logs-*", f"{place.name}-*")), seconds=6)
+            assert time.monotonic() - begun < 6
+        finally:
+            remotes(client, deaf=None)
+    assert (fetched.coverage.status, fetched.coverage.used) == ("partial", 50)
+    assert "deaf:logs-*: the remote cluster" in str(fetched.coverage.error)
 
 
 @pytest.mark.usefixtures("two")

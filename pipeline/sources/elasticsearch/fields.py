@@ -65,9 +65,9 @@ _LIKE: dict[str, tuple[str, str]] = {
     "message": (r"message|msg|body|content|text|(^|[._-])line|(^|[._-])log$|say|desc", r"type|class|_id$|\.id$|key"),
     "trace id": (r"trace|(^|[._-])tid$|correlation|request_?id|req_?id", r"stack|flags|state|parent|backtrace"),
     "order id": (r"order|trade_?no|biz_?no|pay(ment)?_?(id|no)|out_?no|bill_?(id|no)",
-                 r"amount|price|fee|time|date|status|state|count|type|curren|created|updated|num(ber)?_of"),
+                 r"amount|price|fee|time|date|status|state|counts?$|type|curren|created|updated"),
     "customer id": (r"user|customer|buyer|member|(^|[._-])uid$|account|client_?id|cust", r"agent|name|type|level|ip$|phone|mail|status"),
-    "host": (r"host|(^|[._-])pod|machine|server|instance|node", r"\.ip$|mac|os|port|version|type"),
+    "host": (r"host|(^|[._-])pod|machine|server|instance|node", r"\.ip$|(^|[._-])(mac|os|port|version|type)s?($|[._-])"),
     "error type": (r"(exception|error|err|throwable)\S*(type|class|name|kind)", r"message|stack|code"),
     "HTTP status": (r"status|response_?code|http\S*code", r"message|text|grpc|order|pay|trade"),
 }  # fmt: skip

@@ -73,7 +73,8 @@ class Point:
                 )
             )
         except SourceBroken as error:
-            if "allow_partial_search_results" not in str(error):
+            # Older servers take no body here, either.
+            if "allow_partial_search_results" not in str(error) and not body:
                 raise
             opened = self._calls.ask(
                 lambda client: client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from parsers.mapping import FieldMapping
 from pipeline.errors import SourceBroken, SourceUnavailable
-from pipeline.sources.elasticsearch.calls import Calls, RemoteGoneError, root_cause
+from pipeline.sources.elasticsearch.calls import Calls, OutOfTimeError, RemoteGoneError, root_cause
 from pipeline.values import What
 
 EXACT = frozenset({"keyword", "constant_keyword", "flattened", "wildcard"})
@@ -19,6 +19,9 @@ TEXT = frozenset({"text", "match_only_text"})
 NUMBER = frozenset({"long", "integer", "short", "unsigned_long", "byte"})
 
 DATE = frozenset({"date", "date_nanos"})
+
+# The share of the time that is left for which the fields of a remote cluster are waited for.
+_REMOTE = 0.25
 
 _NONE: frozenset[str] = frozenset()
 
@@ -191,14 +194,22 @@ class Finder:
 
     def _meet(self, pattern: str, names: Sequence[str], met: _Met) -> None:
         """Adds what one pattern stands for."""
+        # A remote cluster that neither answers nor refuses must not take the time of the others.
+        within = _REMOTE * self.calls.left() if cluster_of(pattern) else None
         try:
             caps = self.calls.ask(
                 lambda client: client.field_caps(
                     index=pattern, fields=names, include_unmapped=True, ignore_unavailable=True
-                )
+                ),
+                within,
             )
         except RemoteGoneError as error:
             met.problems.append(f"{pattern}: {error.reason}")
+            return
+        except OutOfTimeError:
+            if within is None or not self.calls.left():
+                raise
+            met.problems.append(f"{pattern}: the remote cluster did not answer in time ({within:.1f} s)")
             return
         away = {}
         for failure in caps.get("failures", ()):
