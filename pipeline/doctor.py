@@ -108,6 +108,7 @@ def field_lines(source: Source, table: str, redactor: Redactor, deadline: float 
     from pipeline.sources.elasticsearch import ElasticsearchSource
     from pipeline.sources.elasticsearch.fields import Fields, proposal, written
     from pipeline.sources.elasticsearch.fields import table as rows_of
+    from pipeline.sources.elasticsearch.targets import counted
 
     if not isinstance(source, ElasticsearchSource):
         return []

@@ -637,8 +637,8 @@ def test_what_doctor_proposes_is_taken_when_pasted_and_then_all_is_found(
     place.index("-pay", mapped, *pay)
     logs_of = [f"{place.name}-*"]
     done, rows, proposed = doctor(logs=logs_of)
-    assert rows["time"] == ["not found | 100%"]
-    assert rows["service"] == ["not found | 100%"]
+    assert rows["time"] == ["not found"]
+    assert rows["service"] == ["not found"]
     assert "a.smith" not in done.output
     assert "[email]" in done.output
     assert "SO202609040000" not in done.output

@@ -226,7 +226,7 @@ def _uses(
     ]
     missing = 1.0 - sum(weights.values())
     if not samples or not total:
-        return [Use(column, None)]
+        return [Use(column, None, share=1.0)]
     if found and (column not in _EVERYWHERE or missing <= _FEW):
         return found
     candidates = _candidates(column, names, without, types) if what == "logs" or column in {*_KEYS, "time"} else []
@@ -370,8 +370,12 @@ def table(found: Fields, redact: Callable[[Sequence[str]], Sequence[str]]) -> li
         if use.field:
             lines.append(_row(use.column, use, found.indices, shown[id(use)]))
             continue
-        absent = "missing in the others" if use.share < 1.0 - 1e-9 and found.seen else "not found"
-        lines.append([use.column, absent, "", "", _percent(use.share) if found.seen else "", ""])
+        # Of documents that were not seen nothing is known.
+        if not found.seen:
+            lines.append([use.column, "no document yet", "", "", "", ""])
+            continue
+        whole = use.share >= 1.0 - 1e-9
+        lines.append([use.column, "not found" if whole else f"{_percent(use.share)} lack it", "", "", "", ""])
         lines += [_row("  perhaps", one, found.indices, shown[id(one)]) for one in use.candidates]
     return lines
 
