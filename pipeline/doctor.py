@@ -120,9 +120,8 @@ def field_lines(source: Source, table: str, redactor: Redactor, deadline: float 
             continue
         found.append(one)
         what = "logs" if one.what == "logs" else "traces"
-        lines.append(
-            f"{what} {one.pattern}: {one.indices:,} indices, {one.documents:,} documents, {one.seen:,} looked at"
-        )
+        indices, documents = counted(one.indices, "index", "indices"), counted(one.documents, "document", "documents")
+        lines.append(f"{what} {one.pattern}: {indices}, {documents}, {one.seen:,} looked at")
         lines += [f"  {note}" for note in one.notes]
         head = ["column", "field", "type", "indices", "share", "example"]
         rows = [head, *rows_of(one, lambda texts: redactor.redact_array(pa.array(texts, pa.string())).to_pylist())]

@@ -15,6 +15,7 @@ import socket
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -745,14 +746,6 @@ def test_doctor_shows_what_of_apm_and_of_the_collector_is_found(place: Place, do
 # ---- remote clusters
 
 
-@dataclass(frozen=True)
-class Two:
-    """Two nodes: the session's, which knows the second one as the remote clusters `other` and, unskippable, `must`."""
-
-    far: services.Running
-    client: Any
-
-
 def remotes(client: Any, **some: tuple[str, bool] | None) -> None:
     """Sets remote clusters (their address and whether a search may skip them), or takes them away."""
     keys: dict[str, Any] = {}
@@ -760,6 +753,38 @@ def remotes(client: Any, **some: tuple[str, bool] | None) -> None:
         keys[f"cluster.remote.{name}.seeds"] = facts and [facts[0]]
         keys[f"cluster.remote.{name}.skip_unavailable"] = facts and facts[1]
     client.cluster.put_settings(persistent=keys)
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two nodes: the session's, which knows the second one as the remote clusters `other` and, unskippable, `must`."""
+
+    far: services.Running
+    client: Any
+    near: Any
+
+    def introduce(self) -> None:
+        """Tells the first node where the second one is, and waits until it has found it."""
+        (facts,) = self.client.nodes.info(metric="transport")["nodes"].values()
+        # An address that did not change would not be tried again at once.
+        remotes(self.near, other=None, must=None)
+        remotes(self.near, other=(facts["transport_address"], True), must=(facts["transport_address"], False))
+        for _ in range(300):
+            known = self.near.cluster.remote_info()
+            if known["other"]["connected"] and known["must"]["connected"]:
+                return
+            time.sleep(0.1)
+        pytest.fail("the nodes do not find each other")
+
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """The second node killed meanwhile."""
+        elasticsearch_node.kill(self.far.data)
+        try:
+            yield
+        finally:
+            elasticsearch_node.start_again(self.far, "512m")
+            self.introduce()
 
 
 @pytest.fixture(scope="module")
@@ -773,10 +798,10 @@ def two(client: Any) -> Iterator[Two]:
     names = ("other", "must", "gone", "needed")
     try:
         with Elasticsearch(node.url, request_timeout=60) as far:
-            (facts,) = far.nodes.info(metric="transport")["nodes"].values()
-            there, nowhere = facts["transport_address"], "127.0.0.1:1"
-            remotes(client, other=(there, True), must=(there, False), gone=(nowhere, True), needed=(nowhere, False))
-            yield Two(node, far)
+            remotes(client, gone=("127.0.0.1:1", True), needed=("127.0.0.1:1", False))
+            made = Two(node, far, client)
+            made.introduce()
+            yield made
     finally:
         remotes(client, **dict.fromkeys(names))
         elasticsearch_node.stop(node.data)
@@ -918,11 +943,8 @@ def test_two_clusters_in_one_profile_are_two_rows_of_the_ledger(
         assert (both["beijing"].status, both["beijing"].used) == ("ok", LINES)
         assert (both["shanghai"].status, both["shanghai"].used) == ("ok", len(half))
         assert both["cited"] == {"beijing", "shanghai"}
-        elasticsearch_node.kill(two.far.data)
-        try:
+        with two.dead():
             left = taken()
-        finally:
-            elasticsearch_node.start_again(two.far, "512m")
         assert (left["beijing"].status, left["beijing"].used) == ("ok", LINES)
         assert left["shanghai"].status == "failed"
         assert "cannot be reached" in left["shanghai"].error
@@ -940,11 +962,8 @@ def test_a_remote_cluster_that_dies_between_two_questions_costs_its_own_rows(
     far.index("-x", SIMPLE, *simple(30, "stock"))
     pair = [source(logs=(f"{remote}:{far.name}-*", f"{place.name}-*")) for remote in ("other", "must")]
     assert [logs(one).coverage.used for one in pair] == [70, 70]
-    elasticsearch_node.kill(two.far.data)
-    try:
+    with two.dead():
         for one, remote in zip(pair, ("other", "must"), strict=True):
             fetched = logs(one)
             assert (fetched.coverage.status, fetched.coverage.used) == ("partial", 40), fetched.coverage
             assert f"'{remote}'" in str(fetched.coverage.error) or f"{remote}:" in str(fetched.coverage.error)
-    finally:
-        elasticsearch_node.start_again(two.far, "512m")
