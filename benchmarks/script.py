@@ -1,6 +1,7 @@
 """From Elasticsearch to templates, against the script that one would write.
 
-Run as `python benchmarks/script.py [--lines N] [--rounds R]`. A real node holds N lines. The rival scans them, masks and mines
+Run as `python benchmarks/script.py [--lines N] [--rounds R]`. A real node holds N lines of the evaluation cases where they are
+at hand, else of the bundled examples, over and over, each a document as its bundle has it. The rival scans them, masks and mines
 each with Drain3 (with the masks that its README proposes) and counts the templates with pandas. Ours fetches the window and
 mines it. Both run in this process in turn, and the median of each counts.
 
@@ -11,17 +12,34 @@ index over lines), since wildcards are written differently. Goals: at least 15 t
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import _node
 import numpy as np
 
+from tests.load import MAPPINGS, log_lines
+
 GOAL, GOAL_RAND = 15.0, 0.99
 INDEX = "benchmark-script"
+
+
+def documents(count: int) -> Iterator[dict[str, Any]]:
+    """`count` documents of bundles' logs, their times spread over the window."""
+    folders = (_node.ROOT.parent / "shared" / "data" / "cases" / "dev", _node.ROOT / "examples")
+    bundles = next(found for folder in folders if (found := sorted(p.parent for p in folder.glob("*/ticket.json"))))
+    every = itertools.chain.from_iterable(map(log_lines, itertools.cycle(bundles)))
+    step = timedelta(minutes=90) / count
+    for number, document in enumerate(itertools.islice(every, count)):
+        document.pop("_index", None)
+        document.pop("_id", None)
+        moment = _node.BEGIN + number * step
+        yield {**document, "@timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
 
 
 def rival(url: str) -> dict[str, str]:
@@ -43,8 +61,10 @@ def rival(url: str) -> dict[str, str]:
     with Elasticsearch(url, request_timeout=60) as client:
         for hit in helpers.scan(client, index=INDEX, size=10_000):
             source = hit["_source"]
-            cluster = miner.add_log_message(source["message"])
-            rows.append((hit["_id"], source["@timestamp"], source["service"]["name"], cluster["cluster_id"]))
+            cluster = miner.add_log_message(source.get("message") or "")
+            service = source.get("service") or {}
+            name = service.get("name") if isinstance(service, dict) else service
+            rows.append((hit["_id"], source["@timestamp"], name, cluster["cluster_id"]))
     frame = pd.DataFrame(rows, columns=["id", "time", "service", "cluster"])
     frame["time"] = pd.to_datetime(frame["time"])
     frame.groupby(["cluster", "service"]).size()
@@ -88,7 +108,7 @@ def main() -> int:
     options = parser.parse_args()
     times: dict[str, list[float]] = {"ours": [], "rival": []}
     with _node.node() as url:
-        count = _node.fill(url, INDEX, _node.lines(options.lines, 7))
+        count = _node.fill(url, INDEX, documents(options.lines), MAPPINGS)
         ours(url)
         for _ in range(options.rounds):
             (ids, templates), wall, _cpu = _node.measured(lambda: ours(url))

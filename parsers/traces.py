@@ -129,7 +129,7 @@ def find_spans(data: bytes, wanted: Collection[Key]) -> dict[Key, list[tuple[int
     if shape == "otlp":
         found = _otlp_rows(data, wanted={span for _, span in wanted})
     elif shape == "jaeger":
-        found = _jaeger_rows(data)
+        found = _jaeger_rows(data, wanted={span for _, span in wanted})
     else:
         found = _document_rows(_lines(data), "hit" if shape == "hits" else "flat")
     objects: dict[Key, list[tuple[int | None, Any]]] = defaultdict(list)
@@ -490,7 +490,11 @@ def _otlp_span(raw: msgspec.Raw) -> _OtlpSpan | None:
     try:
         return _OTLP_SPAN.decode(raw)
     except _READ_FAILURES:
-        loose = _camel(_read(_ANY, raw))
+        try:
+            loose = _camel(_read(_ANY, raw))
+        except RecursionError:
+            # Values within values, deeper than anybody writes by hand.
+            return None
     if not isinstance(loose, dict):
         return None
     # Field by field, so that one odd field does not cost the span.
@@ -703,7 +707,8 @@ def _jaeger_traces(payload: bytes) -> list[Any]:
     return _RAW_LIST.decode(data) if data[:1] == b"[" else [] if data == b"null" else [data]
 
 
-def _jaeger_rows(data: bytes) -> _Rows:
+def _jaeger_rows(data: bytes, wanted: set[str] | None = None) -> _Rows:
+    """Rows of all traces. With `wanted`, only the spans whose bytes hold one of these span ids, or one that is not whole."""
     for traces in _payloads(data, _jaeger_traces, "{[{[{"):
         if traces is None:
             yield None, None
@@ -716,8 +721,19 @@ def _jaeger_rows(data: bytes) -> _Rows:
             raw_processes = _read(_PROCESSES, trace.processes)
             places = {name: _place(_read(_PROCESS, raw)) for name, raw in (raw_processes or {}).items()}
             for raw in trace.spans or ():
+                if wanted is not None and not _may_be_jaeger(raw, wanted):
+                    continue
                 span = _read(_JAEGER_SPAN, raw)
                 yield None if span is None else _jaeger_row(span, places.get(span.process_id, (None, None))), raw
+
+
+_JAEGER_SPAN_ID = re.compile(rb'"spanID"\s*:\s*"([^"]*)"')
+
+
+def _may_be_jaeger(raw: msgspec.Raw, wanted: set[str]) -> bool:
+    """Whether a span may be wanted, without decoding it: it or one that it refers to is, or has an id without its zeros."""
+    ids = [value.decode(errors="replace").lower() for value in _JAEGER_SPAN_ID.findall(bytes(raw))]
+    return not ids or any(len(value) != 16 or value in wanted for value in ids)
 
 
 def _place(process: _Process | None) -> tuple[str | None, str | None]:
@@ -1028,6 +1044,9 @@ def _shape(data: bytes) -> tuple[str, bytes]:
             return "hits", b"\n".join(_one_line(raw) for raw in inner or ())
         if _OTLP_KEYS & keys:
             return "otlp", data
+        if "trace" in keys and _OTLP_KEYS & set(_read(_PROCESSES, first["trace"]) or ()):
+            # Tempo's answer to a question for one trace, in version 2 of its interface.
+            return "otlp", bytes(first["trace"])
         if "spans" in keys or ("data" in keys and "trace_id" not in keys and "trace" not in keys):
             return "jaeger", data
         return "hits" if "_source" in keys else "documents", data

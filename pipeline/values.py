@@ -125,7 +125,7 @@ class Source(Protocol):
 
     # The name it has in the configuration, the ledger and in evidence.
     name: str
-    # The file's name: elasticsearch, bundle, orders, jaeger, otlp.
+    # The file's name: elasticsearch, bundle, orders, jaeger, tempo, otlp.
     kind: str
     # What it can be asked for.
     holds: frozenset[What]

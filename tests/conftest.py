@@ -1,6 +1,6 @@
 """What all tests share: the real services, the evaluation data, and the account of what was skipped for want of them.
 
-A test that asks for `elasticsearch_url` or `postgresql_url` gets the address of a real service, started once per session
+A test that asks for `elasticsearch_url`, `postgresql_url` or `jaeger_url` gets the address of a real service, started once per session
 on loopback and stopped at its end, also after Ctrl-C. One started by `make services-up` is used instead and left
 running, so give indices, tables and the like names of their own. Where a service cannot be had the test is skipped, by
 name and count at the end of the run; with REQUIRE_SERVICES=1 it fails.
@@ -22,7 +22,7 @@ import hypothesis
 import pytest
 
 from tests import services
-from tests.services import elasticsearch_node, postgresql
+from tests.services import elasticsearch_node, jaeger, postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
 MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+): (?P<reason>.*)", re.DOTALL)
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for a service carries its marker, so that `-m "not elasticsearch"` leaves it out."""
     for item in items:
-        for name in ("elasticsearch", "postgresql"):
+        for name in ("elasticsearch", "postgresql", "jaeger"):
             if f"{name}_url" in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
 
@@ -75,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def missing(name: str, reason: str) -> NoReturn:
     """Skips what needs the service `name`, or fails where services are required."""
-    if os.environ.get("REQUIRE_SERVICES") == "1":
+    if os.environ.get("REQUIRE_SERVICES") == "1" and name not in services.OPTIONAL:
         pytest.fail(f"the service {name} is required and cannot be had: {reason}", pytrace=False)
     pytest.skip(f"missing service {name}: {reason}")
 
@@ -120,6 +120,23 @@ def postgresql_url(_postgresql_server: str) -> Iterator[str]:
     yield f"{_postgresql_server.rpartition('/')[0]}/{name}"
     with psycopg.connect(_postgresql_server, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def _jaeger_server() -> Iterator[str]:
+    yield from _address(jaeger)
+
+
+@pytest.fixture(scope="session")
+def jaeger_url(_jaeger_server: str) -> str:
+    """The address of a real Jaeger's query service. Give services and traces names of their own: they stay in it."""
+    return _jaeger_server.split(maxsplit=1)[0]
+
+
+@pytest.fixture(scope="session")
+def jaeger_otlp_url(_jaeger_server: str) -> str:
+    """Where that Jaeger takes spans by OTLP over HTTP."""
+    return _jaeger_server.split()[1]
 
 
 @pytest.fixture(scope="session")

@@ -809,7 +809,7 @@ def test_every_example_in_the_configuration_that_init_writes_is_valid() -> None:
         assert ("publish" in tree["profiles"][profile]) == (settings.publish is not None)
         kinds |= {options["kind"] for options in tree["profiles"][profile]["sources"].values()}
         assert settings.sources
-    assert kinds == {"elasticsearch", "orders", "jaeger", "otlp"}
+    assert kinds == {"elasticsearch", "orders", "jaeger", "tempo", "otlp"}
     mappings = {t["mapping"] for p in tree["profiles"].values() for t in p["sources"].values() if "mapping" in t}
     assert mappings == {"ecs", "otel", "logstash"}
 

@@ -872,3 +872,14 @@ def test_the_client_is_loaded_only_when_asked() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_columns_give_every_row_once_with_the_fields_as_they_are(index: Index, source: Any) -> None:
+    index.put([{**one, "service.name": f"s{n % 3}"} for n, one in enumerate(lines(2_500))])
+    ask = Ask("logs", HOUR, deadline=time.monotonic() + 30)
+    table = source(logs=(index.name,), page_size=300).columns(ask, ["@timestamp", "service.name"])
+    assert table.column_names == ["_index", "_id", "@timestamp", "service.name"]
+    assert sorted(table.column("_id").to_pylist()) == sorted(f"d{n}" for n in range(2_500))
+    assert set(table.column("service.name").to_pylist()) == {"s0", "s1", "s2"}
+    nothing = source(logs=(index.name,)).columns(Ask("logs", Span(START - timedelta(days=9), START)), ["message"])
+    assert nothing.num_rows == 0

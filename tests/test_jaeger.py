@@ -364,3 +364,125 @@ def test_options_come_from_configuration():
     assert options.services == ("a",)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"kind": "jaeger", "url": "http://h", "tokn": "a"}, Options)
+
+
+def test_without_the_rest_only_the_named_traces_are_asked_for(jaeger, source):
+    jaeger.traces = [trace(1), trace(2)]
+    fetched = source().fetch(ask(trace(1)["traceID"], rest=False))
+    assert set(fetched.table["trace.id"].to_pylist()) == {trace(1)["traceID"]}
+    assert [path for path, _ in jaeger.asked] == ["/api/traces/" + trace(1)["traceID"]]
+    assert source().fetch(ask(rest=False)).coverage.status == "empty"
+
+
+def test_a_named_trace_that_is_too_large_costs_only_itself(jaeger, source):
+    jaeger.traces = [trace(1), trace(2, spans=400), trace(3)]
+    fetched = source(max_bytes=20_000).fetch(ask(*(trace(n)["traceID"] for n in (1, 2, 3)), rest=False))
+    assert set(fetched.table["trace.id"].to_pylist()) == {trace(1)["traceID"], trace(3)["traceID"]}
+    assert (fetched.coverage.status, fetched.coverage.matched, fetched.coverage.error) == ("partial", None, None)
+    assert f"trace {trace(2)['traceID']} left out as too large" in " ".join(fetched.coverage.notes)
+
+
+def test_a_search_whose_answer_is_too_large_is_asked_again_in_halves(jaeger, source):
+    jaeger.traces = [trace(n, at=n) for n in range(1, 101)]
+    fetched = source(max_bytes=8_000, services=("cashier",)).fetch(ask())
+    assert (fetched.table.num_rows, fetched.coverage.status) == (200, "ok")
+
+
+def test_named_traces_read_side_by_side_give_what_they_give_one_by_one(jaeger, source):
+    jaeger.traces = [trace(n, at=n % 7) for n in range(1, 31)]
+    names = [trace(n)["traceID"] for n in (7, 3, 99, 30, 1, 12)]
+    one_by_one, side_by_side = (source(parallel=most).fetch(ask(*names, limit=9)) for most in (1, 4))
+    assert one_by_one == side_by_side
+
+
+def push(url, service, spans):
+    """Sends spans, as OTLP has them, to a real Jaeger."""
+    import httpx
+
+    for start in range(0, len(spans), 10_000):
+        resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
+        part = {"resource": resource, "scopeSpans": [{"spans": spans[start : start + 10_000]}]}
+        httpx.post(f"{url}/v1/traces", json={"resourceSpans": [part]}, timeout=60).raise_for_status()
+
+
+def otlp(trace_id, number, parent="", at=0, **more):
+    start = (START_US + at * 1_000_000) * 1000 + number * 1000
+    return {
+        "traceId": trace_id,
+        "spanId": f"{number + 1:016x}",
+        "parentSpanId": parent,
+        "name": "POST",
+        "kind": 3,
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(start + 5_000_000),
+        "attributes": [{"key": "http.request.method", "value": {"stringValue": "POST"}}],
+        **more,
+    }
+
+
+@pytest.fixture
+def real(jaeger_url):
+    one = JaegerSource("traces", Options(url=jaeger_url))
+    yield one
+    one.close()
+
+
+def test_a_real_jaeger_gives_back_what_it_was_sent(real, jaeger_otlp_url):
+    named, beside = "a1" + "0" * 29 + "1", "a1" + "0" * 29 + "2"
+    failed = {
+        "status": {"code": 2, "message": "declined"},
+        "events": [
+            {
+                "timeUnixNano": str(START_US * 1000),
+                "name": "exception",
+                "attributes": [{"key": "exception.type", "value": {"stringValue": "java.io.IOException"}}],
+            }
+        ],
+    }
+    push(
+        jaeger_otlp_url, "real-cashier", [otlp(named, 0), otlp(named, 1, f"{1:016x}", **failed), otlp(beside, 2, at=1)]
+    )
+    fetched = real.fetch(Ask("spans", WINDOW, {"trace_id": (named, "f" * 32), "service": ("real-cashier",)}))
+    table = fetched.table
+    assert table["trace.id"].to_pylist() == [named, named, beside]
+    assert table["parent.id"].to_pylist() == [None, f"{1:016x}", None]
+    assert table["status"].to_pylist() == ["unset", "error", "unset"]
+    assert table["status_message"].to_pylist()[1] == "declined"
+    assert table["exception.type"].to_pylist()[1] == "java.io.IOException"
+    assert table["kind"].to_pylist() == ["client"] * 3
+    assert table["duration_us"].to_pylist() == [5000] * 3
+    assert fetched.coverage.status == "ok"
+    assert f"does not have trace {'f' * 32}" in " ".join(fetched.coverage.notes)
+    pointers = [Pointer("span", index=named, doc_id=f"{n + 1:016x}") for n in range(3)]
+    first, again = real.resolve(pointers), real.resolve(pointers)
+    assert [value is not None for value in first.values()] == [True, True, False]
+    assert first == again
+
+
+def test_a_real_jaegers_full_answers_are_asked_again_in_halves(jaeger_url, jaeger_otlp_url):
+    push(jaeger_otlp_url, "real-busy", [otlp(f"b{n:031x}", n, at=n * 5) for n in range(100)])
+    one = JaegerSource("traces", Options(url=jaeger_url, traces_per_search=20, services=("real-busy",)))
+    fetched = one.fetch(Ask("spans", WINDOW))
+    one.close()
+    assert (fetched.table.num_rows, fetched.coverage.status) == (100, "ok")
+
+
+def test_a_real_jaeger_gives_a_trace_of_a_hundred_thousand_spans(real, jaeger_otlp_url):
+    large, small = "c1" + "0" * 29 + "1", "c1" + "0" * 29 + "2"
+    push(jaeger_otlp_url, "real-large", [otlp(large, n, f"{n:016x}" if n else "") for n in range(100_000)])
+    push(jaeger_otlp_url, "real-large", [otlp(small, 0)])
+    fetched = real.fetch(Ask("spans", WINDOW, {"trace_id": (large, small)}, rest=False))
+    assert (fetched.table.num_rows, fetched.coverage.status) == (100_001, "ok")
+    narrow = JaegerSource("traces", Options(url=real.options.url, max_bytes=1 << 20))
+    fetched = narrow.fetch(Ask("spans", WINDOW, {"trace_id": (large, small)}, rest=False))
+    narrow.close()
+    assert fetched.table["trace.id"].to_pylist() == [small]
+    assert f"trace {large} left out as too large" in " ".join(fetched.coverage.notes)
+
+
+def test_a_real_jaeger_is_probed(jaeger_url, jaeger_otlp_url):
+    push(jaeger_otlp_url, "real-probed", [otlp("d" * 32, 0)])
+    one = JaegerSource("traces", Options(url=jaeger_url, services=("real-probed", "real-nobody")))
+    lines = one.probe()
+    one.close()
+    assert lines[1].endswith(": real-nobody")

@@ -119,3 +119,11 @@ def test_options_come_from_configuration():
     assert msgspec.convert({"kind": "otlp", "files": ["a/*.json"]}, Options).files == ("a/*.json",)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"kind": "otlp"}, Options)
+
+
+def test_without_the_rest_only_the_named_traces_are_given(folder):
+    fetched = source(folder / "**").fetch(ask(span(2)["traceId"], rest=False))
+    assert numbers(fetched) == [2]
+    assert not fetched.complete
+    assert "window" not in fetched.coverage.asked
+    assert numbers(source(folder / "**").fetch(ask(rest=False))) == []

@@ -16,7 +16,7 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -268,6 +268,7 @@ def read_attributes(text: str | None) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=4096)
 def is_code_key(key: str) -> bool:
     """Whether an attribute's name says that it holds an answer code of a channel or a gateway."""
     return bool(_CODE_KEY.search(key)) and not _NOT_CODE_KEY.search(key)

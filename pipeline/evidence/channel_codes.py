@@ -6,6 +6,7 @@ and in span attributes. A success code says nothing here; a code that no table k
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,6 +39,8 @@ _HAN = re2.compile(r"[\x{4e00}-\x{9fff}]")
 _CITES = 5
 # What an earlier attempt was answered counts less than what the latest was.
 _EARLIER = 0.5
+# Different codes of spans that no table knows and that are told; the others are counted.
+_MOST_UNKNOWN = 100
 # Words such as success or a status name are not codes that anybody must explain.
 _WORDS = frozenset({"SUCCESS", "OK", "FAIL", "FAILED", "ERROR", "NONE", "NULL", "FAILURE", "DECLINED"})
 
@@ -58,11 +61,13 @@ class _Answer:
 def detect(case: Case) -> Seen:
     """One finding for each distinct (channel, code), strongest place first."""
     answers: dict[tuple[str, str], _Answer] = {}
-    for answer in _answers(case):
+    in_spans, unread = _in_spans(case)
+    for answer in (*_on_events(case), *_in_lines(case), *in_spans):
         kept = answers.setdefault((answer.channel, answer.code), answer)
         if kept is not answer:
             kept.weight = max(kept.weight, answer.weight)
-            kept.cites += [c for c in answer.cites if c not in kept.cites]
+            if len(kept.cites) < _CITES:
+                kept.cites += [c for c in answer.cites if c not in kept.cites]
             kept.message = kept.message or answer.message
             kept.outer = kept.outer or answer.outer
     found = [_finding(answer) for answer in answers.values()]
@@ -84,13 +89,7 @@ def detect(case: Case) -> Seen:
     else:
         statement = Text(en=f"no failing answer code of {names} was seen", zh=f"未见 {names} 的失败应答码")
         check = Check(id="channel_codes", outcome="healthy", statement=statement)
-    return Seen(tuple(f for f in found if f), (check,))
-
-
-def _answers(case: Case) -> Iterator[_Answer]:
-    yield from _on_events(case)
-    yield from _in_lines(case)
-    yield from _in_spans(case)
+    return Seen(tuple(f for f in found if f), (check,), unread)
 
 
 def _on_events(case: Case) -> Iterator[_Answer]:
@@ -140,17 +139,37 @@ def _in_lines(case: Case) -> Iterator[_Answer]:
                     yield _Answer(channel, token, fact, weight * 0.95, [signal.cited], "line")
 
 
-def _in_spans(case: Case) -> Iterator[_Answer]:
+def _in_spans(case: Case) -> tuple[list[_Answer], int]:
+    """The codes in the spans' attributes, each with the first few spans that bear it; how many unknown ones were left out.
+
+    What is named a code may be another in each of a hundred thousand spans: of those in no table the first few are told.
+    """
     table, flow = codes(), _flow(case)
     spans = case.focus_spans
+    answers: list[_Answer] = []
+    times: Counter[tuple[str, str]] = Counter()
+    unknown = unread = 0
+    texts = spans.column("attributes").to_pylist()
     named = pc.match_substring_regex(spans.column("attributes"), pattern=r'(?i)(code|reason|detail)":')
     for row in np.flatnonzero(pc.fill_null(named, fill_value=False).to_numpy()).tolist():
-        attributes = read_attributes(spans.column("attributes")[row].as_py())
+        attributes = read_attributes(texts[row])
         channel = attributes.get("payment.channel") or attributes.get("channel") or case.channel
         if not isinstance(channel, str):
             continue
+        in_row: set[str] = set()
         for key, value in answer_codes(attributes).items():
-            yield _Answer(channel, value, table.find(channel, value, flow), 0.95, [case.cite_span(spans, row)], key)
+            if value in in_row or times[channel, value] >= _CITES:
+                continue
+            fact = table.find(channel, value, flow)
+            if fact is None and not times[channel, value]:
+                if unknown >= _MOST_UNKNOWN:
+                    unread += 1
+                    continue
+                unknown += 1
+            in_row.add(value)
+            times[channel, value] += 1
+            answers.append(_Answer(channel, value, fact, 0.95, [case.cite_span(spans, row)], key))
+    return answers, unread
 
 
 def _flow(case: Case) -> str | None:

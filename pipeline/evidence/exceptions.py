@@ -8,13 +8,13 @@ carries a channel's reply says nothing by itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-import numpy as np
 import re2
 
 from parsers.stacktraces import Frame, chain, root_frames
@@ -194,6 +194,8 @@ _NO_FRAMES = 0.8
 _READ = 20_000
 _CITES = 5
 _MOST = 8
+# Different exceptions of spans that are read; the others are counted.
+_MOST_READ = 500
 _MESSAGE = 120
 
 
@@ -215,12 +217,14 @@ class _Thrown:
 def detect(case: Case) -> Seen:
     """One finding for each family and root cause, the firmest first."""
     kept: dict[tuple[str, str], _Thrown] = {}
-    for thrown in (*_in_lines(case), *_in_spans(case)):
+    in_spans, unread = _in_spans(case)
+    for thrown in (*_in_lines(case), *in_spans):
         key = (thrown.family.kind, thrown.names[-1])
         first = kept.setdefault(key, thrown)
         if first is not thrown:
             first.times += thrown.times
-            first.cites += [c for c in thrown.cites if c not in first.cites]
+            if len(first.cites) < _CITES:
+                first.cites += [c for c in thrown.cites if c not in first.cites]
             first.frames = first.frames or thrown.frames
             first.about_focus = first.about_focus or thrown.about_focus
             if len(thrown.names) > len(first.names):
@@ -232,7 +236,7 @@ def detect(case: Case) -> Seen:
     found = sorted(
         (_finding(case, thrown) for thrown in kept.values()), key=lambda f: (-f.strength, f.kind, f.statement.en)
     )
-    return Seen(tuple(found[:_MOST]), (_check(case, found),), max(0, len(found) - _MOST))
+    return Seen(tuple(found[:_MOST]), (_check(case, found),), max(0, len(found) - _MOST) + unread)
 
 
 def _check(case: Case, found: list[Found]) -> Check:
@@ -285,20 +289,46 @@ def _in_lines(case: Case) -> Iterator[_Thrown]:
     yield from (thrown for thrown in read.values() if thrown)
 
 
-def _in_spans(case: Case) -> Iterator[_Thrown]:
+def _in_spans(case: Case) -> tuple[list[_Thrown], int]:
+    """What the spans' exceptions tell, and how many spans were not read.
+
+    A trace may hold the same exception a hundred thousand times: it is read once, cited a few times and counted. Of more
+    different ones than `_MOST_READ` the first of each type come first.
+    """
     spans = case.focus_spans
-    types = spans.column("exception.type")
-    for row in np.flatnonzero(types.is_valid().to_numpy()).tolist():
-        trace = (spans.column("exception.stacktrace")[row].as_py() or "")[:_READ]
-        message = spans.column("exception.message")[row].as_py() or ""
-        errors = chain(trace) or [(types[row].as_py(), message)]
-        thrown = _read(errors, root_frames(trace), 1.0)
-        if thrown:
-            thrown.service = spans.column("service.name")[row].as_py()
-            thrown.host = spans.column("host.name")[row].as_py()
-            thrown.at = spans.column("@timestamp")[row].as_py()
-            thrown.cites = [case.cite_span(spans, row)]
-            yield thrown
+    spans = spans.filter(spans.column("exception.type").is_valid())
+    columns = ("exception.type", "exception.message", "exception.stacktrace")
+    codes = [spans.column(name).combine_chunks().fill_null("").dictionary_encode() for name in columns]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for row, key in enumerate(zip(*(code.indices.to_pylist() for code in codes), strict=True)):
+        alike.setdefault(key, []).append(row)
+    groups = list(alike.items())
+    if len(groups) > _MOST_READ:
+        of_type: Counter[int] = Counter()
+        ranks = []
+        for key, rows in groups:
+            ranks.append((of_type[key[0]], rows[0]))
+            of_type[key[0]] += 1
+        groups = [groups[place] for place in sorted(range(len(groups)), key=ranks.__getitem__)]
+    found: list[tuple[int, _Thrown]] = []
+    for key, rows in groups[:_MOST_READ]:
+        kind, message, trace = (code.dictionary[place].as_py() for code, place in zip(codes, key, strict=True))
+        trace = trace[:_READ]
+        thrown = _read(chain(trace) or [(kind, message)], root_frames(trace), 1.0)
+        if thrown is None:
+            continue
+        for row in rows[:_CITES]:
+            one = replace(
+                thrown,
+                service=spans.column("service.name")[row].as_py(),
+                host=spans.column("host.name")[row].as_py(),
+                at=spans.column("@timestamp")[row].as_py(),
+                cites=[case.cite_span(spans, row)],
+                times=1 + (len(rows) - _CITES if row == rows[0] and len(rows) > _CITES else 0),
+            )
+            found.append((row, one))
+    found.sort(key=lambda pair: pair[0])
+    return [thrown for _, thrown in found], sum(len(rows) for _, rows in groups[_MOST_READ:])
 
 
 def _named(error_type: str | None, error_message: str | None, text: str) -> list[tuple[str, str]]:

@@ -30,6 +30,9 @@ _SLOWER = 10.0
 _ENOUGH = 5
 _SLOWEST_USUAL_US = 1_000_000
 _FAILED_HTTP = 400
+# What an operation is named by; and the values of these columns.
+_OPERATION = ("service.name", "name", "kind")
+_Operation = tuple[str | None, ...]
 
 
 def detect(case: Case) -> Seen:
@@ -149,17 +152,18 @@ def _slow(case: Case, spans: pa.Table) -> list[Found]:
         pc.invert(pc.is_in(everything.column("trace.id"), value_set=pc.unique(spans.column("trace.id"))))
     )
     slow: dict[tuple[str, str], tuple[int, int, float, int]] = {}
-    for row in range(spans.num_rows):
-        took = spans.column("duration_us")[row].as_py()
-        if not took or took < _SLOWEST_USUAL_US:
+    lengths = spans.column("duration_us")
+    long = np.flatnonzero(_true(pc.greater_equal(lengths, _SLOWEST_USUAL_US)))
+    few = spans.select([*_OPERATION, "duration_us"]).take(pa.array(long))
+    operations = list(zip(*(few.column(name).to_pylist() for name in _OPERATION), strict=True))
+    usual = _usual(others, operations)
+    for row, operation, took in zip(long.tolist(), operations, few.column("duration_us").to_pylist(), strict=True):
+        if operation not in usual:
             continue
-        usual = others.column("duration_us").filter(_alike(others, spans, row)).drop_null()
-        if len(usual) < _ENOUGH:
-            continue
-        median = float(pc.approximate_median(usual).as_py())
-        key = (str(spans.column("service.name")[row].as_py()), str(spans.column("name")[row].as_py()))
-        if took > _SLOWER * median and took > pc.max(usual).as_py() and took > slow.get(key, (0, 0, 0.0, 0))[0]:
-            slow[key] = (took, row, median, len(usual))
+        median, longest, count = usual[operation]
+        key = (str(operation[0]), str(operation[1]))
+        if took > _SLOWER * median and took > longest and took > slow.get(key, (0, 0, 0.0, 0))[0]:
+            slow[key] = (took, row, median, count)
     parents = dict(zip(spans.column("span.id").to_pylist(), spans.column("parent.id").to_pylist(), strict=True))
     above: set[str | None] = set()
     for _, row, _, _ in slow.values():
@@ -191,18 +195,54 @@ def _slow(case: Case, spans: pa.Table) -> list[Found]:
     ]
 
 
+def _usual(others: pa.Table, operations: list[_Operation]) -> dict[_Operation, tuple[float, int, int]]:
+    """For each operation the median and the longest time of `others` in microseconds, and how many those are.
+
+    What an operation does not name may be anything in the others. Operations with too few others are left out. The table
+    is sorted once for each set of names that are given, so that many operations cost no more than many spans.
+    """
+    others = others.filter(others.column("duration_us").is_valid())
+    usual: dict[_Operation, tuple[float, int, int]] = {}
+    by_names: dict[tuple[int, ...], dict[_Operation, None]] = {}
+    for operation in operations:
+        given = tuple(place for place, value in enumerate(operation) if value is not None)
+        by_names.setdefault(given, {})[operation] = None
+    for given, wanted in by_names.items():
+        if not given:
+            continue
+        columns = [others.column(_OPERATION[place]).combine_chunks().dictionary_encode() for place in given]
+        code = np.zeros(others.num_rows, np.int64)
+        whole = np.ones(others.num_rows, bool)
+        places: list[dict[str, int]] = []
+        for column in columns:
+            index = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+            whole &= index >= 0
+            code = code * (len(column.dictionary) + 1) + index + 1
+            places.append({value: number for number, value in enumerate(column.dictionary.to_pylist(), 1)})
+        rows = np.flatnonzero(whole)
+        rows = rows[np.argsort(code[rows], kind="stable")]
+        ordered = code[rows]
+        lengths = others.column("duration_us").combine_chunks()
+        for operation in wanted:
+            if any(operation[place] not in known for place, known in zip(given, places, strict=True)):
+                continue
+            number = 0
+            for place, known in zip(given, places, strict=True):
+                number = number * (len(known) + 1) + known[str(operation[place])]
+            first, last = np.searchsorted(ordered, [number, number + 1])
+            if last - first >= _ENOUGH:
+                mine = lengths.take(pa.array(rows[first:last]))
+                median = float(pc.approximate_median(mine).as_py())
+                usual[operation] = (median, int(pc.max(mine).as_py()), int(last - first))
+    return usual
+
+
 def _alike(table: pa.Table, spans: pa.Table, row: int) -> pa.Array:
     """Which rows of `table` are the same operation of the same service as `row` of `spans`."""
-    if not table.num_rows:
-        return pa.array([], pa.bool_())
-    same = [
-        pc.equal(table.column(name), spans.column(name)[row])
-        for name in ("service.name", "name", "kind")
-        if spans.column(name)[row].is_valid
-    ]
-    found = same[0]
-    for one in same[1:]:
-        found = pc.and_(found, one)
+    found = pa.array(np.ones(table.num_rows, bool))
+    for name in _OPERATION:
+        if spans.column(name)[row].is_valid:
+            found = pc.and_(found, pc.equal(table.column(name), spans.column(name)[row]))
     return pc.fill_null(found, fill_value=False)
 
 

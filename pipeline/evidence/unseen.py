@@ -16,9 +16,10 @@ Each reading speaks for the class it finds likeliest, and for others that it fin
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class _Clue:
 
 def detect(case: Case) -> Seen:
     """One finding for each kind and class that the readings speak for, strongest reading first."""
-    everything = _clues(case)
+    everything, unread = _clues(case)
     clues = everything[:_MOST]
     readings = read_messages(clue.wording for clue in clues)
     by_class: dict[tuple[str, str], list[_Hit]] = defaultdict(list)
@@ -86,7 +87,7 @@ def detect(case: Case) -> Seen:
     found.sort(key=lambda one: (-one.strength, one.supports or "", one.kind))
     # Where the tables know everything, there was nothing to check.
     checks = (_check(len(clues), len(found)),) if clues else ()
-    return Seen(tuple(found), checks, len(everything) - len(clues))
+    return Seen(tuple(found), checks, len(everything) - len(clues) + unread)
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,15 @@ class _Hit:
     reading: Reading
 
 
-def _clues(case: Case) -> list[_Clue]:
+def _clues(case: Case) -> tuple[list[_Clue], int]:
+    """The clues, the weightiest first; how many wordings of spans were left out."""
     clues: dict[tuple[Wording, str], _Clue] = {}
-    for clue in (*_on_events(case), *_in_lines(case), *_in_spans(case)):
+    in_spans, unread = _in_spans(case)
+    for clue in (*_on_events(case), *_in_lines(case), *in_spans):
         kept = clues.get((clue.wording, clue.cited.quote))
         if kept is None or clue.weight > kept.weight:
             clues[clue.wording, clue.cited.quote] = clue
-    return sorted(clues.values(), key=lambda clue: -clue.weight)
+    return sorted(clues.values(), key=lambda clue: -clue.weight), unread
 
 
 def _on_events(case: Case) -> Iterator[_Clue]:
@@ -162,12 +165,20 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
             yield _Clue(f"unseen.{kind if near else 'elsewhere'}", Wording(rest), weight, signal.cited, near)
 
 
-def _in_spans(case: Case) -> Iterator[_Clue]:
+def _in_spans(case: Case) -> tuple[list[_Clue], int]:
+    """The codes in the spans' attributes that no table knows, each wording with the first few spans that bear it.
+
+    Of more wordings than are read in a case the others are counted.
+    """
     table = codes()
     spans = case.focus_spans
+    clues: list[_Clue] = []
+    times: Counter[Wording] = Counter()
+    unread = 0
+    texts = spans.column("attributes").to_pylist()
     named = pc.match_substring_regex(spans.column("attributes"), pattern=r'(?i)(code|reason|detail)":')
     for row in np.flatnonzero(pc.fill_null(named, fill_value=False).to_numpy()).tolist():
-        attributes = read_attributes(spans.column("attributes")[row].as_py())
+        attributes = read_attributes(texts[row])
         channel = attributes.get("payment.channel") or attributes.get("channel") or case.channel
         if not isinstance(channel, str):
             continue
@@ -176,7 +187,13 @@ def _in_spans(case: Case) -> Iterator[_Clue]:
             continue
         for key, code in named_codes.items():
             said = _said(attributes, key) or spans.column("exception.message")[row].as_py() or ""
-            yield _Clue("unseen.code", Wording(said, code, _key(channel), key), 0.95, case.cite_span(spans, row))
+            wording = Wording(said, code, _key(channel), key)
+            if wording not in times and len(times) >= _MOST:
+                unread += 1
+            elif times[wording] < _CITES:
+                times[wording] += 1
+                clues.append(_Clue("unseen.code", wording, 0.95, case.cite_span(spans, row)))
+    return clues, unread
 
 
 def _without_fields(text: str) -> str:
@@ -219,8 +236,13 @@ def _may_be_code(value: Any) -> bool:
 
 def _said(attributes: Mapping[str, Any], key: str) -> str:
     """The message beside a code: the attribute that says so, never the code itself."""
-    texts = [v for k, v in attributes.items() if k != key and isinstance(v, str) and _SAYS_KEY.search(k)]
+    texts = [v for k, v in attributes.items() if k != key and isinstance(v, str) and _says(k)]
     return next((text for text in texts if " " in text or not text.isascii()), "")
+
+
+@lru_cache(maxsize=4096)
+def _says(key: str) -> bool:
+    return bool(_SAYS_KEY.search(key))
 
 
 def _key(channel: str) -> str:

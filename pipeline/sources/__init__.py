@@ -5,6 +5,7 @@
     jaeger          traces by Jaeger's HTTP API
     orders          order events by SQL
     otlp            traces in files
+    tempo           traces by Grafana Tempo's HTTP API
 
 A new one needs a file with its `Options` (tagged by `kind`) and its class, a name in `SourceOptions` and a case in
 `open_source`. Clients of outside systems are imported by the methods that use them.
@@ -20,13 +21,14 @@ from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 from pipeline.sources.jaeger import Options as JaegerOptions
 from pipeline.sources.orders import Options as OrdersOptions
 from pipeline.sources.otlp import Options as OtlpOptions
+from pipeline.sources.tempo import Options as TempoOptions
 
 if TYPE_CHECKING:
     from pipeline.sources.bundle import BundleSource
     from pipeline.values import Source
 
 # What a `[sources.NAME]` table of the configuration is; its `kind` tells which.
-SourceOptions = ElasticsearchOptions | JaegerOptions | OrdersOptions | OtlpOptions
+SourceOptions = ElasticsearchOptions | JaegerOptions | OrdersOptions | OtlpOptions | TempoOptions
 
 
 def open_source(name: str, options: SourceOptions) -> Source:
@@ -48,6 +50,10 @@ def open_source(name: str, options: SourceOptions) -> Source:
             from pipeline.sources.otlp import OtlpSource
 
             return OtlpSource(name, options)
+        case TempoOptions():
+            from pipeline.sources.tempo import TempoSource
+
+            return TempoSource(name, options)
         case _:
             assert_never(options)
 

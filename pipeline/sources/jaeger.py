@@ -7,94 +7,35 @@ newest traces up to a limit and does not say whether there were more, so a full 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
-import pyarrow as pa
 
-from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import ParsedSpans, drop_repeats, find_spans, parse_jaeger
-from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
-from pipeline.values import Ask, Fetched, Pointer, Span, What
-from snapshots.model import Coverage, Status, Window, canonical_json
+from parsers.traces import ParsedSpans, parse_jaeger
+from pipeline.errors import SourceBroken, SourceError
+from pipeline.sources._http import NEVER, Count, Http, HttpOptions, TooLarge, shown
+from pipeline.sources._traces import Reading, answer, micros, read_traces, resolve_spans, skipped, some
+from pipeline.values import Ask, Fetched, Pointer, What
 
-if TYPE_CHECKING:
-    import httpx
-
-_RETRIED = frozenset((429, 500, 502, 503, 504))
-_LISTED = 5
-_NEVER = float("inf")
-_SECOND_US = 1_000_000
 # A full answer is halved down to this window; more traces than the limit within it are left out, and noted.
 _NARROWEST_US = 10_000
 _DEEPEST = 24
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-Count = Annotated[int, msgspec.Meta(gt=0)]
 
-
-class Options(msgspec.Struct, frozen=True, kw_only=True, tag="jaeger", tag_field="kind", forbid_unknown_fields=True):
-    """`url` is the query service's, with its base path if it has one; `token` or `username` and `password` sign in.
+class Options(HttpOptions, frozen=True, kw_only=True, tag="jaeger", tag_field="kind", forbid_unknown_fields=True):
+    """`url` is the query service's, with its base path if it has one; see `HttpOptions` for the rest of the connection.
 
     `services` are the services to search (all that Jaeger knows, where empty). `traces_per_search` is Jaeger's `limit`.
-    `timeout` is of one request in seconds, `attempts` how often one is tried. `ca_certs`, `client_cert` and `client_key`
-    are paths of PEM files. `max_bytes` bounds one answer.
     """
 
-    url: str
-    token: str | None = None
-    username: str | None = None
-    password: str | None = None
     services: tuple[str, ...] = ()
     traces_per_search: Count = 500
     max_services: Count = 200
-    timeout: Positive = 10.0
-    attempts: Count = 4
-    ca_certs: str | None = None
-    verify_certs: bool = True
-    client_cert: str | None = None
-    client_key: str | None = None
-    max_bytes: Count = 512 << 20
-
-    def __repr__(self) -> str:
-        return f"Options(kind='jaeger', url={_shown(self.url)!r}, services={self.services!r})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("url", _shown(self.url)), ("services", self.services)]
-
-
-@dataclass
-class _Reading:
-    """What one question came to so far."""
-
-    tables: list[Any] = field(default_factory=list)
-    traces: set[str] = field(default_factory=set)
-    rows: int = 0
-    unparsed: int = 0
-    duplicates: int = 0
-    notes: list[str] = field(default_factory=list)
-    # What keeps the answer from being whole: a limit, or an error behind which the rest was not asked.
-    full: list[str] = field(default_factory=list)
-    stopped: SourceError | None = None
-
-    def add(self, parsed: ParsedSpans) -> None:
-        self.tables.append(parsed.table)
-        self.rows += parsed.table.num_rows
-        self.unparsed += parsed.unparsed
-        self.duplicates += parsed.duplicates
-
-
-class _TryAgainError(Exception):
-    """A failure that may pass; carries what to raise when it does not."""
-
-    def __init__(self, error: SourceError) -> None:
-        super().__init__(str(error))
-        self.error = error
+        return [("url", shown(self.url)), ("services", self.services)]
 
 
 class JaegerSource:
@@ -106,52 +47,56 @@ class JaegerSource:
     def __init__(self, name: str, options: Options) -> None:
         self.name = name
         self.options = options
-        self._client: httpx.Client | None = None
+        self._http = Http(name, "Jaeger", options, check="check `url`, it must be the query service's")
 
     def fetch(self, ask: Ask) -> Fetched:
         """The spans of the asked traces, then those of the window, service by service, up to the limit.
 
         Services are those that the question names under `service`, else the configured ones, else all. Raises
         `SourceRefused`, `SourceUnavailable` or `SourceBroken` where not one answer came; a failure after that makes the
-        answer `partial` and is told in the ledger.
+        answer `partial` and is told in the ledger. A named trace that is too large is told, and the others are read.
         """
         if ask.what != "spans":
-            note = ["holds spans only"]
-            nothing = empty(LOGS if ask.what == "logs" else ORDER_EVENTS)
-            return Fetched(nothing, self._coverage(ask, "skipped", "nothing", notes=note), complete=True)
-        reading = _Reading()
+            return skipped(ask, source=self.name, kind=self.kind)
+        reading = Reading()
         wanted = ask.values("trace_id")
         services: tuple[str, ...] = ()
+
+        def read(trace: str) -> ParsedSpans | None:
+            data = self._trace(trace, ask.deadline)
+            return None if data is None else parse_jaeger(data, source=self.name, file=None)
+
         try:
-            self._named(ask, wanted, reading)
-            services = self._services(ask, reading)
+            read_traces(
+                wanted,
+                read,
+                reading,
+                system="Jaeger",
+                noun="named traces",
+                limit=ask.limit,
+                parallel=self.options.parallel,
+            )
+            services = self._services(ask, reading) if ask.rest else ()
             for service in services:
-                self._search(ask, service, _micros(ask.window.start), _micros(ask.window.end), reading)
+                self._search(ask, service, micros(ask.window.start), micros(ask.window.end), reading)
         except SourceError as error:
             if not reading.tables:
                 raise
             reading.stopped = error
-        return self._answer(ask, wanted, services, reading)
+        asked = [f"{some(wanted, 'trace')} by id"] if wanted else []
+        if services:
+            asked.append(f"the window of {some(services, 'service')}")
+        nothing = "nothing: Jaeger knows no service" if ask.rest else "nothing: no trace was named"
+        return answer(reading, ask, "; then ".join(asked) or nothing, wanted, source=self.name, kind=self.kind)
 
     def resolve(self, pointers: Iterable[Pointer]) -> dict[Pointer, bytes | None]:
         """The canonical JSON of each span's object, or None where its trace is gone. Raises as `fetch`."""
-        from pipeline.sources.bundle import span_at
-
-        answer: dict[Pointer, bytes | None] = dict.fromkeys(pointers)
-        spans = [p for p in answer if p.kind == "span" and p.doc_id is not None]
-        for trace in dict.fromkeys(p.index for p in spans if p.index):
-            data = self._get(f"/api/traces/{quote(trace, safe='')}", {}, _NEVER)
-            keys = {(p.index, p.doc_id) for p in spans if p.index == trace and p.doc_id}
-            found = find_spans(data, keys) if data is not None else {}
-            for pointer in spans:
-                if pointer.index == trace and (objects := found.get((trace, str(pointer.doc_id)))):
-                    answer[pointer] = canonical_json(span_at(objects, pointer.at))
-        return answer
+        return resolve_spans(pointers, lambda trace: self._trace(trace, NEVER), self.options.parallel)
 
     def probe(self) -> list[str]:
         """How many services Jaeger knows, and whether the configured ones are among them. Raises as `fetch`."""
         known = self._known_services(time.monotonic() + self.options.timeout)
-        lines = [f"Jaeger at {_shown(self.options.url)} knows {len(known):,} services"]
+        lines = [f"{self._http.where()} knows {len(known):,} services"]
         strangers = [name for name in self.options.services if name not in known]
         if strangers:
             lines.append(f"not known to it, check `services`: {', '.join(strangers)}")
@@ -159,262 +104,68 @@ class JaegerSource:
 
     def close(self) -> None:
         """Closes the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._http.close()
 
-    # What is asked
+    def _trace(self, trace: str, deadline: float) -> bytes | None:
+        return self._http.get(f"/api/traces/{quote(trace, safe='')}", {}, deadline)
 
-    def _named(self, ask: Ask, wanted: tuple[str, ...], reading: _Reading) -> None:
-        """The traces that the question names, one by one. One that Jaeger does not have is not a failure."""
-        absent = []
-        for place, trace in enumerate(wanted):
-            if reading.rows >= ask.limit:
-                reading.full.append(
-                    f"{len(wanted) - place} of {len(wanted)} named traces not asked: the limit was reached"
-                )
-                break
-            data = self._get(f"/api/traces/{quote(trace, safe='')}", {}, ask.deadline)
-            if data is None:
-                absent.append(trace)
-            else:
-                reading.add(parse_jaeger(data, source=self.name, file=None))
-        if absent:
-            reading.notes.append(f"Jaeger does not have {_some(absent, 'trace')}")
-            # An answer nevertheless: Jaeger was there and said so.
-            reading.tables.append(empty(SPANS))
-
-    def _services(self, ask: Ask, reading: _Reading) -> tuple[str, ...]:
+    def _services(self, ask: Ask, reading: Reading) -> tuple[str, ...]:
         services = ask.values("service") or self.options.services
         if not services:
             services = tuple(sorted(self._known_services(ask.deadline)))
-            reading.tables.append(empty(SPANS))
+            reading.heard()
         most = self.options.max_services
         if len(services) > most:
-            reading.full.append(f"{len(services) - most:,} of {len(services):,} services not searched (`max_services`)")
+            reading.short_of(f"{len(services) - most:,} of {len(services):,} services not searched (`max_services`)")
         return services[:most]
 
     def _known_services(self, deadline: float) -> list[str]:
-        answer = self._decode(self._get("/api/services", {}, deadline) or b"{}", "/api/services")
-        return [name for name in answer.get("data") or () if isinstance(name, str)]
+        known = self._decode(self._http.get("/api/services", {}, deadline) or b"{}", "/api/services")
+        return [name for name in known.get("data") or () if isinstance(name, str)]
 
-    def _search(self, ask: Ask, service: str, start: int, end: int, reading: _Reading, depth: int = 0) -> None:
+    def _search(self, ask: Ask, service: str, start: int, end: int, reading: Reading, depth: int = 0) -> None:
         """The traces of one service and window; in halves where there are more than one answer takes."""
         if reading.rows >= ask.limit:
-            full = "the limit of rows was reached before every service was searched"
-            reading.full.extend([] if full in reading.full else [full])
+            reading.short_of("the limit of rows was reached before every service was searched")
             return
         limit = self.options.traces_per_search
         asked = {"service": service, "start": str(start), "end": str(max(start, end - 1)), "limit": str(limit)}
-        data = self._get("/api/traces", asked, ask.deadline)
-        if data is None:
-            reading.notes.append(f"Jaeger does not know the service {service}")
-            reading.tables.append(empty(SPANS))
-            return
-        answer = self._decode(data, "/api/traces")
-        number = len(answer.get("data") or ())
-        if number >= limit and end - start > _NARROWEST_US and depth < _DEEPEST:
+        divisible = end - start > _NARROWEST_US and depth < _DEEPEST
+        data: bytes | None = None
+        number = limit
+        try:
+            data = self._http.get("/api/traces", asked, ask.deadline)
+        except TooLarge as error:
+            if not divisible:
+                reading.short_of(f"{service}: the traces within {end - start:,} microseconds are left out: {error}")
+                reading.heard()
+                return
+        else:
+            if data is None:
+                reading.notes.append(f"Jaeger does not know the service {service}")
+                reading.heard()
+                return
+            number = len(self._decode(data, "/api/traces").get("data") or ())
+        if data is None or (number >= limit and divisible):
             middle = (start + end) // 2
             self._search(ask, service, start, middle, reading, depth + 1)
             self._search(ask, service, middle, end, reading, depth + 1)
             return
         if number >= limit:
-            reading.full.append(f"{service}: {limit:,} traces within {end - start:,} microseconds, there may be more")
+            reading.short_of(f"{service}: {limit:,} traces within {end - start:,} microseconds, there may be more")
         reading.add(parse_jaeger(data, source=self.name, file=None))
-
-    def _answer(self, ask: Ask, wanted: tuple[str, ...], services: tuple[str, ...], reading: _Reading) -> Fetched:
-        """The table, the named traces first, and its row of the ledger."""
-        import pyarrow.compute as pc
-
-        table = pa.concat_tables(reading.tables) if reading.tables else empty(SPANS)
-        before = table.num_rows
-        table, again = drop_repeats(table)
-        named = pc.is_in(table.column("trace.id"), pa.array([trace.lower() for trace in wanted], pa.string()))
-        order = [(name, "ascending") for name in ("@timestamp", "trace.id", "span.id", "kind")]
-        table = pa.concat_tables([table.filter(mask).sort_by(order) for mask in (named, pc.invert(named))])
-        kept = table.slice(0, ask.limit)
-        cut = table.num_rows - kept.num_rows
-        short = bool(reading.full or cut or reading.stopped)
-        asked = [f"{_some(wanted, 'trace')} by id"] if wanted else []
-        if services:
-            asked.append(f"the window of {_some(services, 'service')}")
-        notes = [*reading.notes, *reading.full]
-        if reading.unparsed:
-            notes.append(f"{reading.unparsed:,} objects that are no readable span were left out")
-        coverage = self._coverage(
-            ask,
-            "partial" if short else "ok" if kept.num_rows else "empty",
-            "; then ".join(asked) or "nothing: Jaeger knows no service",
-            matched=None if reading.full or reading.stopped else table.num_rows,
-            fetched=before + reading.duplicates + reading.unparsed - cut,
-            used=kept.num_rows,
-            cut=cut,
-            duplicates=reading.duplicates + again,
-            unparsed=reading.unparsed,
-            error=str(reading.stopped) if reading.stopped else None,
-            notes=notes,
-        )
-        return Fetched(kept, coverage, complete=False)
-
-    def _coverage(self, ask: Ask, status: Status, asked: str, **counts: Any) -> Coverage:
-        return Coverage(
-            source=self.name,
-            kind=self.kind,
-            what=ask.what,
-            status=status,
-            asked=asked,
-            window=_window(ask.window),
-            **counts,
-        )
-
-    # How it is asked
-
-    def _get(self, path: str, query: Mapping[str, str], deadline: float) -> bytes | None:
-        """The answer's bytes, None for 404; tried again with growing pauses as long as the deadline allows."""
-        import tenacity
-
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise SourceUnavailable(f"no time was left to ask {self._where(path)}")
-        stop: Any = tenacity.stop_after_attempt(self.options.attempts)
-        if left != _NEVER:
-            stop |= tenacity.stop_before_delay(left)
-        retrying = tenacity.Retrying(
-            stop=stop,
-            wait=tenacity.wait_exponential(multiplier=0.1, max=2.0),
-            retry=tenacity.retry_if_exception_type(_TryAgainError),
-            reraise=True,
-        )
-        try:
-            return retrying(self._get_once, path, query, deadline)
-        except _TryAgainError as error:
-            raise error.error from error.__cause__
-
-    def _get_once(self, path: str, query: Mapping[str, str], deadline: float) -> bytes | None:
-        import httpx
-
-        until = min(deadline, time.monotonic() + self.options.timeout)
-        timeout = httpx.Timeout(max(0.001, until - time.monotonic()))
-        with (
-            self._translated(path),
-            self._http().stream("GET", self._base() + path, params=dict(query), timeout=timeout) as response,
-        ):
-            self._check(path, response.status_code)
-            if response.status_code == 404:
-                return None
-            pieces, size = [], 0
-            for piece in response.iter_bytes():
-                pieces.append(piece)
-                size += len(piece)
-                if size > self.options.max_bytes:
-                    raise SourceBroken(
-                        f"{self._where(path)} answered more than {self.options.max_bytes:,} bytes: "
-                        "lower `traces_per_search` or raise `max_bytes`"
-                    )
-                # A read timeout starts anew with each piece, so a trickle would hold us for ever.
-                if time.monotonic() > until:
-                    raise SourceUnavailable(f"{self._where(path)} did not answer in time")
-            return b"".join(pieces)
-
-    def _check(self, path: str, status: int) -> None:
-        """Raises what a status means, unless it is 200 or 404."""
-        if status in (401, 403):
-            raise SourceRefused(f"{self._where(path)} refused our credentials ({status}): check `token` or `username`")
-        if status in _RETRIED:
-            raise _TryAgainError(SourceUnavailable(f"{self._where(path)} answered {status}: see Jaeger's own log"))
-        if status not in (200, 404):
-            raise SourceBroken(f"{self._where(path)} answered {status}: check `url`, it must be the query service's")
-
-    @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
-        """Turns httpx's exceptions into ours; those that may pass into ones that are tried again."""
-        import httpx
-
-        try:
-            yield
-        except httpx.TimeoutException as error:
-            # Not tried again: it has used up its time, and so would the next.
-            raise SourceUnavailable(f"{self._where(path)} did not answer in time") from error
-        except httpx.TransportError as error:
-            problem = f"{self._where(path)} could not be reached ({str(error) or type(error).__name__}): check `url`"
-            raise _TryAgainError(SourceUnavailable(problem)) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise SourceBroken(f"{self._where(path)} gave no readable answer ({error})") from error
 
     def _decode(self, data: bytes, path: str) -> dict[str, Any]:
         """An answer's outer object, its traces left as they are."""
         try:
-            answer = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-            read = {key: bytes(value) for key, value in answer.items() if key in ("data", "errors")}
+            outer = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+            read = {key: bytes(value) for key, value in outer.items() if key in ("data", "errors")}
             items = msgspec.json.decode(read.get("data", b"null"), type=list[msgspec.Raw] | None)
             errors = msgspec.json.decode(read.get("errors", b"null"))
             if path == "/api/services":
                 return {"data": msgspec.json.decode(read.get("data", b"null"), type=list[str] | None)}
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise SourceBroken(
-                f"{self._where(path)} answered something that is not Jaeger's JSON: check `url`, it must be the query service's"
-            ) from error
+            raise self._http.broken(path) from error
         if errors and not items:
-            raise SourceBroken(f"{self._where(path)} answered an error: {str(errors)[:200]}")
+            raise SourceBroken(f"{self._http.where(path)} answered an error: {str(errors)[:200]}")
         return {"data": items}
-
-    def _http(self) -> httpx.Client:
-        if self._client is None:
-            import ssl
-
-            import httpx
-
-            options = self.options
-            verify: Any = options.verify_certs
-            try:
-                if options.verify_certs and (options.ca_certs or options.client_cert):
-                    verify = ssl.create_default_context(cafile=options.ca_certs)
-                    if options.client_cert:
-                        verify.load_cert_chain(options.client_cert, options.client_key)
-            except (OSError, ssl.SSLError) as error:
-                raise SourceBroken(
-                    f"the certificates of the source {self.name!r} cannot be read ({error}): "
-                    "check `ca_certs`, `client_cert` and `client_key`"
-                ) from error
-            headers = {"Accept": "application/json"}
-            if options.token:
-                headers["Authorization"] = f"Bearer {options.token}"
-            parts = urlsplit(options.url)
-            user = options.username or parts.username
-            auth = (user, options.password or parts.password or "") if user and not options.token else None
-            self._client = httpx.Client(verify=verify, headers=headers, auth=auth, follow_redirects=False)
-        return self._client
-
-    def _base(self) -> str:
-        parts = urlsplit(self.options.url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-
-    def _where(self, path: str) -> str:
-        """Where we asked, for people: without sign-in and query."""
-        return f"Jaeger at {_shown(self.options.url)}{path}"
-
-
-def _shown(url: str) -> str:
-    """A URL without the name and password that may stand in it."""
-    try:
-        parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    except ValueError:
-        return "an unreadable URL"
-
-
-def _some(names: Iterable[str], noun: str) -> str:
-    names = list(names)
-    more = len(names) - _LISTED
-    listed = ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
-    return f"{noun}{'' if len(names) == 1 else 's'} {listed}"
-
-
-def _micros(moment: datetime) -> int:
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * _SECOND_US + since.microseconds
-
-
-def _window(window: Span) -> Window:
-    start, end = (m.astimezone(UTC).isoformat().replace("+00:00", "Z") for m in (window.start, window.end))
-    return Window(start=start, end=end)

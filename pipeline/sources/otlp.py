@@ -137,7 +137,8 @@ class OtlpSource:
 
     def _coverage(self, ask: Ask, status: Status, **counts: Any) -> Coverage:
         traces = ask.values("trace_id")
-        asked = f"{_some(traces)}, then the window" if traces else "the window"
+        parts = [_some(traces)] if traces else []
+        asked = ", then ".join([*parts, "the window"] if ask.rest else parts) or "no trace"
         return Coverage(
             source=self.name,
             kind=self.kind,
@@ -163,7 +164,7 @@ def _fixed(pattern: str) -> Path:
 
 
 def _choose(table: Any, ask: Ask) -> tuple[Any, int]:
-    """The spans of the asked traces, then those that ran within the window, each by time; and how many did neither.
+    """The spans of the asked traces, then those that ran within the window if wanted, by time; and how many are neither.
 
     A span without a time is within every window.
     """
@@ -174,8 +175,10 @@ def _choose(table: Any, ask: Ask) -> tuple[Any, int]:
     times = table.column("@timestamp")
     ends = pc.add(times, pc.fill_null(table.column("duration_us"), 0).cast(pa.duration("us")))
     within = pc.fill_null(pc.and_(pc.less(times, end), pc.greater_equal(ends, start)), fill_value=True)
-    rest = pc.and_not(within, named)
-    chosen = pa.concat_tables([table.filter(named), table.filter(rest)])
+    parts = [table.filter(named)]
+    if ask.rest:
+        parts.append(table.filter(pc.and_not(within, named)))
+    chosen = pa.concat_tables(parts)
     return chosen, table.num_rows - chosen.num_rows
 
 

@@ -37,6 +37,8 @@ _LEAST = 0.1
 _ABOVE = 2.0
 # The surprise at which a service is as likely to blame as not.
 _EVEN = 1.0
+# Steps that are looked at, the most surprising first: each costs a pass over all of them.
+_MOST_STEPS = 1_000
 # How much of a caller's surprise right after an answer falls on the one that answered.
 _ANSWERED = 0.6
 # Where a failing visit's own error names another service: what falls on that one, and what stays.
@@ -104,7 +106,7 @@ def deviations(traffic: Traffic, slow: Mask) -> list[Deviation]:
 
     named = _named(traffic)
     found: dict[int, Deviation] = {}
-    for index in np.lexsort((np.arange(len(blame)), -blame)):
+    for index in np.lexsort((np.arange(len(blame)), -blame))[:_MOST_STEPS]:
         if blame[index] <= _LEAST:
             break
         mine = where[(step == index) & unexplained]

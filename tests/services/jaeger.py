@@ -1,0 +1,160 @@
+"""Jaeger, built from its Go module and kept by version, with everything in memory and a configuration of its own.
+
+The address is two: of the query service, and of the OTLP receiver to which tests send spans, with a space between them.
+Version 1.76 of the module is the one that has Jaeger 2's program, the last under a version that Go's modules know.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+from tests.services import Running, Unavailable, can_install, free_port, install_packages, last_lines, run
+
+NAME = "jaeger"
+MODULE, VERSION = "github.com/jaegertracing/jaeger", "v1.76.0"
+KEPT = Path(__file__).parent / "jaeger-target" / VERSION
+# Three minutes on two cores with nothing in Go's caches.
+BUILD_SECONDS = 420
+CONFIGURATION = """\
+service:
+  extensions: [jaeger_storage, jaeger_query]
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [jaeger_storage_exporter]}}
+  telemetry:
+    metrics: {{level: none}}
+    logs: {{level: warn}}
+extensions:
+  jaeger_query:
+    storage: {{traces: main}}
+    http: {{endpoint: "127.0.0.1:{query}"}}
+    grpc: {{endpoint: "127.0.0.1:{grpc}"}}
+  jaeger_storage:
+    backends:
+      main: {{memory: {{max_traces: 100000}}}}
+receivers:
+  otlp:
+    protocols:
+      http: {{endpoint: "127.0.0.1:{otlp}"}}
+exporters:
+  jaeger_storage_exporter: {{trace_storage: main}}
+"""
+
+
+def install() -> Path:
+    """Brings Go and builds Jaeger, and gives its program. Raises `Unavailable` where that cannot be done."""
+    program = KEPT / "jaeger"
+    if program.exists():
+        return program
+    if platform.system() != "Linux":
+        reason = "it is built on Linux only"
+        raise Unavailable(reason)
+    go = _go()
+    with tempfile.TemporaryDirectory(prefix="problem-snapshot-jaeger-") as folder:
+        # As a tool of a module: installed by name, Go would refuse the replacements in Jaeger's own go.mod.
+        (Path(folder) / "go.mod").write_text("module build\n\ngo 1.24\n", encoding="utf-8")
+        package = f"{MODULE}/cmd/jaeger"
+        built = Path(folder) / "jaeger"
+        for arguments in (
+            ("get", "-tool", f"{package}@{VERSION}"),
+            ("build", "-trimpath", "-ldflags=-s -w", "-o", str(built), package),
+        ):
+            try:
+                done = run("env", "CGO_ENABLED=0", "GOFLAGS=", go, "-C", folder, *arguments, timeout=BUILD_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                reason = f"go {arguments[0]} took more than {BUILD_SECONDS} s"
+                raise Unavailable(reason) from error
+            if done.returncode:
+                reason = f"go {arguments[0]} failed: {last_lines(done, 1)[:300]}"
+                raise Unavailable(reason)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        shutil.move(built, program.with_suffix(".new"))
+        program.with_suffix(".new").rename(program)
+    return program
+
+
+def _go() -> str:
+    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if found is None and can_install():
+        install_packages("golang-go", "ca-certificates")
+        found = shutil.which("go")
+    if found is None:
+        reason = "no Go to build it with"
+        raise Unavailable(reason)
+    return found
+
+
+def start() -> Running:
+    """A Jaeger on free ports with nothing in it. Built before, or now where services are required."""
+    if not (KEPT / "jaeger").exists() and os.environ.get("REQUIRE_SERVICES") != "1":
+        # A test session is not to take four minutes longer unasked.
+        reason = "not built yet; `make services-install` builds it in about four minutes"
+        raise Unavailable(reason)
+    program = install()
+    folder = Path(tempfile.mkdtemp(prefix="problem-snapshot-jaeger-"))
+    log = folder / "jaeger.log"
+    try:
+        # Between the choice of a port and its use another program may take it.
+        for _ in range(3):
+            ports = {name: free_port() for name in ("query", "grpc", "otlp")}
+            (folder / "config.yaml").write_text(CONFIGURATION.format(**ports), encoding="utf-8")
+            # By a shell that does not wait for it, so that it outlives whoever starts it. It traces itself otherwise.
+            started = run(
+                *("env", "OTEL_TRACES_SAMPLER=always_off", "sh", "-c", '"$1" --config "$2" > "$3" 2>&1 & echo $!'),
+                *("sh", program, folder / "config.yaml", log),
+            )
+            (folder / "pid").write_text(started.stdout.strip(), encoding="ascii")
+            query, otlp = (f"http://127.0.0.1:{ports[name]}" for name in ("query", "otlp"))
+            if _answers(f"{query}/api/services", str(folder)):
+                return Running(NAME, f"{query} {otlp}", str(folder))
+        message = f"Jaeger does not start:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+        raise RuntimeError(message)
+    except BaseException:
+        stop(str(folder))
+        raise
+
+
+def _answers(url: str, data: str) -> bool:
+    for attempt in range(600):
+        # Right after its start the shell may still stand in its place.
+        if attempt > 20 and _pid(data) is None:
+            return False
+        with suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _pid(data: str) -> int | None:
+    """The process of the folder `data`, if it is still this Jaeger."""
+    with suppress(OSError, ValueError):
+        pid = int((Path(data) / "pid").read_text(encoding="ascii"))
+        if str(Path(data) / "config.yaml").encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    return None
+
+
+def alive(data: str) -> bool:
+    """Whether the Jaeger of the folder `data` runs."""
+    return _pid(data) is not None
+
+
+def stop(data: str) -> None:
+    """Stops the Jaeger of the folder `data`, and deletes the folder."""
+    for sign, patience in ((signal.SIGTERM, 100), (signal.SIGKILL, 50)):
+        if (pid := _pid(data)) is None:
+            break
+        os.kill(pid, sign)
+        for _ in range(patience):
+            if _pid(data) is None:
+                break
+            time.sleep(0.1)
+    shutil.rmtree(data, ignore_errors=True)
