@@ -30,6 +30,7 @@ from pipeline.errors import SourceUnavailable
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings
 from pipeline.sources.elasticsearch import ElasticsearchSource, Options
+from pipeline.sources.elasticsearch.fields import Fields
 from pipeline.tickets.file import read_ticket
 from pipeline.values import Ask, Fetched, Pointer
 from snapshots.model import FetchPlan, canonical_json
@@ -567,6 +568,37 @@ def test_a_field_without_columns_or_index_costs_no_shard(place: Place, source: A
     assert (fetched.coverage.status, fetched.coverage.used, plan_of(fetched).services) == ("ok", 4, [])
 
 
+def test_a_field_that_is_indexed_here_and_not_there_is_asked_for_where_it_is(place: Place, source: Any) -> None:
+    """One index of many with a field that cannot be searched must not take the search from the others."""
+    bare = {"type": "keyword", "index": False, "doc_values": False}
+    without = {
+        "properties": {
+            "@timestamp": {"type": "date"},
+            "trace": {"properties": {"id": bare}},
+            "service": {"properties": {"name": bare}},
+            "log": {"properties": {"level": bare}},
+        }
+    }
+    some = [
+        {"@timestamp": stamp(n), "message": "m", "trace": {"id": f"{n:032x}"}, "service": {"name": "cart"}, "log": {"level": "ERROR"}}
+        for n in range(9)
+    ]  # fmt: skip
+    place.index("-full", {"dynamic_templates": STRINGS, "properties": {"@timestamp": {"type": "date"}}}, *some)
+    place.index("-bare", without, *some)
+    fetched = logs(source(logs=(f"{place.name}-*",)), limit=10, trace_id=(f"{4:032x}",))
+    assert (fetched.coverage.status, fetched.coverage.error, fetched.coverage.matched) == ("ok", None, 18)
+    assert "full4" in ids(fetched)
+    assert services_of(fetched) == {"cart": 9}
+    assert {step.kind: step.matched for step in plan_of(fetched).steps}["failing"] == 8
+
+
+def test_doctor_tells_a_field_that_is_read_and_cannot_be_searched(place: Place, doctor: Any) -> None:
+    mappings = {"dynamic": False, "properties": {"@timestamp": {"type": "date"}, "message": {"type": "text"}}}
+    place.index("-d", mappings, {"@timestamp": stamp(1), "message": "m", "service.name": "cart", "level": "INFO"})
+    _, rows, _ = doctor(logs=[f"{place.name}-*"])
+    assert rows["service"] == ["service.name | not indexed | 0 of 1 | 100% | cart"]
+
+
 def test_identifiers_inside_nested_objects_are_found(place: Place, source: Any) -> None:
     mappings = {
         "properties": {
@@ -684,7 +716,8 @@ def test_doctor_tells_a_field_that_is_another_name_by_the_field_that_holds_the_v
         }
     }
     place.index("-a", mappings, *({"@timestamp": stamp(n), "message": "m", "department": "cart"} for n in range(4)))
-    _, rows, proposed = doctor(logs=[f"{place.name}-*"])
+    done, rows, proposed = doctor(logs=[f"{place.name}-*"])
+    assert "service: service.name is in the mapping and not in the documents" in done.stdout
     assert rows["perhaps"][0] == "department | keyword | 1 of 1 | 100% | cart"
     assert tomllib.loads(proposed)["overrides"] == {"service.name": ["department"]}
 
@@ -844,6 +877,7 @@ def test_rows_of_a_remote_cluster_are_read_counted_cited_and_opened_again(
     lost = Pointer("log", f"other:{there}", "x999")
     opened = one.resolve([own, other, lost])
     assert opened == {own: canonical_json(simple(300, "cart")[7]), other: canonical_json(order), lost: None}
+    assert [found.documents for found in one.fields(20) if isinstance(found, Fields)] == [201, 300]
     assert any(line.startswith(f"other:{far.name}-*: 1 index, 201 documents") for line in one.probe())
 
 

@@ -25,6 +25,9 @@ _REMOTE = 0.25
 
 _NONE: frozenset[str] = frozenset()
 
+# What stands for the type of a field where it is mapped and not indexed.
+HIDDEN = "not indexed"
+
 # Whose values can be counted, and told as words.
 COUNTED = frozenset({"keyword", "constant_keyword"})
 
@@ -39,10 +42,10 @@ _ID_FIELDS = {
 
 @dataclass(frozen=True)
 class Home:
-    """Where a field has one type: in these indices. `countable` says whether its values can be aggregated in all of them."""
+    """Where a field has one type: in these indices, in `uncounted` of which its values cannot be aggregated."""
 
-    indices: frozenset[str]
-    countable: bool = True
+    indices: frozenset[str] = frozenset()
+    uncounted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,13 @@ class Target:
     def uncountable(self, name: str) -> list[str]:
         """The indices where `name` is mapped and its values cannot be counted as words."""
         kinds = self.homes.get(name, {})
-        bad = (home.indices for kind, home in kinds.items() if kind not in COUNTED or not home.countable)
+        bad = (home.uncounted if kind in COUNTED else home.indices for kind, home in kinds.items())
         return sorted({index for indices in bad for index in indices})
 
     def counted_in(self, name: str) -> frozenset[str]:
         """The indices where the values of `name` can be counted as words."""
         kinds = self.homes.get(name, {})
-        good = (home.indices for kind, home in kinds.items() if kind in COUNTED and home.countable)
+        good = (home.indices - home.uncounted for kind, home in kinds.items() if kind in COUNTED)
         return frozenset(index for indices in good for index in indices)
 
     def asked(self, name: str, types: frozenset[str], query: dict[str, Any]) -> dict[str, Any]:
@@ -115,23 +118,27 @@ class _Met:
     homes: defaultdict[str, dict[str, Home]] = field(default_factory=lambda: defaultdict(dict))
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    _searchable: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, name: str, kind: str, indices: frozenset[str], facts: Mapping[str, Any]) -> None:
-        """A field's type in some indices."""
-        before = self.homes[name].get(kind, Home(frozenset()))
-        countable = before.countable and bool(facts.get("aggregatable", True))
-        self.homes[name][kind] = Home(before.indices | indices, countable)
+        """A field's type in some indices, in some of which it may be neither searched nor counted."""
         # An object is nothing that can be asked for, but a nested one is a place where to ask.
-        if facts.get("searchable", True) or kind == "nested":
-            self._searchable.add((name, kind))
+        hidden = _excepted(facts, "searchable", indices) if kind != "nested" else frozenset()
+        uncounted = _excepted(facts, "aggregatable", indices)
+        for as_what, places in ((kind, indices - hidden), (HIDDEN, hidden)):
+            if places:
+                before = self.homes[name].get(as_what, Home())
+                self.homes[name][as_what] = Home(before.indices | places, before.uncounted | (uncounted & places))
 
     def types(self) -> dict[str, frozenset[str]]:
         """The types by which each field can be asked for."""
-        return {
-            name: frozenset(kind for kind in kinds if (name, kind) in self._searchable)
-            for name, kinds in self.homes.items()
-        }
+        return {name: frozenset(kinds) - {HIDDEN} for name, kinds in self.homes.items()}
+
+
+def _excepted(facts: Mapping[str, Any], what: str, indices: frozenset[str]) -> frozenset[str]:
+    """The indices of a type in which it is not `what`: none, those that are named, or all."""
+    if facts.get(what, True):
+        return frozenset()
+    return frozenset(facts.get(f"non_{what}_indices") or indices)
 
 
 class Finder:
