@@ -584,10 +584,11 @@ def test_a_field_that_is_indexed_here_and_not_there_is_asked_for_where_it_is(pla
         for n in range(9)
     ]  # fmt: skip
     place.index("-full", {"dynamic_templates": STRINGS, "properties": {"@timestamp": {"type": "date"}}}, *some)
-    place.index("-bare", without, *some)
+    bare_index = place.index("-bare", {**without, "dynamic": False}, *some)
     fetched = logs(source(logs=(f"{place.name}-*",)), limit=10, trace_id=(f"{4:032x}",))
     assert (fetched.coverage.status, fetched.coverage.error, fetched.coverage.matched) == ("ok", None, 18)
     assert "full4" in ids(fetched)
+    assert f"trace ids cannot be looked for, in no field and no text, in {bare_index}" in fetched.coverage.notes
     assert services_of(fetched) == {"cart": 9}
     assert {step.kind: step.matched for step in plan_of(fetched).steps}["failing"] == 8
 

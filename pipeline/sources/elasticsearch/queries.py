@@ -14,6 +14,7 @@ from pipeline.sources.elasticsearch.targets import (
     Target,
     counted,
     id_fields,
+    listed,
     message_fields,
     status_fields,
 )
@@ -108,6 +109,10 @@ class Questions:
             if not values:
                 continue
             named.append(counted(len(values), f"{group} id", f"{group} ids"))
+            # A trace that says nothing of its order or customer is no exception.
+            nowhere = target.beyond([*fields[group], *texts], EXACT | NUMBER | TEXT | _WHOLE) if texts else []
+            if nowhere:
+                notes.append(f"{group} ids cannot be looked for, in no field and no text, in {listed(nowhere)}")
             should += [self._about(name, EXACT, {"terms": {name: values}}) for name in target.of(fields[group], EXACT)]
             numbers = [int(v) for v in values if v.isdecimal() and len(v) < 19]
             if numbers:

@@ -176,7 +176,7 @@ class Reading:
         """One request that counts by kind, time, service and level, and the steps that follow from it."""
         named, words, notes = self.questions.naming(self.ask.identifiers)
         healthy, _, more = self.questions.naming(self.ask.beside)
-        self.notes += [*notes, *more]
+        self.notes += dict.fromkeys([*notes, *more])
         self.words["named"] = f"rows {words}"
         self.queries = {"all": self.questions.within(self.ask.window)}
         before: list[Query] = []

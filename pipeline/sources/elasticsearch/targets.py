@@ -65,6 +65,18 @@ class Target:
     problems: tuple[str, ...] = ()
     barred: tuple[str, ...] = ()
     homes: Mapping[str, Mapping[str, Home]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+
+    def beyond(self, names: Iterable[str], types: frozenset[str]) -> list[str]:
+        """The indices, of those that are asked, in which none of `names` can be asked for as one of `types`."""
+        reached = set(self.barred)
+        for name in names:
+            parents = _parents(name) if "flattened" in types else []
+            for one, kinds in ((name, types), *((parent, frozenset({"flattened"})) for parent in parents)):
+                for kind, home in self.homes.get(one, {}).items():
+                    if kind in kinds:
+                        reached |= home.indices
+        return sorted(self.names - reached)
 
     def of(self, names: Iterable[str], types: frozenset[str]) -> list[str]:
         """Those of `names` that are mapped to one of `types` somewhere, or lie inside a flattened object."""
@@ -163,9 +175,8 @@ class Finder:
         if not met.indices and met.problems:
             raise SourceUnavailable(f"{where}: {'; '.join([*met.problems, *met.notes])}")
         if not met.indices:
-            listed = ", ".join(patterns)
             raise SourceBroken(
-                f"{where}: no index, alias or data stream matches {listed}; "
+                f"{where}: no index, alias or data stream matches {', '.join(patterns)}; "
                 f"correct `{'logs' if what == 'logs' else 'traces'}` or give the account the right to read it"
             )
         types = met.types()
@@ -182,7 +193,7 @@ class Finder:
         if dated is None:
             met.notes.append(f"{', '.join(met.patterns)}: no document yet")
         elif lost:
-            shown = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+            shown = listed(lacking)
             rows = counted(lost, "document", "documents")
             met.problems.append(
                 f"{rows} of {shown} cannot be found by time: {dated!r} is not a date there; "
@@ -197,6 +208,7 @@ class Finder:
             problems=tuple(met.problems),
             barred=tuple(sorted(wrong - placed)),
             homes={name: dict(homes) for name, homes in met.homes.items()},
+            names=frozenset(met.indices),
         )
 
     def _meet(self, pattern: str, names: Sequence[str], met: _Met) -> None:
@@ -310,6 +322,11 @@ def message_fields(mapping: FieldMapping) -> list[str]:
 def time_fields(mapping: FieldMapping, configured: str | None) -> list[str]:
     """The fields that may bound a window, best first."""
     return [configured] if configured else list(dict.fromkeys(("@timestamp", *mapping.timestamp)))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in words, three at most."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def slices(items: Sequence[Any], size: int) -> Iterator[Any]:
