@@ -38,6 +38,7 @@ _TEXT = ("order_id", "entity", "entity_id", "state", "currency", "channel")
 _CSV_LIMIT = 2**31 - 1
 # Arrow casts these by itself; everything else goes through `read_time`, once per distinct text.
 _PLAIN_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:?\d{2})$"
+_NAIVE_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?$"
 _PLAIN_AMOUNT = r"^[+-]?\d{1,18}(\.0*)?$"
 
 
@@ -251,10 +252,10 @@ def _events(
     rows = table.num_rows
     if not rows:
         return ParsedOrders(empty(ORDER_EVENTS), 0, 0, 0)
-    columns: dict[str, Any] = {name: _text(_column(table, name)) for name in _TEXT}
+    columns: dict[str, Any] = {name: texts(_column(table, name)) for name in _TEXT}
     columns["entity"] = pc.utf8_lower(columns["entity"])
     columns["amount_minor"], bad_amount = _amounts(_column(table, "amount_minor"))
-    columns["occurred_at"], bad_time = _times(_column(table, "occurred_at"), zone)
+    columns["occurred_at"], bad_time = read_times(_column(table, "occurred_at"), zone)
     columns["attributes"], bad_attributes = _attributes(_column(table, "attributes"))
     extra = [name for name in table.column_names if name not in COLUMNS]
     if extra:
@@ -303,7 +304,7 @@ def _filled(column: pa.Array) -> pa.Array:
     return pc.is_valid(column)
 
 
-def _text(column: pa.Array) -> pa.Array:
+def texts(column: pa.Array) -> pa.Array:
     """Trimmed strings; an empty one is null."""
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
         column = pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
@@ -321,7 +322,7 @@ def _amounts(column: pa.Array) -> tuple[pa.Array, pa.Array]:
         values = [int(v) if v is not None and math.isfinite(v) and v == int(v) else None for v in column.to_pylist()]
         values = [v if v is None or abs(v) < 2**53 else None for v in values]
         return pa.array(values, pa.int64()), _lost(column, values)
-    text = _text(column)
+    text = texts(column)
     fits = pc.fill_null(pc.match_substring_regex(text, _PLAIN_AMOUNT), fill_value=False)
     whole = pc.replace_substring_regex(pc.if_else(fits, text, pa.scalar(None, pa.string())), r"(^\+|\.0*$)", "")
     return whole.cast(pa.int64()), pc.and_not(pc.is_valid(text), fits)
@@ -332,7 +333,7 @@ def _lost(column: pa.Array, values: Sequence[Any]) -> pa.Array:
     return pc.and_(pc.is_valid(column), pa.array([value is None for value in values], pa.bool_()))
 
 
-def _times(column: pa.Array, zone: tzinfo | None) -> tuple[pa.Array, pa.Array]:
+def read_times(column: pa.Array, zone: tzinfo | None) -> tuple[pa.Array, pa.Array]:
     """UTC times, and a mask of those that could not be read: they become null."""
     kind = column.type
     if pa.types.is_date(kind):
@@ -341,9 +342,14 @@ def _times(column: pa.Array, zone: tzinfo | None) -> tuple[pa.Array, pa.Array]:
         # Nanoseconds are cut, not rounded: an event is never moved into the future.
         return column.cast(pa.timestamp("us", kind.tz), safe=False).cast(TIME), pa.array([False] * len(column))
     if pa.types.is_timestamp(kind):
-        values = [v and v.replace(tzinfo=zone) for v in column.cast(pa.timestamp("us"), safe=False).to_pylist()]
-        return pa.array(values, TIME), pa.array([False] * len(column))
-    text = _text(column)
+        return _in_zone(column.cast(pa.timestamp("us"), safe=False), zone), pa.array([False] * len(column))
+    text = texts(column)
+    if pc.all(pc.match_substring_regex(text, _NAIVE_TIME)).as_py():
+        try:
+            cut = pc.replace_substring_regex(text, r"(\.\d{6})\d+", r"\1").cast(pa.timestamp("us"))
+            return _in_zone(cut, zone), pa.array([False] * len(column))
+        except pa.ArrowInvalid:
+            pass  # as below
     plain = pc.all(pc.match_substring_regex(text, _PLAIN_TIME)).as_py()
     if plain is not False:
         try:
@@ -357,14 +363,25 @@ def _times(column: pa.Array, zone: tzinfo | None) -> tuple[pa.Array, pa.Array]:
     return times, pc.and_not(pc.is_valid(text), pc.is_valid(times))
 
 
+def _in_zone(column: pa.Array, zone: tzinfo | None) -> pa.Array:
+    """Naive times as times of `zone` (UTC without one); of an hour that comes twice the first."""
+    name = "UTC" if zone is None else getattr(zone, "key", None)
+    try:
+        if name is not None:
+            return pc.assume_timezone(column, name, ambiguous="earliest", nonexistent="raise").cast(TIME)
+    except pa.ArrowInvalid:
+        pass  # an hour that the clock skipped, or a zone that Arrow does not know
+    return pa.array([v and v.replace(tzinfo=zone) for v in column.to_pylist()], TIME)
+
+
 def _attributes(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     """JSON objects with sorted keys, and a mask of those that are none: they are kept as `{"_raw": text}`."""
     if pa.types.is_nested(column.type):
-        texts = [None if value is None else _encode(_without_nulls(value)) for value in column.to_pylist()]
-        return pa.array(texts, pa.string()), pa.array([False] * len(column))
+        values = [None if value is None else _encode(_without_nulls(value)) for value in column.to_pylist()]
+        return pa.array(values, pa.string()), pa.array([False] * len(column))
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         column = pa.array([v if v is None else v.decode(errors="replace") for v in column.to_pylist()], pa.string())
-    encoded = _text(column).dictionary_encode()
+    encoded = texts(column).dictionary_encode()
     objects, bad = [], []
     for text in encoded.dictionary.to_pylist():
         try:
@@ -375,8 +392,8 @@ def _attributes(column: pa.Array) -> tuple[pa.Array, pa.Array]:
         objects.append(_encode(value) if good else _encode({"_raw": text}))
         bad.append(not good)
     # An empty bundle column has an empty dictionary, from which nothing can be taken but nulls.
-    texts = pa.array(objects, pa.string()).take(encoded.indices)
-    return texts, pc.fill_null(pa.array(bad, pa.bool_()).take(encoded.indices), fill_value=False)
+    values = pa.array(objects, pa.string()).take(encoded.indices)
+    return values, pc.fill_null(pa.array(bad, pa.bool_()).take(encoded.indices), fill_value=False)
 
 
 def _without_nulls(value: Any) -> dict[str, Any]:
@@ -391,11 +408,11 @@ def _encode(value: Any) -> str:
 
 def _with_extra(attributes: pa.Array, extra: pa.Table) -> pa.Array:
     """The attributes with the file's or query's other columns added, where they hold something."""
-    texts = []
+    values = []
     for text, row in zip(attributes.to_pylist(), extra.to_pylist(), strict=True):
         found = {name: value for name, value in row.items() if value not in (None, "")}
-        texts.append(_encode(found | msgspec.json.decode(text or "{}")) if found else text)
-    return pa.array(texts, pa.string())
+        values.append(_encode(found | msgspec.json.decode(text or "{}")) if found else text)
+    return pa.array(values, pa.string())
 
 
 def _iso(times: pa.Array) -> pa.Array:

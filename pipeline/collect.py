@@ -43,6 +43,8 @@ _GRACE_SECONDS = 0.5
 _MANY_UNREAD = 0.01
 # Order events are few and old ones matter (a refund is days after its payment).
 _ORDER_REACH = timedelta(days=30)
+# Events of other orders are there to be compared with; those of the ticket's orders come first, whatever their age.
+_ORDER_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ def _with_orders(
         progress("asking for orders")
     order_window = Span(scope.window.start - _ORDER_REACH, ticket.created_at.astimezone(UTC) + timedelta(days=1))
     until = begun + _ORDERS * settings.budget
-    asked = Ask("order_events", order_window, identifiers_by_kind(scope), settings.max_lines, deadline=until)
+    limit = min(settings.max_lines, _ORDER_ROWS)
+    asked = Ask("order_events", order_window, identifiers_by_kind(scope), limit, anchor=scope.anchor, deadline=until)
     _ask(sources, ("order_events",), asked, ledger)
     _wait(until, ledger)
     _give_up(ledger, f"orders are waited for {_ORDERS * settings.budget:g} s of the budget of {settings.budget:g} s")
@@ -191,7 +194,8 @@ def _with_orders(
     if scope.focus_orders and _unfinished(sources, ledger, "order_events"):
         # Rows of an order that carry no customer id come only when the order is asked for by its own id.
         until = begun + _ORDERS_AGAIN * settings.budget
-        _ask(sources, ("order_events",), replace(asked, identifiers=identifiers_by_kind(scope), deadline=until), ledger)
+        again = replace(asked, identifiers=identifiers_by_kind(scope), rest=False, deadline=until)
+        _ask(sources, ("order_events",), again, ledger)
         _wait(until, ledger)
         _give_up(ledger, "asked again by order, it did not answer in time")
         orders = read_orders(ledger.table("order_events"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -84,6 +85,10 @@ def _probed(name: str, source: Source) -> Health:
         return _unwell(name, source.kind, error)
     except Exception as error:  # noqa: BLE001 - one source's fault must not hide what the others say
         return _unwell(name, source.kind, SourceBroken(f"internal error: {type(error).__name__}: {error}"))
+    finally:
+        # Here, so that nobody waits for one that hangs.
+        with contextlib.suppress(Exception):
+            source.close()
 
 
 def _unwell(name: str, kind: str, error: SnapshotError) -> Health:
@@ -114,7 +119,9 @@ def field_lines(source: Source, table: str, redactor: Redactor, deadline: float 
         return []
     lines: list[str] = []
     found: list[Fields] = []
-    for one in source.fields(deadline):
+    with contextlib.closing(source):
+        answers = list(source.fields(deadline))
+    for one in answers:
         if isinstance(one, SnapshotError):
             lines.append(str(one))
             continue

@@ -1,6 +1,6 @@
 """What all tests share: the real services, the evaluation data, and the account of what was skipped for want of them.
 
-A test that asks for `elasticsearch_url`, `postgresql_url` or `jaeger_url` gets the address of a real service, started once per session
+A test that asks for `elasticsearch_url`, `postgresql_url`, `mariadb_url` or `jaeger_url` gets the address of a real service, started once per session
 on loopback and stopped at its end, also after Ctrl-C. One started by `make services-up` is used instead and left
 running, so give indices, tables and the like names of their own. Where a service cannot be had the test is skipped, by
 name and count at the end of the run; with REQUIRE_SERVICES=1 it fails.
@@ -22,7 +22,7 @@ import hypothesis
 import pytest
 
 from tests import services
-from tests.services import elasticsearch_node, jaeger, postgresql
+from tests.services import elasticsearch_node, jaeger, mariadb, postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
 MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+): (?P<reason>.*)", re.DOTALL)
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for a service carries its marker, so that `-m "not elasticsearch"` leaves it out."""
     for item in items:
-        for name in ("elasticsearch", "postgresql", "jaeger"):
+        for name in ("elasticsearch", "postgresql", "mariadb", "jaeger"):
             if f"{name}_url" in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
 
@@ -137,6 +137,27 @@ def jaeger_url(_jaeger_server: str) -> str:
 def jaeger_otlp_url(_jaeger_server: str) -> str:
     """Where that Jaeger takes spans by OTLP over HTTP."""
     return _jaeger_server.split()[1]
+
+
+@pytest.fixture(scope="session")
+def _mariadb_server() -> Iterator[str]:
+    yield from _address(mariadb)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(_mariadb_server: str) -> Iterator[str]:
+    """The address of an empty database on a real MariaDB server, this session's own, password included."""
+    import sqlalchemy
+    from sqlalchemy.pool import NullPool
+
+    name = f"test_{secrets.token_hex(6)}"
+    engine = sqlalchemy.create_engine(_mariadb_server, poolclass=NullPool)
+    with engine.connect() as admin:
+        admin.exec_driver_sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    yield f"{_mariadb_server.rpartition('/')[0]}/{name}"
+    with engine.connect() as admin:
+        admin.exec_driver_sql(f"DROP DATABASE {name}")
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ def test_a_source_that_has_more_is_asked_again_with_what_was_found():
         ("logs", (), (TRACE,), False),
         ("logs", (ATTEMPT,), (), True),
         ("order_events", (), (), True),
-        ("order_events", (ATTEMPT,), (), True),
+        ("order_events", (ATTEMPT,), (), False),
         ("spans", (), (TRACE,), False),
         ("spans", (ATTEMPT,), (), True),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.client
 import itertools
@@ -366,6 +367,69 @@ def test_rows_of_the_ticket_come_first_then_errors_then_a_sample_of_the_rest(ind
     rates = dict(zip(ids(fetched), fetched.table.column("_rate").to_pylist(), strict=True))
     assert rates["d0"] is rates["d300"] is None
     assert rates[f"d{rest[0]}"] == pytest.approx(201 / 3_587)
+
+
+def common(count: int) -> list[dict[str, Any]]:
+    """Lines of twelve kinds, none of which tells of a failure."""
+    kinds = [f"{thing} {verb} for user {{}} in {{}} ms" for thing in ("basket", "coupon", "invoice") for verb in
+             ("stored", "loaded", "merged", "queued")]  # fmt: skip
+    return [
+        {"@timestamp": stamp(n * 3_500 / count), "message": kinds[n % 12].format(n, n % 97), "log": {"level": "INFO"}}
+        for n in range(count)
+    ]
+
+
+def test_a_line_written_once_is_found_among_many(index: Index, source: Any) -> None:
+    """Nothing in the line says that it matters; a sample of one line in ten would miss it nine times in ten."""
+    documents = common(20_000)
+    documents[13_000]["message"] = "feature toggle new checkout switched on by operator lina"
+    documents[17_000]["message"] = "新结算流程开关已由运营打开"
+    index.put(documents)
+    fetched = logs(source(logs=(index.name,)), limit=2_000)
+    assert {"d13000", "d17000"} <= set(ids(fetched))
+    steps = {step.kind: step for step in fetched.coverage.plan.steps}
+    assert steps["unexplained"].fetched == 2
+    assert steps["sample"].fetched > 1_500
+    adds_up(fetched)
+    rates = dict(zip(ids(fetched), fetched.table.column("_rate").to_pylist(), strict=True))
+    assert rates["d13000"] is rates["d17000"] is None, "it stands for itself alone"
+
+
+def test_lines_that_cannot_be_searched_by_words_say_what_may_be_missing(index: Index, source: Any) -> None:
+    index.put(common(3_000), mappings={"properties": {"message": {"type": "keyword"}}})
+    fetched = logs(source(logs=(index.name,)), limit=1_500)
+    assert "cannot be searched by words" in " ".join(fetched.coverage.notes)
+    assert "unexplained" not in {step.kind for step in fetched.coverage.plan.steps}
+    adds_up(fetched)
+
+
+def test_rows_of_healthy_orders_come_by_name_and_count_as_tied(index: Index, source: Any) -> None:
+    documents = common(4_000)
+    for n in range(0, 4_000, 400):
+        documents[n]["message"] = f"order SO{n} paid"
+    index.put(documents)
+    ask = Ask(
+        "logs",
+        HOUR,
+        {"order_id": ("SO400",)},
+        1_000,
+        beside={"order_id": ("SO800", "SO1200")},
+        deadline=time.monotonic() + 30,
+    )
+    one = source(logs=(index.name,))
+    fetched = one.fetch(ask)
+    assert {"d400", "d800", "d1200"} <= set(ids(fetched))
+    tied = one.fetch(dataclasses.replace(ask, rest=False))
+    assert set(ids(tied)) == {"d400", "d800", "d1200"}
+    assert (tied.coverage.matched, tied.coverage.cut, tied.complete) == (3, 0, False)
+
+
+def test_what_would_be_read_is_told_without_reading(index: Index, source: Any) -> None:
+    index.put(common(3_000))
+    plan, said = source(logs=(index.name,)).explain(Ask("logs", HOUR, limit=500, deadline=time.monotonic() + 30))
+    assert (plan.rows, plan.limit, sum(step.fetched for step in plan.steps)) == (3_000, 500, 0)
+    assert sum(minute.rows for minute in plan.minutes) == 3_000
+    assert said.startswith("3,000 rows match and 500 are wanted")
 
 
 def test_a_limit_is_never_passed_and_hardly_missed(index: Index, source: Any) -> None:

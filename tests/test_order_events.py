@@ -3,10 +3,11 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parsers.order_events import (
@@ -14,6 +15,7 @@ from parsers.order_events import (
     order_events_from_rows,
     parse_orders_csv,
     read_time,
+    read_times,
     write_orders_csv,
 )
 from parsers.tables import ORDER_EVENTS
@@ -280,3 +282,18 @@ def test_no_bytes_make_it_raise_and_the_counts_add_up(data, headed):
     parsed.table.validate(full=True)
     assert parsed.table.num_rows + parsed.duplicates <= parsed.rows
     assert parsed.rows - parsed.table.num_rows - parsed.duplicates <= parsed.unparsed <= parsed.rows
+
+
+@given(
+    st.lists(st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)), min_size=1, max_size=5),  # noqa: DTZ001
+    st.booleans(),
+)
+@example(moments=[datetime(2026, 3, 29, 2, 30), datetime(2026, 10, 25, 2, 30)], as_text=True)  # noqa: DTZ001
+@example(moments=[datetime(2026, 10, 25, 2, 30)], as_text=False)  # noqa: DTZ001
+def test_naive_times_are_placed_in_their_zone_as_python_does(moments, as_text):
+    """Also in the hour that a clock skips, and in the one that comes twice."""
+    zone = ZoneInfo("Europe/Berlin")
+    column = pa.array([m.isoformat(" ") for m in moments]) if as_text else pa.array(moments, pa.timestamp("us"))
+    times, unread = read_times(column, zone)
+    assert times.to_pylist() == [m.replace(tzinfo=zone).astimezone(UTC) for m in moments]
+    assert not any(unread.to_pylist())

@@ -1,4 +1,4 @@
-"""The orders source: every promise on SQLite, and the same on a real PostgreSQL server."""
+"""The orders source: every promise on SQLite, and the same on real PostgreSQL and MariaDB servers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,13 @@ import pytest
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
-from parsers.order_events import canonical_order_event, parse_orders_csv
+from parsers.order_events import canonical_order_event, parse_orders_csv, read_times
 from parsers.tables import ORDER_EVENTS
 from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
-from pipeline.sources.orders import Options, OrdersSource
+from pipeline.sources.orders import Options, OrdersSource, _as_text
 from pipeline.values import Ask, Fetched, Pointer, Span
 from snapshots.model import canonical_json
-from tests.load import load_bundle_into_postgresql, load_bundle_into_sqlite
+from tests.load import load_bundle_into_mariadb, load_bundle_into_postgresql, load_bundle_into_sqlite
 
 NOON = datetime(2026, 9, 4, 12, 0, tzinfo=UTC)
 HOUR = Span(NOON, NOON + timedelta(hours=1))
@@ -30,6 +32,29 @@ LONG_AGO = Span(NOON - timedelta(days=99), NOON - timedelta(days=98))
 SECRET = "s3cret-Pa55"
 HEAD = "order_id,entity,entity_id,state,amount_minor,currency,channel,occurred_at,attributes"
 BASIC = "SELECT order_id, entity, entity_id, state, occurred_at FROM order_events"
+
+
+LOADERS = {
+    "sqlite": load_bundle_into_sqlite,
+    "postgresql": load_bundle_into_postgresql,
+    "mariadb": load_bundle_into_mariadb,
+}
+# A time without a zone.
+NAIVE = {"sqlite": "timestamp", "postgresql": "timestamp", "mariadb": "datetime"}
+OPENED: list[OrdersSource] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """What a test opened is closed at its end."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+def opened(url: str, **options: Any) -> OrdersSource:
+    OPENED.append(OrdersSource("shop", Options(url=url, **options)))
+    return OPENED[-1]
 
 
 def history(number: int, minute: float = 0) -> list[str]:
@@ -61,8 +86,7 @@ class Database:
 
     def fill(self, rows: list[str]) -> None:
         (self.folder / "orders.csv").write_text("\n".join([HEAD, *rows]) + "\n", encoding="utf-8")
-        load = load_bundle_into_sqlite if self.kind == "sqlite" else load_bundle_into_postgresql
-        load(self.url, self.folder)
+        LOADERS[self.kind](self.url, self.folder)
 
     def run(self, *statements: str) -> None:
         engine = sqlalchemy.create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
@@ -72,14 +96,14 @@ class Database:
         engine.dispose()
 
     def source(self, **options: Any) -> OrdersSource:
-        return OrdersSource("shop", Options(url=self.url, **options))
+        return opened(self.url, **options)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":
         return Database("sqlite", f"sqlite:///{tmp_path / 'shop orders.db'}", tmp_path)
-    own = Database("postgresql", request.getfixturevalue("postgresql_url"), tmp_path)
+    own = Database(request.param, request.getfixturevalue(f"{request.param}_url"), tmp_path)
     own.run("DROP TABLE IF EXISTS order_events")
     return own
 
@@ -109,8 +133,7 @@ def test_a_database_gives_what_the_bundle_gives(database: Database, cases: Path)
     for bundle in sorted(cases.iterdir())[:12]:
         if not (bundle / "orders.csv").exists():
             continue
-        load = load_bundle_into_sqlite if database.kind == "sqlite" else load_bundle_into_postgresql
-        load(database.url, bundle)
+        LOADERS[database.kind](database.url, bundle)
         own = parse_orders_csv((bundle / "orders.csv").read_bytes(), source="shop", file="orders.csv").table
         wide = Span(NOON - timedelta(days=900), NOON + timedelta(days=900))
         fetched = ask(database.source(), wide)
@@ -143,7 +166,9 @@ def test_any_identifier_finds_its_order(database: Database, kind: str, value: st
     database.fill([row for n in range(9) for row in history(n)])
     fetched = ask(database.source(), LONG_AGO, **{kind: (value,)})
     assert orders(fetched) == {"SO0003"}
-    assert fetched.coverage.used == 4
+    assert (fetched.coverage.used, fetched.coverage.fetched) == (4, 4), (
+        "each row once, however many of them it is found by"
+    )
     assert value not in fetched.coverage.asked
 
 
@@ -162,6 +187,15 @@ def test_a_limit_cuts_between_orders_and_the_named_ones_come_first(database: Dat
     assert (row.matched, row.fetched, row.cut, row.sampled, row.status) == (40, 12, 28, True, "ok")
 
 
+def test_without_the_rest_only_the_named_orders_come(database: Database) -> None:
+    database.fill([row for n in range(10) for row in history(n, minute=n)])
+    source = database.source()
+    for limit, expected in ((100, (8, 8, 0)), (6, (8, 4, 4))):
+        fetched = source.fetch(Ask("order_events", HOUR, {"order_id": ("SO0005", "SO0006")}, limit=limit, rest=False))
+        row = fetched.coverage
+        assert (row.matched, row.fetched, row.cut) == expected
+
+
 def test_no_row_is_empty_not_failed(database: Database) -> None:
     database.fill(history(1))
     fetched = ask(database.source(), LONG_AGO)
@@ -172,7 +206,7 @@ def test_no_row_is_empty_not_failed(database: Database) -> None:
 def test_an_own_query_uses_the_names_of_the_users_tables(database: Database) -> None:
     database.run(
         "DROP TABLE IF EXISTS t_order",
-        "CREATE TABLE t_order (no text, buyer text, st text, fee numeric(12,2), at timestamp, memo text)",
+        f"CREATE TABLE t_order (no text, buyer text, st text, fee numeric(12,2), at {NAIVE[database.kind]}, memo text)",
         "INSERT INTO t_order VALUES ('A1', 'u1', 'PAID', 4500.00, '2026-09-04 20:30:00', 'vip'),"
         " ('A2', 'u2', 'NEW', 1.5, '2026-09-04 20:31:00', NULL)",
     )
@@ -222,6 +256,31 @@ def test_many_rows_arrive_in_batches(database: Database) -> None:
     assert (fetched.coverage.used, len(orders(fetched))) == (24_000, 6_000)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("amount_minor", [1, None, -3], ["1", None, "-3"]),
+        ("amount_minor", [2**70, 1], [str(2**70), "1"]),
+        ("amount_minor", [Decimal("45.00"), 1.5], ["45", "1.5"]),
+        ("memo", [True, None], ["True", None]),
+        ("memo", [NOON, None], ["2026-09-04 12:00:00+00:00", None]),
+        ("memo", ["a", b"b"], ["a", "b"]),
+        ("attributes", [{"b": 1, "a": None}, None], ['{"a":null,"b":1}', None]),
+    ],
+)
+def test_a_column_is_text_whatever_types_the_driver_gives(name: str, values: list[Any], expected: list[Any]) -> None:
+    assert _as_text(name, values).to_pylist() == expected
+
+
+@pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=8))])
+def test_times_of_one_kind_and_of_several_are_read_alike(zone: Any) -> None:
+    moments = [NOON.replace(tzinfo=zone) + timedelta(microseconds=n) for n in (0, 1, 250_000)]
+    alone = read_times(_as_text("occurred_at", moments), None)[0]
+    mixed = read_times(_as_text("occurred_at", [*moments, "2026-09-04T12:00:00Z"]), None)[0]
+    assert alone.to_pylist() == mixed.to_pylist()[:3]
+    assert alone.to_pylist() == [m.replace(tzinfo=zone or UTC).astimezone(UTC) for m in moments]
+
+
 # ---- evidence
 
 
@@ -238,7 +297,7 @@ def test_an_event_resolves_by_its_natural_key(database: Database) -> None:
 
 def test_an_event_resolves_through_a_query_that_knows_only_times(database: Database) -> None:
     database.fill(history(2))
-    moment = "julianday({})" if database.kind == "sqlite" else "CAST({} AS timestamptz)"
+    moment = {"sqlite": "julianday({})", "postgresql": "CAST({} AS timestamptz)", "mariadb": "{}"}[database.kind]
     at, start, end = (moment.format(name) for name in ("occurred_at", ":start", ":end"))
     source = database.source(query=f"{BASIC} WHERE {at} >= {start} AND {at} < {end}")
     pointers = [Pointer("order_event", "orders", key) for key in ask(source).table.column("_id").to_pylist()]
@@ -261,6 +320,108 @@ def test_probe_tells_the_database_and_the_newest_event(database: Database) -> No
     told = database.source().probe()
     assert told[0].startswith(database.kind)
     assert told[1].startswith("table order_events: ")
+
+
+# ---- histories
+
+
+AUDITED = """
+    SELECT order_id, 'order' AS entity, order_id AS entity_id, st AS state, fee AS amount_minor, 'CNY' AS currency,
+           touched AS occurred_at, made AS created_at, memo
+    FROM t_order WHERE order_id IN :any_ids OR (touched >= :start AND touched < :end) ORDER BY order_id LIMIT :limit
+"""
+AUDIT = """
+    SELECT order_id, 'order' AS entity, order_id AS entity_id, at AS changed_at, col AS field, was AS old_value,
+           now_is AS new_value, who
+    FROM t_audit WHERE order_id IN :order_ids
+"""
+
+
+@pytest.fixture
+def audited(database: Database) -> Database:
+    """A shop that keeps the state of now, and a generic audit table; times are Shanghai's."""
+    naive = NAIVE[database.kind]
+    database.run(
+        "DROP TABLE IF EXISTS t_order",
+        "DROP TABLE IF EXISTS t_audit",
+        f"CREATE TABLE t_order (order_id varchar(20), st text, fee bigint, made {naive}, touched {naive}, memo text)",
+        f"CREATE TABLE t_audit (order_id varchar(20), col text, was text, now_is text, at {naive}, who text)",
+        "INSERT INTO t_order VALUES"
+        " ('A1', 'PAID', 4500, '2026-09-04 20:00:00', '2026-09-04 20:30:00', 'vip'),"
+        " ('A2', 'NEW', 100, '2026-09-04 20:01:00', '2026-09-04 20:01:00', NULL)",
+        "INSERT INTO t_audit VALUES"
+        " ('A1', 'status', 'WAIT', 'PAID', '2026-09-04 20:05:00', 'gate'),"
+        " ('A1', 'status', 'NEW', 'WAIT', '2026-09-04 20:02:00', 'shop'),"
+        " ('A1', 'status', 'NEW', 'WAIT', '2026-09-04 20:02:00', 'shop'),"
+        " ('A1', 'memo', NULL, 'vip', '2026-09-04 20:30:00', 'desk'),"
+        " ('A9', 'status', 'NEW', 'WAIT', '2026-09-04 20:02:00', 'shop')",
+    )
+    return database
+
+
+def test_a_history_is_rebuilt_from_audit_rows(audited: Database) -> None:
+    source = audited.source(query=AUDITED, history=AUDIT, zone="Asia/Shanghai")
+    fetched = ask(source)
+    rows = [
+        (r["order_id"], r["state"], r["occurred_at"].strftime("%H:%M"), r["amount_minor"], r["attributes"])
+        for r in sorted(fetched.table.to_pylist(), key=lambda r: (r["order_id"], r["occurred_at"]))
+    ]
+    # The state of now carries what only the order's own row tells, created_at among it.
+    assert [row[:4] for row in rows] == [
+        ("A1", "NEW", "12:00", None),
+        ("A1", "WAIT", "12:02", None),
+        ("A1", "PAID", "12:05", 4500),
+        ("A2", "NEW", "12:01", 100),
+    ]
+    assert [json.loads(row[4] or "{}").get("who") for row in rows] == [None, "shop", "gate", None]
+    assert json.loads(rows[2][4])["memo"] == "vip"
+    assert fetched.coverage.notes[:3] == [
+        "the query gives no column channel, attributes",
+        "3 events come from the history query",
+        "1 audit rows are about another column than the state",
+    ]
+    assert (fetched.coverage.fetched, fetched.coverage.status) == (6, "ok")
+
+
+def test_events_of_a_history_resolve(audited: Database) -> None:
+    source = audited.source(query=AUDITED, history=AUDIT, zone="Asia/Shanghai")
+    rows = ask(source).table.to_pylist()
+    pointers = {Pointer("order_event", "orders", r["_id"], at=r["occurred_at"].isoformat()): r for r in rows}
+    assert source.resolve(pointers) == {p: canonical_json(canonical_order_event(r)) for p, r in pointers.items()}
+
+
+def test_a_history_that_lacks_a_column_is_named(audited: Database) -> None:
+    source = audited.source(query=AUDITED, history="SELECT order_id, at AS changed_at FROM t_audit")
+    with pytest.raises(SourceBroken, match="the history query gives no column entity, entity_id, state or new_state"):
+        ask(source)
+
+
+def test_rows_are_kept_where_the_history_takes_too_long(audited: Database) -> None:
+    wait = {
+        "sqlite": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c",
+        "postgresql": "SELECT pg_sleep(30)::text",
+        "mariadb": "SELECT sum(a.seq * b.seq) FROM seq_1_to_1000000 AS a, seq_1_to_1000000 AS b",
+    }[audited.kind]
+    slow = AUDIT.replace("who\n", f"({wait}) AS who\n")
+    fetched = ask(audited.source(query=AUDITED, history=slow, zone="Asia/Shanghai"), seconds=1)
+    assert orders(fetched) == {"A1", "A2"}
+    assert fetched.coverage.status == "partial"
+    assert "the history of 2 orders was not read: source 'shop'" in str(fetched.coverage.error)
+
+
+def test_the_history_of_many_orders_is_asked_for_some_at_a_time(audited: Database) -> None:
+    more = ", ".join(f"('B{n:04d}', 'PAID', 1, '2026-09-04 20:00:00', '2026-09-04 20:03:00', '')" for n in range(2_500))
+    changes = ", ".join(f"('B{n:04d}', 'status', 'NEW', 'PAID', '2026-09-04 20:03:00', '')" for n in range(2_500))
+    audited.run(f"INSERT INTO t_order VALUES {more}", f"INSERT INTO t_audit VALUES {changes}")
+    fetched = ask(audited.source(query=AUDITED, history=AUDIT, zone="Asia/Shanghai"))
+    assert fetched.coverage.used == 4 + 2 * 2_500
+
+
+def test_probe_tells_of_the_history_and_that_the_database_only_reads(audited: Database) -> None:
+    far = AUDITED.replace("touched < :end", "touched < :end OR 1 = 1")
+    told = audited.source(query=far, history=AUDIT, zone="Asia/Shanghai").probe()
+    assert told[0].endswith(", read-only")
+    assert told[3].startswith("history query: 4 rows for the orders of those; 3 events come from the history query")
 
 
 # ---- what goes wrong
@@ -317,6 +478,8 @@ def test_a_slow_query_ends_by_the_deadline(database: Database) -> None:
     slow = {
         "sqlite": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) AS order_id FROM c",
         "postgresql": "SELECT pg_sleep(30)::text AS order_id, '' AS entity, '' AS entity_id, '' AS state, now() AS occurred_at",
+        # Not SLEEP(), which ends early without an error.
+        "mariadb": "SELECT sum(a.seq * b.seq) AS order_id FROM seq_1_to_1000000 AS a, seq_1_to_1000000 AS b",
     }
     began = time.monotonic()
     with pytest.raises(SourceUnavailable, match="did not answer in time"):
@@ -351,7 +514,7 @@ def login(url: str, **changes: Any) -> str:
 
 
 def refusal(url: str, error: type[SourceError], **options: Any) -> str:
-    source = OrdersSource("shop", Options(url=url, timeout=2, **options))
+    source = opened(url, timeout=2, **options)
     with pytest.raises(error) as caught:
         ask(source)
     told = f"{caught.value} {caught.value!r} {caught.value.__cause__!r} {source!r} {source.options!r}"
@@ -405,7 +568,7 @@ def test_a_file_that_is_no_database_is_broken(tmp_path: Path) -> None:
     assert "not a database" in refusal(f"sqlite:///{path}", SourceBroken)
 
 
-@pytest.mark.parametrize("scheme", ["mysql", "oracle", "nonsense"])
+@pytest.mark.parametrize("scheme", ["mysql+mysqldb", "oracle", "nonsense"])
 def test_a_database_without_driver_is_named(scheme: str) -> None:
     refusal(f"{scheme}://me:{SECRET}@h/x", SourceBroken)
 

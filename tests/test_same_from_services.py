@@ -1,4 +1,4 @@
-"""An incident kept in Elasticsearch and PostgreSQL gives the snapshot that its bundle gives."""
+"""An incident kept in Elasticsearch and PostgreSQL or MariaDB gives the snapshot that its bundle gives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.sources import elasticsearch, open_bundle, open_source, orders
 from pipeline.tickets.file import read_ticket
 from pipeline.values import Pointer, Source, Ticket
 from snapshots.model import Evidence, ProblemSnapshot, canonical_bytes, sha256_hex
-from tests.load import load_bundle_into_elasticsearch, load_bundle_into_postgresql
+from tests.load import load_bundle_into_elasticsearch, load_bundle_into_mariadb, load_bundle_into_postgresql
 
 # Patience: the law holds where no deadline was hit.
 SETTINGS = Settings(budget=120)
@@ -77,6 +77,17 @@ def test_services_and_bundle_tell_the_same(bundle: Path, services: list[Source])
     for part, value in one.items():
         assert other[part] == value, part
     assert {row.status for row in from_services.coverage} <= {"ok", "empty"}
+
+
+def test_orders_in_mariadb_and_postgresql_tell_the_same(bundle: Path, services: list[Source], mariadb_url: str) -> None:
+    load_bundle_into_mariadb(mariadb_url, bundle)
+    other = open_source("orders", orders.Options(url=mariadb_url))
+    try:
+        one, two = (take_snapshot(ticket(bundle), s, SETTINGS).snapshot for s in (services, [services[0], other]))
+    finally:
+        other.close()
+    assert told(one) == told(two)
+    assert [f.evidence for f in one.findings] == [f.evidence for f in two.findings]
 
 
 def test_services_asked_twice_give_the_same_bytes(bundle: Path, services: list[Source]) -> None:

@@ -58,7 +58,19 @@ def test_sqlalchemy_reaches_postgresql_by_the_plain_address(postgresql_url: str)
         engine.dispose()
 
 
-@pytest.mark.parametrize("fixture", ["elasticsearch_url", "postgresql_url", "jaeger_url"])
+def test_mariadb_answers_a_query(mariadb_url: str) -> None:
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(mariadb_url)
+    try:
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT 1, '支付'").one() == (1, "支付")
+            assert engine.dialect.is_mariadb
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("fixture", ["elasticsearch_url", "postgresql_url", "mariadb_url", "jaeger_url"])
 def test_a_service_listens_on_loopback_only(fixture: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(fixture)
     assert "@127.0.0.1:" in url or url.startswith("http://127.0.0.1:")

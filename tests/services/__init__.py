@@ -1,4 +1,4 @@
-"""Real services for the tests: an Elasticsearch node, a PostgreSQL server and a Jaeger, on loopback and free ports.
+"""Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger and nginx, on loopback and free ports.
 
 Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
 that cannot be had on this machine raises `Unavailable` with the reason in a few words.

@@ -6,9 +6,9 @@ import os
 import sys
 
 from tests import services
-from tests.services import elasticsearch_node, jaeger, nginx, postgresql
+from tests.services import elasticsearch_node, jaeger, mariadb, nginx, postgresql
 
-ALL = (elasticsearch_node, postgresql, jaeger)
+ALL = (elasticsearch_node, postgresql, mariadb, jaeger)
 
 
 def install() -> int:

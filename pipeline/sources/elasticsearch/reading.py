@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 import queue
 import threading
 import time
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 # Raw bytes of hits that are parsed together: large enough for columns, small enough to overlap with the next page.
 _BATCH_BYTES = 8 << 20
+# Batches that are parsed at once: Arrow gives the interpreter's lock away while it works.
+_PARSERS = min(2, os.cpu_count() or 1)
 # Raw bytes that may wait for the parser; beyond, reading waits, so that little is left to do when the time is up.
 _WAITING_BYTES = 24 << 20
 # One answer holds no more: beyond, a text column would not fit into Arrow's 32-bit offsets, nor a laptop's memory.
@@ -94,7 +97,7 @@ class Reading:
         self.steps: list[Step] = []
         self.totals: Totals | None = None
         self.words: dict[Kind, str] = dict(_WORDS)
-        self.words["failing"] = "rows at WARN or above or that speak of a failure"
+        self.words["failing"] = "rows at WARN or above or speaking of a failure"
         if ask.what == "spans":
             self.words["failing"] = "rows of failed spans"
         self.middle = ask.anchor or ask.window.start + (ask.window.end - ask.window.start) / 2
@@ -124,7 +127,7 @@ class Reading:
         What a request that hangs would have brought is given up at the deadline; what was read before it is kept.
         """
         stopped: SourceError | None = None
-        with ThreadPoolExecutor(1) as self.pool, _without_collector():
+        with ThreadPoolExecutor(_PARSERS) as self.pool, _without_collector():
             try:
                 with self._point() as point:
                     try:
@@ -150,7 +153,7 @@ class Reading:
         Nothing of a part is given back: who asks for columns counts with them.
         """
         self.fields = tuple(fields)
-        with ThreadPoolExecutor(1) as self.pool, _without_collector(), self._point() as point:
+        with ThreadPoolExecutor(_PARSERS) as self.pool, _without_collector(), self._point() as point:
             self.queries = {"all": self.questions.within(self.ask.window)}
             by_time = point.by_time(self.queries["all"], self.width)
             total = sum(rows for _, rows in by_time)
@@ -497,7 +500,10 @@ class Reading:
         for step in self.steps:
             of_how_many = "" if step.matched is None or step.fetched == step.matched else f" of {step.matched:,}"
             number = step.fetched if self.tally.rows else step.wanted
-            said.append(f"{number:,}{of_how_many} {self.words[step.kind]}")
+            words = self.words[step.kind]
+            if number == 1 and not of_how_many:
+                words = words.replace("rows", "row", 1)
+            said.append(f"{number:,}{of_how_many} {words}")
         return "; ".join(said)
 
     def _answer(self, parts: Sequence[tuple[Step, Any]], stopped: SourceError | None) -> Fetched:
