@@ -38,7 +38,7 @@ from pipeline.sources.elasticsearch.plan import (
 from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram, weight_of
 from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, ceil_ms, drawn, floor_ms, stamp
 from pipeline.sources.elasticsearch.tallies import count_by, not_counted, tallies
-from pipeline.sources.elasticsearch.targets import Target
+from pipeline.sources.elasticsearch.targets import Target, counted
 from pipeline.values import Ask, Fetched, Span
 from snapshots.model import Coverage, FetchPlan, RowCount, Status, Window
 
@@ -351,7 +351,8 @@ class Reading:
             if last:
                 break
         self.notes.append(
-            f"the sample's {of_templates:,} commonest templates account for all but {part.matched:,} of the rows not read whole"
+            f"beyond the sample, {counted(part.matched or 0, 'row is', 'rows are')} of none of its {of_templates:,} common "
+            f"templates; {part.fetched:,} of them read"
         )
 
     def _templates(self) -> list[Any]:
