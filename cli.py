@@ -1308,18 +1308,27 @@ def init(*, force: bool) -> None:
 @click.option(
     "--timeout", type=Duration(), default=5.0, show_default="5s", help="How long a source may take to answer."
 )
+@click.option("--fields", is_flag=True, help="Show which fields of Elasticsearch are read, and what to configure.")
 @from_options
 @debug_option
-def doctor(*, timeout: float, where: From) -> int:
+def doctor(*, timeout: float, fields: bool, where: From) -> int:
     """Try each source, the store, where snapshots are published, and the configuration.
 
     Says what is wrong and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
     \b
-    problem-snapshot doctor --profile prod
+    problem-snapshot doctor --profile prod --fields
     """
-    from pipeline.doctor import Health, examine, examine_publish, examine_store, examine_weights, exit_code
-    from pipeline.settings import config_places, plain_secrets, publish_of, read_config, sources_of
+    from pipeline.doctor import (
+        Health,
+        examine,
+        examine_publish,
+        examine_store,
+        examine_weights,
+        exit_code,
+        field_lines,
+    )
+    from pipeline.settings import config_places, plain_secrets, publish_of, read_config, source_table, sources_of
     from pipeline.sources import open_source
 
     config = read_config(where.config, os.environ)
@@ -1349,6 +1358,12 @@ def doctor(*, timeout: float, where: From) -> int:
             opened[name] = error
     healths = examine(opened, timeout)
     emit("\n".join(line for health in [*others, *healths] for line in _health_lines(health)))
+    for health in healths if fields else ():
+        if health.state in {"ok", "failed"} and not isinstance(opened[health.name], SnapshotError):
+            redactor = settings.redaction.redactor()
+            name = source_table(config, where.profile, os.environ, health.name)
+            lines = tuple(field_lines(opened[health.name], name, redactor, timeout))
+            emit("\n".join(("", f"fields of {health.name}", *map(_clean, lines))) if lines else "")
     if not healths:
         say(
             f"No source is configured: `{NAME} init` writes a configuration; a bundle needs none (take ID --bundle DIR)."

@@ -25,6 +25,7 @@ from pipeline.errors import (
 from pipeline.values import Source
 
 if TYPE_CHECKING:
+    from parsers.redaction import Redactor
     from pipeline.publish import PublishOptions
 
 # How long a source may take to answer. A source that is slower than this is of no use inside a ticket's budget.
@@ -100,6 +101,43 @@ def _unwell(name: str, kind: str, error: SnapshotError) -> Health:
     elif isinstance(error, SourceUnavailable):
         state = "unreachable"
     return Health(name, kind, state, (str(error),), _ADVICE[state].format(name=name))
+
+
+def field_lines(source: Source, table: str, redactor: Redactor, deadline: float = DEADLINE_SECONDS) -> list[str]:
+    """Which field of which index each column of an Elasticsearch source is read from, and what to configure where none is.
+
+    `table` is the source's table in the configuration, to which a proposal is to be added. Other sources have no such lines.
+    """
+    import pyarrow as pa  # what follows has loaded it anyway
+
+    from pipeline.sources.elasticsearch import ElasticsearchSource
+    from pipeline.sources.elasticsearch.fields import Fields, proposal, written
+    from pipeline.sources.elasticsearch.fields import table as rows_of
+    from pipeline.sources.elasticsearch.targets import counted
+
+    if not isinstance(source, ElasticsearchSource):
+        return []
+    lines: list[str] = []
+    found: list[Fields] = []
+    with contextlib.closing(source):
+        answers = list(source.fields(deadline))
+    for one in answers:
+        if isinstance(one, SnapshotError):
+            lines.append(str(one))
+            continue
+        found.append(one)
+        what = "logs" if one.what == "logs" else "traces"
+        indices, documents = counted(one.indices, "index", "indices"), counted(one.documents, "document", "documents")
+        lines.append(f"{what} {one.pattern}: {indices}, {documents}, {one.seen:,} looked at")
+        lines += [f"  {note}" for note in one.notes]
+        head = ["column", "field", "type", "indices", "share", "example"]
+        rows = [head, *rows_of(one, lambda texts: redactor.redact_array(pa.array(texts, pa.string())).to_pylist())]
+        widths = [max(len(row[place]) for row in rows) for place in range(len(head))]
+        lines += ["  " + "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    proposed = written(proposal(source.options, found), table, has_overrides=bool(source.options.overrides))
+    if proposed:
+        lines += ["proposed:", *(f"  {line}" for line in proposed)]
+    return lines
 
 
 def examine_store(url: str) -> Health:

@@ -16,6 +16,7 @@ the content of a file without its last line break (a relative path starts at the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -320,6 +321,14 @@ def sources_of(config: Config, profile: str | None, env: Mapping[str, str]) -> d
         except UsageError as error:
             found[name] = error
     return found
+
+
+def source_table(config: Config, profile: str | None, env: Mapping[str, str], name: str) -> str:
+    """The table of the configuration in which the source `name` stands, as TOML spells it."""
+    _, _, chosen = _chosen(config, profile, env)
+    own = config.tree.get("profiles", {}).get(chosen, {}).get("sources", {})
+    parts = ["profiles", str(chosen), "sources", name] if name in own else ["defaults", "sources", name]
+    return ".".join(part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in parts)
 
 
 def publish_of(config: Config, profile: str | None, env: Mapping[str, str]) -> PublishOptions | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.run import take_snapshot
@@ -108,3 +109,20 @@ def test_every_evidence_id_opens_its_record_again(bundle: Path, services: list[S
             data = found[pointers[e.ref]]
             assert data is not None, e
             assert sha256_hex(data) == e.sha256, e
+
+
+def test_a_part_of_the_lines_gives_the_same_diagnosis(bundle: Path, services: list[Source]) -> None:
+    """Of a window that holds several times what may be read, the rows that matter are among those that are."""
+    whole = take_snapshot(ticket(bundle), services, SETTINGS).snapshot
+    part = take_snapshot(ticket(bundle), services, msgspec.structs.replace(SETTINGS, max_lines=800)).snapshot
+    (row,) = [row for row in part.coverage if row.what == "logs"]
+    assert row.sampled
+    assert row.plan is not None
+    assert row.fetched < (row.matched or 0) / 2
+    assert row.matched == row.fetched - row.duplicates + row.cut
+    one, other = whole.diagnosis, part.diagnosis
+    assert (other.fault_class, other.fault_subclass, other.seed_class) == (
+        one.fault_class,
+        one.fault_subclass,
+        one.seed_class,
+    )

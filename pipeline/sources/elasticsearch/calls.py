@@ -39,6 +39,10 @@ _TOO_MANY = 429
 _BUSY = frozenset({429, 502, 503, 504})
 # What a cluster says of a request that asks more of it than its limits allow.
 ASKS_TOO_MUCH = frozenset({"too_many_buckets_exception", "circuit_breaking_exception", "too_many_clauses"})
+# What a cluster says of another one that it was to ask. It is told at once: asking again takes the time of the others.
+_REMOTE_GONE = frozenset({
+    "connect_transport_exception", "no_such_remote_cluster_exception", "no_seed_node_left_exception",
+})  # fmt: skip
 
 
 class _Hits(msgspec.Struct):
@@ -54,6 +58,7 @@ class _Answer(msgspec.Struct):
     timed_out: bool = False
     shards: dict[str, Any] = msgspec.field(name="_shards", default_factory=dict)
     aggregations: dict[str, Any] = {}
+    clusters: dict[str, Any] = msgspec.field(name="_clusters", default_factory=dict)
 
 
 class Sorted(msgspec.Struct):
@@ -76,6 +81,14 @@ class UnreachableError(SourceUnavailable):
 
 class FullError(SourceUnavailable):
     """The bound of one answer's bytes is reached; what was read is handed over."""
+
+
+class RemoteGoneError(SourceUnavailable):
+    """A remote cluster that the question names cannot be asked; `reason` says which, and why."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.reason = reason
 
 
 class PointGoneError(Exception):
@@ -161,6 +174,7 @@ class Connection:
                     "timed_out": answer.timed_out,
                     "_shards": answer.shards,
                     "aggregations": answer.aggregations,
+                    "_clusters": answer.clusters,
                 }
 
         options = self.options
@@ -405,6 +419,8 @@ class Calls:
         reason = self.connection.clean(reason)
         if _NO_CONTEXT in kinds:
             return PointGoneError(reason)
+        if kinds & _REMOTE_GONE:
+            return RemoteGoneError(where, f"a remote cluster is away: {reason}")
         if error.status_code == 401:
             return SourceRefused(f"{where} refused the login (401); check api_key, or username and password")
         if error.status_code == 403:
@@ -474,7 +490,9 @@ def _is_passing(error: BaseException) -> bool:
     from elasticsearch import ApiError
 
     if isinstance(error, ApiError):
-        return error.status_code in _BUSY and not _is_lasting(error.body)
+        return (
+            error.status_code in _BUSY and not _is_lasting(error.body) and not root_cause(error.body)[0] & _REMOTE_GONE
+        )
     if isinstance(error, elastic_transport.TlsError):
         return False
     return isinstance(error, elastic_transport.ConnectionError | elastic_transport.ConnectionTimeout)

@@ -36,7 +36,7 @@ _REOPEN_AT_MOST = 3
 # What is said of a shard that may well answer a moment later.
 _PASSING = frozenset({
     "es_rejected_execution_exception", "circuit_breaking_exception", "node_disconnected_exception",
-    "node_not_connected_exception", "connect_transport_exception", "receive_timeout_transport_exception",
+    "node_not_connected_exception", "receive_timeout_transport_exception",
 })  # fmt: skip
 # Documents heavier than this are asked for by the fields that are read; lighter ones come faster whole.
 _HEAVY = 2_000
@@ -78,21 +78,30 @@ class Point:
         shards = opened.get("_shards") or {}
         self._missing = int(shards.get("failed") or 0)
         self._note_shards(shards)
+        self._note_clusters(opened.get("_clusters") or {})
         self._id = str(opened["id"])
         return self
 
     def _opened(self) -> dict[str, Any]:
         index = ",".join(self._target.patterns)
+        # An index whose time is no date would fail its shards in every answer.
+        bars = [{"terms": {"_index": list(self._target.barred)}}]
+        body: dict[str, Any] = {"index_filter": {"bool": {"must_not": bars}}} if self._target.barred else {}
         try:
             # Without shards that are gone rather than not at all; known to servers from 8.16 on.
             return self._calls.ask(
                 lambda client: client.open_point_in_time(
-                    index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True, allow_partial_search_results=True
+                    index=index,
+                    keep_alive=_KEEP_ALIVE,
+                    ignore_unavailable=True,
+                    allow_partial_search_results=True,
+                    **body,
                 ),
                 holds="id",
             )
         except SourceBroken as error:
-            if "allow_partial_search_results" not in str(error):
+            # Older servers take no body here, either.
+            if "allow_partial_search_results" not in str(error) and not body:
                 raise
             return self._calls.ask(
                 lambda client: client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=True),
@@ -147,6 +156,7 @@ class Point:
         if answer["timed_out"]:
             self._tally.problems["the cluster's own search timeout cut an answer short"] = None
         self._note_shards(shards)
+        self._note_clusters(answer["_clusters"])
         return answer
 
     def _now(self) -> tuple[str, int]:
@@ -167,6 +177,15 @@ class Point:
     def _said(self, shards: dict[str, Any]) -> str:
         why = next((reason_of_shard(failure)[1] for failure in shards.get("failures", [])), "no reason given")
         return self._calls.connection.clean(f"{shards['failed']} of {shards['total']} shards failed: {why}")
+
+    def _note_clusters(self, clusters: dict[str, Any]) -> None:
+        """Remote clusters without which a search goes on where `skip_unavailable` is set."""
+        for name, facts in sorted(clusters.get("details", {}).items()):
+            if facts.get("status") in {"skipped", "failed"}:
+                reasons = [failure.get("reason") or {} for failure in facts.get("failures", [])]
+                why = next((str(reason.get("reason") or reason.get("type")) for reason in reasons), "no reason given")
+                text = f"the remote cluster {name!r} is away: {why[:300]}"
+                self._tally.problems[self._calls.connection.clean(text)] = None
 
     def lasting(self, **body: Any) -> dict[str, Any]:
         """As `search`, opening the point in time again when it has expired."""
@@ -198,6 +217,7 @@ class Point:
                 attempt += 1
             self._tally.reopened += 1
             self._note_shards(shards)
+            self._note_clusters(opened.get("_clusters") or {})
             with self._lock:
                 if not self._ended:
                     self._id = str(opened["id"])

@@ -7,7 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from parsers.mapping import FieldMapping
-from pipeline.sources.elasticsearch.targets import EXACT, NUMBER, TEXT, Target, counted, id_fields, message_fields
+from pipeline.sources.elasticsearch.targets import (
+    EXACT,
+    NUMBER,
+    TEXT,
+    Target,
+    counted,
+    id_fields,
+    listed,
+    message_fields,
+    status_fields,
+)
 from pipeline.values import Span, What
 
 Query = dict[str, Any]
@@ -49,12 +59,19 @@ _LEVEL_NUMBERS: dict[str, dict[str, int]] = {
     "levelno": {"gte": 30},
 }
 
+# Texts that are one word to the index.
+_WHOLE = frozenset({"keyword", "wildcard"})
 _BAD_WORDS = "error errors err fatal severe critical panic exception fail failed failure warn warning timeout refused"
 
 _BAD_PHRASES = ("caused by", "timed out", "失败", "错误", "异常", "超时", "拒绝")
 # Any number does; the same one everywhere, so that the same rows are drawn again tomorrow.
 _SEED = 20_130_913
 _NOTHING: Query = {"match_none": {}}
+
+
+# What APM keeps beside transactions and spans, where a pattern such as `*apm*` takes it in:
+# https://www.elastic.co/docs/solutions/observability/apm/data-types
+_NO_SPANS: Query = {"terms": {"processor.event": ["error", "metric", "log"]}}
 
 
 class Questions:
@@ -72,7 +89,8 @@ class Questions:
             "lt": stamp(ceil_ms(span.end)),
             "format": "strict_date_optional_time_nanos",
         }
-        return {"range": {str(self.target.time): bounds}}
+        rows = {"range": {str(self.target.time): bounds}}
+        return all_of(rows, without=[_NO_SPANS]) if self.what == "spans" else rows
 
     def naming(self, identifiers: Mapping[str, Sequence[str]]) -> tuple[Query | None, str, list[str]]:
         """Rows that hold one of the identifiers (kind -> values), in a field of their own or in the text.
@@ -91,53 +109,66 @@ class Questions:
             if not values:
                 continue
             named.append(counted(len(values), f"{group} id", f"{group} ids"))
-            should += [{"terms": {name: values}} for name in target.of(fields[group], EXACT)]
+            # A trace that says nothing of its order or customer is no exception.
+            nowhere = target.beyond([*fields[group], *texts], EXACT | NUMBER | TEXT | _WHOLE) if texts else []
+            if nowhere:
+                notes.append(f"{group} ids cannot be looked for, in no field and no text, in {listed(nowhere)}")
+            should += [self._about(name, EXACT, {"terms": {name: values}}) for name in target.of(fields[group], EXACT)]
             numbers = [int(v) for v in values if v.isdecimal() and len(v) < 19]
             if numbers:
-                should += [{"terms": {name: numbers}} for name in target.of(fields[group], NUMBER)]
+                numeric = target.of(fields[group], NUMBER)
+                should += [self._about(name, NUMBER, {"terms": {name: numbers}}) for name in numeric]
             in_text = values[: max(0, _SEARCHED_IN_TEXT - searched)]
             searched += len(in_text)
             if len(in_text) < len(values):
                 notes.append(f"{len(values) - len(in_text)} {group} ids were looked for in fields, not in the text")
-            for value in in_text:
-                should += [{"match_phrase": {name: value}} for name in target.of(fields[group], TEXT)]
-                for name in target.of(texts, TEXT):
-                    should.append({"match_phrase": {name: value}})
-                    if value[0].isalpha():
-                        should += [{"match_phrase": {name: f"{cue}:{value}"}} for cue in _CUES[group]]
-                for name in target.of(texts, frozenset({"keyword", "wildcard"})):
-                    should.append({"wildcard": {name: {"value": f"*{_escaped(value)}*"}}})
+            for name in target.of(fields[group], TEXT) if in_text else []:
+                phrases = any_of([{"match_phrase": {name: value}} for value in in_text])
+                should.append(self._about(name, TEXT, phrases))
+            for name in target.of(texts, TEXT) if in_text else []:
+                phrases = any_of([{"match_phrase": {name: said}} for v in in_text for said in _spoken(group, v)])
+                should.append(self._about(name, TEXT, phrases))
+            for name in target.of(texts, _WHOLE) if in_text else []:
+                wild = any_of([{"wildcard": {name: {"value": f"*{_escaped(v)}*"}}} for v in in_text])
+                should.append(self._about(name, _WHOLE, wild))
+        if named and texts and not target.of(texts, TEXT | _WHOLE):
+            notes.append(
+                "no text of the lines can be searched: identifiers were looked for in fields of their own only"
+            )
         return (any_of(should) if should else None), f"naming {', '.join(named)}", notes
 
     def failing(self) -> Query:
         """Warnings and errors by level, by HTTP status, by the words in the text; of spans those that failed."""
         target = self.target
+        about = self._about
         should: list[Query] = []
         if self.what == "spans":
-            should += [{"terms": {name: ["failure"]}} for name in target.of(["event.outcome"], EXACT)]
+            outcomes = target.of(["event.outcome"], EXACT)
+            should += [about(name, EXACT, {"terms": {name: ["failure"]}}) for name in outcomes]
             words = ["Error", "ERROR", "STATUS_CODE_ERROR"]
-            should += [{"terms": {name: words}} for name in target.of(["status.code"], EXACT)]
-            should += [{"term": {name: 2}} for name in target.of(["status.code"], NUMBER)]
+            should += [about(name, EXACT, {"terms": {name: words}}) for name in target.of(["status.code"], EXACT)]
+            should += [about(name, NUMBER, {"term": {name: 2}}) for name in target.of(["status.code"], NUMBER)]
         else:
             levels = self.mapping.log_level
             spelled = sorted({f(word) for word in _LEVEL_WORDS for f in (str.lower, str.upper, str.capitalize)})
-            should += [{"terms": {name: spelled}} for name in target.of(levels, EXACT)]
-            should += [{"match": {name: " ".join(_LEVEL_WORDS)}} for name in target.of(levels, TEXT)]
-            should += [{"range": {name: _LEVEL_NUMBERS.get(name, {"gte": 40})}} for name in target.of(levels, NUMBER)]
+            should += [about(name, EXACT, {"terms": {name: spelled}}) for name in target.of(levels, EXACT)]
+            should += [about(name, TEXT, {"match": {name: " ".join(_LEVEL_WORDS)}}) for name in target.of(levels, TEXT)]
+            for name in target.of(levels, NUMBER):
+                should.append(about(name, NUMBER, {"range": {name: _LEVEL_NUMBERS.get(name, {"gte": 40})}}))
             should += [{"exists": {"field": name}} for name in ("error.type",) if target.types.get(name)]
             for name in target.of(message_fields(self.mapping), TEXT):
-                should.append({"match": {name: _BAD_WORDS}})
-                should += [{"match_phrase": {name: phrase}} for phrase in _BAD_PHRASES]
-        should += [{"range": {name: {"gte": 500}}} for name in target.of(["http.response.status_code"], NUMBER)]
+                said = [{"match": {name: _BAD_WORDS}}, *({"match_phrase": {name: phrase}} for phrase in _BAD_PHRASES)]
+                should.append(about(name, TEXT, any_of(said)))
+        for name in target.of(status_fields(self.mapping), NUMBER):
+            should.append(about(name, NUMBER, {"range": {name: {"gte": 500, "lt": 600}}}))
         return any_of(should) if should else _NOTHING
 
     def searchable_texts(self) -> list[str]:
         """The fields of the line itself that can be searched by words."""
         return self.target.of(self.mapping.message, TEXT) if self.what == "logs" else []
 
-    def counted_by(self, names: Sequence[str]) -> str | None:
-        """The first of the fields whose values can be counted."""
-        return next(iter(self.target.of(names, frozenset({"keyword", "constant_keyword"}))), None)
+    def _about(self, name: str, types: frozenset[str], query: Query) -> Query:
+        return self.target.asked(name, types, query)
 
 
 def all_of(*queries: Query, without: Sequence[Query] = ()) -> Query:
@@ -160,6 +191,11 @@ def drawn(share: float) -> Query:
         return {"match_all": {}}
     draw = {"random_score": {"seed": _SEED, "field": "_seq_no"}, "boost_mode": "replace", "min_score": 1.0 - share}
     return {"function_score": draw}
+
+
+def _spoken(group: str, value: str) -> list[str]:
+    """An identifier as a line may have it: alone, or one word with what stands before it."""
+    return [value, *(f"{cue}:{value}" for cue in _CUES[group])] if value[0].isalpha() else [value]
 
 
 def _escaped(value: str) -> str:

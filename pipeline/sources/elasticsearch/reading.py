@@ -37,7 +37,8 @@ from pipeline.sources.elasticsearch.plan import (
 )
 from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram, weight_of
 from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, ceil_ms, drawn, floor_ms, stamp
-from pipeline.sources.elasticsearch.targets import Target
+from pipeline.sources.elasticsearch.tallies import count_by, not_counted, tallies
+from pipeline.sources.elasticsearch.targets import Target, counted
 from pipeline.values import Ask, Fetched, Span
 from snapshots.model import Coverage, FetchPlan, RowCount, Status, Window
 
@@ -58,10 +59,10 @@ _COUNTING = 0.3
 _ROUNDS = 3
 # Lines that make a template common enough to be left out of what is unexplained.
 _COMMON = 2
+# Services and levels that are told, at most.
+_LARGEST = 20
 # Rows below which a draw is read up to the number wanted, since its own size is too uncertain.
 _FEW = 1_000
-_SERVICES = 20
-_LEVELS = 20
 _BLIND_STRETCHES = 24
 
 _WORDS: dict[Kind, str] = {
@@ -156,8 +157,9 @@ class Reading:
             self._whole(point, step, self.queries["all"], by_time)
             self._parse_held()
             tables = [future.result() for _, future in self.parsed]
-        if self.tally.problems:
-            raise SourceUnavailable("; ".join(self.tally.problems))
+        problems = [*self.target.problems, *self.tally.problems]
+        if problems:
+            raise SourceUnavailable("; ".join(problems))
         table = pa.concat_tables(tables) if tables else read_columns(b"", self.fields, 0)
         return _each_once(table) if step.again else table
 
@@ -183,7 +185,7 @@ class Reading:
         """One request that counts by kind, time, service and level, and the steps that follow from it."""
         named, words, notes = self.questions.naming(self.ask.identifiers)
         healthy, _, more = self.questions.naming(self.ask.beside)
-        self.notes += [*notes, *more]
+        self.notes += dict.fromkeys([*notes, *more])
         self.words["named"] = f"rows {words}"
         self.queries = {"all": self.questions.within(self.ask.window)}
         before: list[Query] = []
@@ -220,31 +222,31 @@ class Reading:
         aggregations: dict[str, Any] = {
             "kinds": {"filters": {"filters": by_kind}, "aggregations": {"t": histogram(self.target, width)}}
         }
-        service = questions.counted_by(self.source.mapping.service_name)
-        if service:
-            aggregations["services"] = {
-                "terms": {"field": service, "size": _SERVICES},
-                "aggregations": {"failing": {"filter": questions.failing()}},
-            }
-        level = questions.counted_by(self.source.mapping.log_level) if ask.what == "logs" else None
-        if level:
-            aggregations["levels"] = {"terms": {"field": level, "size": _LEVELS}}
+        by_column = {"services": tallies(self.target, self.source.mapping.service_name)}
+        if ask.what == "logs":
+            by_column["levels"] = tallies(self.target, self.source.mapping.log_level)
         body = {"query": self.queries["all"], "size": 0, "track_total_hits": True, "aggregations": aggregations}
-        found = point.lasting(within=within, whole=True, **body)
+        until = time.monotonic() + within
+        found, largest, notes = count_by(
+            by_column,
+            _LARGEST,
+            {"services": questions.failing()},
+            body,
+            lambda **asked: point.lasting(within=until - time.monotonic(), whole=True, **asked),
+        )
+        if not by_column["services"]:
+            notes += not_counted(self.target, self.source.mapping.service_name)
+        self.notes += notes
         rows = int(found["hits"]["total"]["value"])
-        answers = found["aggregations"]
-        kinds = answers["kinds"]["buckets"]
-        services = [
-            RowCount(name=str(b["key"]), rows=b["doc_count"], failing=b["failing"]["doc_count"])
-            for b in answers.get("services", {"buckets": []})["buckets"]
-        ]
+        kinds = found["aggregations"]["kinds"]["buckets"]
+        services = [RowCount(name=name, rows=n, failing=bad) for name, (n, bad) in largest["services"].items()]
         return Totals(
             width_ms=width,
             by_time={kind: buckets_of(kinds[kind]["t"]) for kind in KINDS},
             counts={kind: int(kinds[kind]["doc_count"]) for kind in KINDS},
             services=tuple(services),
-            services_omitted=rows - sum(one.rows for one in services) if service else 0,
-            levels={str(b["key"]): b["doc_count"] for b in answers.get("levels", {"buckets": []})["buckets"]},
+            services_omitted=rows - sum(one.rows for one in services) if by_column["services"] else 0,
+            levels={name: n for name, (n, _) in largest.get("levels", {}).items()},
         )
 
     # ---- reading, step by step
@@ -359,7 +361,8 @@ class Reading:
             if last:
                 break
         self.notes.append(
-            f"the sample's {of_templates:,} commonest templates account for all but {part.matched:,} of the rows not read whole"
+            f"beyond the sample, {counted(part.matched or 0, 'row is', 'rows are')} of none of its {of_templates:,} common "
+            f"templates; {part.fetched:,} of them read"
         )
 
     def _templates(self) -> list[Any]:
@@ -547,7 +550,7 @@ class Reading:
         if matched is not None:
             matched = fetched - duplicates if natural else max(matched, fetched - duplicates)
         cut = 0 if matched is None else matched - (fetched - duplicates)
-        problems = list(self.tally.problems)
+        problems = list(dict.fromkeys([*self.target.problems, *self.tally.problems]))
         if stopped is not None:
             problems.insert(0, str(stopped))
         if total is None and not problems:
@@ -555,7 +558,7 @@ class Reading:
         if self.tally.reopened:
             self.notes.append(f"the point in time expired and was opened again ({self.tally.reopened} times)")
         patterns = ", ".join(self.target.patterns)
-        failed = bool(problems) or self.target.partly
+        failed = bool(problems)
         status: Status = "partial" if failed else "ok" if fetched else "empty"
         if status == "empty":
             self.notes.append(f"{patterns}: no row in the window")

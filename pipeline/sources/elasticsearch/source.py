@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from parsers.columns import read_columns
 from parsers.tables import LOGS, SPANS, empty
-from pipeline.errors import SourceBroken, SourceRefused
-from pipeline.sources.elasticsearch.calls import Calls, Connection
+from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
+from pipeline.sources.elasticsearch.calls import Calls, Connection, RemoteGoneError
+from pipeline.sources.elasticsearch.fields import Fields, look
 from pipeline.sources.elasticsearch.options import LARGEST_PAGE, Options
 from pipeline.sources.elasticsearch.reading import Reading, between, window_of
 from pipeline.sources.elasticsearch.targets import (
@@ -24,6 +25,7 @@ from pipeline.sources.elasticsearch.targets import (
     TEXT,
     Finder,
     Target,
+    cluster_of,
     counted,
     id_fields,
     message_fields,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 _TARGET_SECONDS = 60.0
 _MGET = 500
+# Names of indices go into the address, which a node limits to 4 KiB.
+_FAR = 30
 
 
 class ElasticsearchSource:
@@ -75,8 +79,16 @@ class ElasticsearchSource:
         calls = Calls(self.connection, ask.deadline)
         target = self._target(calls, ask.what, patterns)
         if target.time is None:
-            return self._nothing(ask, "empty", *target.notes)
-        return Reading(self, calls, target, ask).run()
+            return self._nothing(
+                ask, "partial" if target.problems else "empty", *target.notes, problems=target.problems
+            )
+        try:
+            return Reading(self, calls, target, ask).run()
+        except RemoteGoneError:
+            # It went away since it was looked up. Without it, before nothing is read at all.
+            with self._lock:
+                self._targets.pop(patterns, None)
+            return Reading(self, calls, self._target(calls, ask.what, patterns), ask).run()
 
     def columns(self, ask: Ask, fields: Sequence[str]) -> pa.Table:
         """`_index`, `_id` and `fields` of all rows of the window, as the documents hold them, as text and in no order.
@@ -107,37 +119,54 @@ class ElasticsearchSource:
         wanted = list(dict.fromkeys(pointers))
         answer: dict[Pointer, bytes | None] = dict.fromkeys(wanted)
         calls = Calls(self.connection, time.monotonic() + self.options.timeout)
-        named = [p for p in wanted if p.doc_id and p.index]
-        for some in slices(named, _MGET):
+        # A document of another cluster can be searched for, and not be got.
+        near = [p for p in wanted if p.doc_id and p.index and not cluster_of(p.index)]
+        for some in slices(near, _MGET):
             docs = [{"_index": p.index, "_id": p.doc_id} for p in some]
             body = calls.ask(lambda client, docs=docs: client.mget(docs=docs), holds="docs")  # type: ignore[misc]
             for pointer, doc in zip(some, body["docs"], strict=True):
                 if doc.get("found"):
                     answer[pointer] = canonical_json(doc["_source"])
+        far: dict[str, list[Pointer]] = {}
+        for pointer in wanted:
+            cluster = cluster_of(pointer.index or "")
+            if pointer.doc_id and cluster:
+                far.setdefault(cluster, []).append(pointer)
+        for _, pointers_there in sorted(far.items()):
+            for some in slices(pointers_there, _FAR):
+                names = sorted({str(p.index) for p in some})
+                self._found(calls, names, some, answer)
         # A document that was routed, or whose index is not known, is found by a search for its id only.
-        for kind, what in (("log", "logs"), ("span", "spans")):
-            left = {p.doc_id: p for p in wanted if p.doc_id and answer[p] is None and p.kind == kind}
-            for some_ids in slices(list(left), _MGET):
-                for hit in self._by_ids(calls, what, some_ids):
-                    pointer = left[hit["_id"]]
-                    if pointer.index in {None, hit["_index"]}:
-                        answer[pointer] = canonical_json(hit["_source"])
+        kinds: tuple[tuple[str, What], ...] = (("log", "logs"), ("span", "spans"))
+        for kind, what in kinds:
+            left = [
+                p for p in wanted if p.doc_id and answer[p] is None and p.kind == kind and not cluster_of(p.index or "")
+            ]
+            patterns = self._patterns.get(what)
+            if left and patterns:
+                reachable = self._target(calls, what, patterns).patterns
+                for some in slices(left, _MGET):
+                    self._found(calls, reachable, some, answer)
         return answer
 
-    def _by_ids(self, calls: Calls, what: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-        patterns = self._patterns.get(what)  # type: ignore[call-overload]
-        if not patterns:
-            return []
+    @staticmethod
+    def _found(
+        calls: Calls, names: Sequence[str], pointers: Sequence[Pointer], answer: dict[Pointer, bytes | None]
+    ) -> None:
+        """Searches the indices `names` for the ids of `pointers`; one id may be in several indices."""
+        by_place = {(p.index, p.doc_id): p for p in pointers}
+        ids = sorted({str(p.doc_id) for p in pointers})
         found = calls.ask(
             lambda client: client.search(
-                index=",".join(patterns),
-                query={"ids": {"values": list(ids)}},
-                size=LARGEST_PAGE,
-                ignore_unavailable=True,
+                index=",".join(names), query={"ids": {"values": ids}}, size=LARGEST_PAGE, ignore_unavailable=True
             ),
             holds="hits",
         )
-        return [msgspec.json.decode(hit) for hit in found["hits"]["hits"]]
+        for raw in found["hits"]["hits"]:
+            hit = msgspec.json.decode(raw)
+            pointer = by_place.get((hit["_index"], hit["_id"])) or by_place.get((None, hit["_id"]))
+            if pointer is not None:
+                answer[pointer] = canonical_json(hit["_source"])
 
     def probe(self) -> list[str]:
         """Version and cluster; for each pattern its documents, the newest record and the fields it can be asked by."""
@@ -151,17 +180,31 @@ class ElasticsearchSource:
             lines.append("version not told: the account lacks the cluster privilege `monitor`")
         for what, patterns in self._patterns.items():
             for pattern in patterns:
-                lines += self._probe_pattern(calls, what, pattern)
+                try:
+                    lines += self._probe_pattern(calls, what, pattern)
+                except SourceUnavailable as error:
+                    # A remote cluster that is away; whether all of them are is told by the others.
+                    if cluster_of(pattern) is None:
+                        raise
+                    lines.append(self.clean(str(error)))
         return lines
 
     def _probe_pattern(self, calls: Calls, what: What, pattern: str) -> list[str]:
         target = self._target(calls, what, (pattern,))
         if target.time is None:
-            return [f"{pattern}: {counted(target.indices, 'index', 'indices')}, no documents", *target.notes]
+            return [
+                f"{pattern}: {counted(target.indices, 'index', 'indices')}, no documents",
+                *target.notes,
+                *target.problems,
+            ]
         latest = {"newest": {"max": {"field": target.time, "format": "strict_date_optional_time"}}}
         found = calls.ask(
             lambda client: client.search(
-                index=pattern, size=0, track_total_hits=True, aggregations=latest, ignore_unavailable=True
+                index=",".join(target.patterns),
+                size=0,
+                track_total_hits=True,
+                aggregations=latest,
+                ignore_unavailable=True,
             )
         )
         newest = found["aggregations"]["newest"].get("value_as_string", "unknown")
@@ -179,7 +222,16 @@ class ElasticsearchSource:
             elif names:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 lines.append(f"  {group}: not mapped; looked for {', '.join(names[:5])}{more}")
-        return [*lines, *(f"  {note}" for note in target.notes)]
+        return [*lines, *(f"  {note}" for note in (*target.notes, *target.problems))]
+
+    def fields(self, seconds: float) -> Iterator[Fields | SourceError]:
+        """For each pattern what its columns are read from, or why that is not known; `seconds` for each."""
+        for what, patterns in self._patterns.items():
+            for pattern in patterns:
+                try:
+                    yield look(Calls(self.connection, time.monotonic() + seconds), self.options, what, pattern)
+                except SourceError as error:
+                    yield error
 
     def close(self) -> None:
         """Gives back the connections."""
@@ -214,11 +266,13 @@ class ElasticsearchSource:
         except KeyError as error:
             message = f"{self.where()} answered JSON without {error}: that is not Elasticsearch; check the address"
             raise SourceBroken(message) from error
-        with self._lock:
-            self._targets[patterns] = (time.monotonic(), target)
+        if not target.problems:
+            # Whoever is away now may be back for the next question.
+            with self._lock:
+                self._targets[patterns] = (time.monotonic(), target)
         return target
 
-    def _nothing(self, ask: Ask, status: Status, *notes: str) -> Fetched:
+    def _nothing(self, ask: Ask, status: Status, *notes: str, problems: Sequence[str] = ()) -> Fetched:
         schema = LOGS if ask.what == "logs" else SPANS
         asked = f"{', '.join(self._patterns.get(ask.what, ('nothing',)))} {between(ask.window)}"
         coverage = Coverage(
@@ -228,7 +282,8 @@ class ElasticsearchSource:
             status=status,
             asked=asked,
             window=window_of(ask.window),
-            matched=0 if status == "empty" else None,
+            matched=None if status == "skipped" else 0,
+            error="; ".join(problems) or None,
             notes=list(notes),
         )
         return Fetched(empty(schema), coverage, complete=status == "empty")
