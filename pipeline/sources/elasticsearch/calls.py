@@ -174,6 +174,7 @@ class Connection:
                     "timed_out": answer.timed_out,
                     "_shards": answer.shards,
                     "aggregations": answer.aggregations,
+                    "bytes": len(data),
                     "_clusters": answer.clusters,
                 }
 

@@ -243,11 +243,11 @@ class Point:
         )
         return buckets_of(found["aggregations"]["t"])
 
-    def pages(self, query: Query, want: int | None) -> Iterator[tuple[list[msgspec.Raw], int]]:
+    def pages(self, query: Query, want: int | None) -> Iterator[tuple[list[msgspec.Raw], int, int]]:
         """Pages of hits, `want` in all or every one, then the end. Each hit is the JSON that the server sent.
 
         They come in the order in which the index holds them, which costs least and says nothing. Where the point in time
-        expires the reading begins anew: with each page comes how many of its rows had come before.
+        expires the reading begins anew: with each page come its bytes, and how many of its rows had come before.
         """
         at, left, after, read, had = self._now(), want, None, 0, 0
         while left is None or left > 0:
@@ -282,8 +282,8 @@ class Point:
             read += len(hits)
             if len(hits) == free:
                 # A short page, as the last of a stretch is, says nothing of how large one may be.
-                self._fit(hits, time.monotonic() - began)
-            yield hits, again
+                self._fit(len(hits), answer["bytes"], time.monotonic() - began)
+            yield hits, answer["bytes"], again
             # A shard that failed may have held rows back that a later page brings.
             if len(hits) < size and not self._tally.problems:
                 return
@@ -295,16 +295,16 @@ class Point:
         seconds = max(_PATIENCE * self._calls.left(), 4 * self._calls.quickest, 3 * _PAGE_SECONDS)
         return seconds if seconds < self._calls.left() else None
 
-    def _fit(self, hits: list[msgspec.Raw], seconds: float) -> None:
+    def _fit(self, rows: int, size: int, seconds: float) -> None:
         """The next page's size: near `_PAGE_BYTES` and `_PAGE_SECONDS`, at most ten times the last one."""
-        weight = sum(map(weight_of, hits)) // len(hits) + 1
+        weight = size // rows + 1
         self._heavy = self._heavy or (weight > _HEAVY and self._columns is not True)
         # What even the smallest answer takes is no reason for small pages: rather for large ones.
         wait = min(seconds, self._calls.quickest)
         # Towards the end pages become small, so that little is under way when the time is up.
         aim = min(_PAGE_SECONDS, self._calls.left() / 3)
-        by_time = int(len(hits) * max(aim, wait) / max(seconds - wait, 0.001))
-        self._size = max(1, min(self._largest, _PAGE_BYTES // weight, by_time, 10 * len(hits)))
+        by_time = int(rows * max(aim, wait) / max(seconds - wait, 0.001))
+        self._size = max(1, min(self._largest, _PAGE_BYTES // weight, by_time, 10 * rows))
 
 
 def histogram(target: Target, width_ms: int) -> dict[str, Any]:
@@ -317,8 +317,3 @@ def histogram(target: Target, width_ms: int) -> dict[str, Any]:
 def buckets_of(aggregation: dict[str, Any]) -> list[tuple[int, int]]:
     """(start in epoch milliseconds, documents) of a date histogram's buckets."""
     return [(int(b["key"]), int(b["doc_count"])) for b in aggregation["buckets"]]
-
-
-def weight_of(raw: msgspec.Raw) -> int:
-    """The bytes of a raw hit."""
-    return memoryview(raw).nbytes

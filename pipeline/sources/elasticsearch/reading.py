@@ -35,7 +35,7 @@ from pipeline.sources.elasticsearch.plan import (
     width_for,
     written,
 )
-from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram, weight_of
+from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram
 from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, ceil_ms, drawn, floor_ms, stamp
 from pipeline.sources.elasticsearch.tallies import count_by, not_counted, tallies
 from pipeline.sources.elasticsearch.targets import Target, counted
@@ -431,9 +431,9 @@ class Reading:
                     except queue.Empty:
                         return
                     inside = all_of(query, self.questions.within(span))
-                    for hits, again in point.pages(inside, want):
+                    for hits, size, again in point.pages(inside, want):
                         # What has come is kept, whatever befell the other readers meanwhile.
-                        if not self._take(step, hits, again, most) or failures:
+                        if not self._take(step, hits, size, again, most) or failures:
                             return
             except BaseException as error:  # noqa: BLE001 - told to whoever waits below
                 failures.append(error)
@@ -452,9 +452,8 @@ class Reading:
         for error in failures:
             raise error
 
-    def _take(self, step: Step, hits: list[msgspec.Raw], again: int, most: int | None) -> bool:
-        """Keeps a page, of which `again` rows had come before; False when no more is wanted."""
-        size = sum(map(weight_of, hits))
+    def _take(self, step: Step, hits: list[msgspec.Raw], size: int, again: int, most: int | None) -> bool:
+        """Keeps a page of `size` bytes, of which `again` rows had come before; False when no more is wanted."""
         with self._room:
             while self._waiting > _WAITING_BYTES and not self._closed:
                 self._room.wait(self.calls.left() + 0.1)
@@ -594,7 +593,8 @@ class Reading:
     def _rated(step: Step, table: pa.Table) -> pa.Table:
         """`table` with the share of its kind that it is; rows of a step that was read whole stand for themselves."""
         rate = step.rate
-        if "_rate" not in table.column_names or rate is None or rate >= 1.0:
+        # A step that was to be read whole and was broken off is no draw: its rows are those nearest to the moment.
+        if "_rate" not in table.column_names or rate is None or rate >= 1.0 or step.wanted == step.matched:
             return table
         at = table.schema.get_field_index("_rate")
         return table.set_column(at, table.schema.field(at), pa.array([rate] * table.num_rows, pa.float64()))
