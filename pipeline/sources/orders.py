@@ -103,7 +103,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, tag="orders", tag_field
     def place(self) -> str:
         """The address without user, password and parameters, for people."""
         scheme, _, rest = self.url.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+        login, at, place = rest.rpartition("@")
+        place = place.partition("?")[0]
+        if at and ("/" in login or "?" in login):
+            # An @ in a parameter, or a slash in a password: which, cannot be told, and so nothing of it is shown.
+            place = "***"
+        return f"{scheme}://{place}"
 
 
 @dataclass(frozen=True)

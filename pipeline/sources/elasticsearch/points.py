@@ -215,11 +215,11 @@ class Point:
                     break
                 self._give_back(str(opened["id"]))
                 attempt += 1
-            self._tally.reopened += 1
-            self._note_shards(shards)
-            self._note_clusters(opened.get("_clusters") or {})
             with self._lock:
                 if not self._ended:
+                    self._tally.reopened += 1
+                    self._note_shards(shards)
+                    self._note_clusters(opened.get("_clusters") or {})
                     self._id = str(opened["id"])
                     self._era += 1
                     return

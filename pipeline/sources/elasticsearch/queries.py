@@ -189,6 +189,8 @@ def drawn(share: float) -> Query:
     """
     if share >= 1.0:
         return {"match_all": {}}
+    if share <= 0.0:
+        return _NOTHING
     draw = {"random_score": {"seed": _SEED, "field": "_seq_no"}, "boost_mode": "replace", "min_score": 1.0 - share}
     return {"function_score": draw}
 

@@ -61,8 +61,11 @@ _ROUNDS = 3
 _COMMON = 2
 # Services and levels that are told, at most.
 _LARGEST = 20
-# Rows below which a draw is read up to the number wanted, since its own size is too uncertain.
+# Rows below which the size of a draw is looked at before it is read.
 _FEW = 1_000
+_LOOKS = 6
+# Draws that the larger part of a sample is read in: where the time ends within one, those before it are whole.
+_DRAWS = 2
 _BLIND_STRETCHES = 24
 
 _WORDS: dict[Kind, str] = {
@@ -73,11 +76,22 @@ _WORDS: dict[Kind, str] = {
 }
 
 
-@dataclass
-class _Batch:
-    """Hits of one step that wait to be parsed."""
+@dataclass(eq=False)
+class Part:
+    """One reading of a step's rows: all that match (`whole`), or a draw out of `matched` rows. `done` when it came to its end."""
 
     step: Step
+    whole: bool
+    matched: int | None = None
+    rows: int = 0
+    done: bool = False
+
+
+@dataclass
+class _Batch:
+    """Hits of one part that wait to be parsed."""
+
+    part: Part
     hits: list[msgspec.Raw] = field(default_factory=list)
     size: int = 0
 
@@ -104,7 +118,7 @@ class Reading:
             self.words["failing"] = "rows of failed spans"
         self.middle = ask.anchor or ask.window.start + (ask.window.end - ask.window.start) / 2
         self.width = width_for(ask.window)
-        self.parsed: list[tuple[Step, Future[Any]]] = []
+        self.parsed: list[tuple[Part, Future[Any]]] = []
         self.queries: dict[Kind, Query] = {}
         self.bytes = 0
         # The only fields that are wanted, as they are; empty where the whole table is.
@@ -114,6 +128,7 @@ class Reading:
         self._held: _Batch | None = None
         # Set when nobody waits for pages any longer: what comes in after it is not counted and not kept.
         self._closed = False
+        self._ran = False
 
     def explain(self) -> tuple[FetchPlan | None, str]:
         """What would be read, without reading it, and the same in words. Raises `SourceError`."""
@@ -129,6 +144,7 @@ class Reading:
         What a request that hangs would have brought is given up at the deadline; what was read before it is kept.
         """
         stopped: SourceError | None = None
+        self._ran = True
         with ThreadPoolExecutor(_PARSERS) as self.pool, _without_collector():
             try:
                 with self._point() as point, self._open():
@@ -140,7 +156,7 @@ class Reading:
                     raise
                 stopped = error
             self._parse_held()
-            tables = [(step, future.result()) for step, future in self.parsed]
+            tables = [(part, future.result()) for part, future in self.parsed]
         return self._answer(tables, stopped)
 
     def columns(self, fields: Sequence[str]) -> pa.Table:
@@ -276,18 +292,23 @@ class Reading:
             self._more_of_the_sample(point, first)
 
     def _more_of_the_sample(self, point: Point, already: int) -> None:
-        """The second part of the sample, larger by what the rare rows left over."""
+        """The second part of the sample, larger by what the rare rows left over, in draws that are whole by themselves."""
         for step in self.steps:
             if step.kind == "sample" and step.matched and step.wanted < step.matched:
                 step.wanted = min(step.matched, max(step.fetched, step.fetched + self.limit - self.tally.rows))
-                self._drawn(point, step, step.wanted, already=already)
+                for number in range(1, _DRAWS + 1):
+                    already = self._drawn(
+                        point, step, already + (step.wanted - already) * number // _DRAWS, already=already
+                    )
 
     def _has(self, kind: Kind) -> bool:
         return any(step.kind == kind for step in self.steps)
 
     def _whole(self, point: Point, step: Step, query: Query, by_time: Sequence[tuple[int, int]]) -> None:
         """Every row of `query`, those nearest to the moment in question first."""
-        self._fetch(point, step, query, stretches(self.ask.window, by_time, self.width, None, self.middle))
+        self._fetch(
+            point, Part(step, whole=True), query, stretches(self.ask.window, by_time, self.width, None, self.middle)
+        )
 
     def _drawn(
         self,
@@ -298,37 +319,56 @@ class Reading:
         query: Query | None = None,
         already: int = 0,
         exactly: bool = False,
-    ) -> None:
-        """A random draw of `want` rows of a step, or of `query`; `already` were drawn before.
+    ) -> int:
+        """A random draw of about `want` rows of a step, or of `query`, less the `already` that a draw before it aimed at.
 
-        With `exactly` the draw may come out a few rows larger than wanted. Whether a row is read depends on nothing but the
-        draw; only where few are wanted, the draw is larger and is read up to the number wanted.
+        Whether a row is read depends on nothing but the draw. With `exactly` it may come out a few rows larger than wanted.
+        Gives how many rows it aimed at, which a larger draw leaves out as `already`.
         """
         matched = step.matched or 0
-        by_time = self.totals.by_time.get(step.kind, ()) if self.totals and query is None else None
+        of_step = query is None
+        by_time = self.totals.by_time.get(step.kind, ()) if self.totals and of_step else None
         query = query or all_of(self.queries["all"], self.queries[step.kind])
         want = min(want, matched)
-        if want <= step.fetched:
-            return
-        few = not exactly and want - step.fetched < _FEW
+        if want <= already:
+            return already
         # A little less than wanted, so that the draw does not come out larger: two deviations of its size.
-        aim = want if exactly or few else max(1.0, want - 2.0 * math.sqrt(want))
-        share = _share_for(want, matched) if few else aim / matched
-        chosen = all_of(query, drawn(share), without=[drawn(already / matched)] if already else [])
+        aim = want if exactly else max(already + 1, int(want - 2.0 * math.sqrt(want)))
+        part = Part(step, whole=False, matched=None if of_step else matched)
+        without = [drawn(already / matched)] if already else []
         try:
-            if few or by_time is None:
+            chosen = all_of(query, drawn(aim / matched), without=without)
+            if want - already < _FEW and not exactly:
+                aim, chosen = self._small_draw(point, query, matched, want, already)
+            if by_time is None:
                 by_time = point.by_time(chosen, self.width)
             else:
-                by_time = [(start, math.ceil(rows * share)) for start, rows in by_time]
-            most = want - step.fetched if few else None
-            self._fetch(point, step, chosen, stretches(self.ask.window, by_time, self.width, most, None))
+                by_time = [(start, math.ceil(rows * aim / matched)) for start, rows in by_time]
+            self._fetch(point, part, chosen, stretches(self.ask.window, by_time, self.width, None, None))
         except SourceBroken as error:
             # Indices without sequence numbers: of each stretch of time its share.
-            if already or "_seq_no" not in str(error):
+            if "_seq_no" not in str(error):
                 raise
-            parts = [(start, math.ceil(rows * want / matched)) for start, rows in point.by_time(query, self.width)]
-            self.notes.append("the cluster draws no random rows here; of each stretch of time its share was read")
-            self._fetch(point, step, query, stretches(self.ask.window, parts, self.width, want, None))
+            if not already:
+                parts = [(start, math.ceil(rows * want / matched)) for start, rows in point.by_time(query, self.width)]
+                self.notes.append("the cluster draws no random rows here; of each stretch of time its share was read")
+                self._fetch(point, part, query, stretches(self.ask.window, parts, self.width, want, None))
+        return aim
+
+    def _small_draw(self, point: Point, query: Query, matched: int, want: int, already: int) -> tuple[int, Query]:
+        """The largest draw found that brings no more than wanted: the size of a small one is too uncertain not to be looked at."""
+        without = [drawn(already / matched)] if already else []
+        spare = 4.0 * math.sqrt(want) + 4.0
+        low, high = already, min(matched, int(want + spare))
+        for _ in range(_LOOKS):
+            middle = (low + high + 1) // 2
+            if point.count(all_of(query, drawn(middle / matched), without=without)) <= want - already:
+                low = middle
+            else:
+                high = middle - 1
+            if low >= high:
+                break
+        return low, all_of(query, drawn(low / matched), without=without)
 
     def _unexplained(self, point: Point, step: Step) -> None:
         """The rows that no template of what was drawn accounts for, of those kinds that were not read whole.
@@ -344,25 +384,26 @@ class Reading:
             known, of_templates = explained_by(self._templates(), fields)
             query = all_of(base, without=known)
             by_time = point.by_time(query, self.width)
-            part = Step("unexplained", sum(rows for _, rows in by_time), step.wanted - step.fetched)
-            step.matched = part.matched if step.matched is None else step.matched
+            one = Step("unexplained", sum(rows for _, rows in by_time), step.wanted - step.fetched)
+            step.matched = one.matched if step.matched is None else step.matched
             last = round_ == _ROUNDS - 1 or not of_templates
             try:
-                if (part.matched or 0) <= part.wanted:
-                    self._whole(point, part, query, by_time)
+                if (one.matched or 0) <= one.wanted:
+                    self._whole(point, one, query, by_time)
                     last = True
                 else:
                     # Too many yet: draw some of them, and learn from these what else is common.
-                    self._drawn(point, part, part.wanted if last else part.wanted // 3, query=query, exactly=True)
+                    self._drawn(point, one, one.wanted if last else one.wanted // 3, query=query, exactly=True)
             finally:
                 # Also where it was broken off: what was read is in hand.
-                step.fetched += part.fetched
-                step.again += part.again
+                step.fetched += one.fetched
+                step.again += one.again
             if last:
                 break
+        step.wanted = min(step.wanted, max(step.matched or 0, step.fetched))
         self.notes.append(
-            f"beyond the sample, {counted(part.matched or 0, 'row is', 'rows are')} of none of its {of_templates:,} common "
-            f"templates; {part.fetched:,} of them read"
+            f"beyond the sample, {counted(step.matched or 0, 'row is', 'rows are')} of none of its common templates; "
+            f"{step.fetched:,} of them read"
         )
 
     def _templates(self) -> list[Any]:
@@ -371,7 +412,9 @@ class Reading:
 
         self._parse_held()
         tables = [
-            future.result().table for step, future in self.parsed if step.kind in {"failing", "sample", "unexplained"}
+            future.result().table
+            for part, future in self.parsed
+            if part.step.kind in {"failing", "sample", "unexplained"}
         ]
         if not tables:
             return []
@@ -399,7 +442,7 @@ class Reading:
             self.steps.append(step)
             query = all_of(self.queries["all"], self.queries[kind])
             parts = [(window, None)] if kind in {"named", "healthy"} else [(span, None) for span in spans]
-            self._fetch(point, step, query, parts, most=share)
+            self._fetch(point, Part(step, whole=False), query, parts, most=share)
             whole = whole and step.distinct < share
         if whole:
             # Nothing was left out, and so they are counted after all.
@@ -410,7 +453,7 @@ class Reading:
     def _fetch(
         self,
         point: Point,
-        step: Step,
+        part: Part,
         query: Query,
         parts: Sequence[tuple[Span, int | None]],
         *,
@@ -418,8 +461,8 @@ class Reading:
     ) -> None:
         """Reads stretches of time by several threads, in the given order, until they are read or the time is up."""
         todo: queue.SimpleQueue[tuple[Span, int | None]] = queue.SimpleQueue()
-        for part in parts:
-            todo.put(part)
+        for stretch in parts:
+            todo.put(stretch)
         failures: list[BaseException] = []
         finished: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -433,7 +476,7 @@ class Reading:
                     inside = all_of(query, self.questions.within(span))
                     for hits, size, again in point.pages(inside, want):
                         # What has come is kept, whatever befell the other readers meanwhile.
-                        if not self._take(step, hits, size, again, most) or failures:
+                        if not self._take(part, hits, size, again, most) or failures:
                             return
             except BaseException as error:  # noqa: BLE001 - told to whoever waits below
                 failures.append(error)
@@ -443,7 +486,7 @@ class Reading:
         readers = min(self.source.options.readers, len(parts))
         for number in range(readers):
             # Daemons: one that hangs in a socket must keep neither the answer nor the process.
-            threading.Thread(target=work, name=f"{self.source.name}:{step.kind}:{number}", daemon=True).start()
+            threading.Thread(target=work, name=f"{self.source.name}:{part.step.kind}:{number}", daemon=True).start()
         for _ in range(readers):
             try:
                 finished.get(timeout=self.calls.left())
@@ -451,9 +494,11 @@ class Reading:
                 raise self.calls.out_of_time() from None
         for error in failures:
             raise error
+        part.done = True
 
-    def _take(self, step: Step, hits: list[msgspec.Raw], size: int, again: int, most: int | None) -> bool:
+    def _take(self, part: Part, hits: list[msgspec.Raw], size: int, again: int, most: int | None) -> bool:
         """Keeps a page of `size` bytes, of which `again` rows had come before; False when no more is wanted."""
+        step = part.step
         with self._room:
             while self._waiting > _WAITING_BYTES and not self._closed:
                 self._room.wait(self.calls.left() + 0.1)
@@ -464,9 +509,10 @@ class Reading:
             self.tally.rows += len(hits)
             step.fetched += len(hits)
             step.again += min(again, len(hits))
-            if self._held is None or self._held.step is not step:
+            part.rows += len(hits) - min(again, len(hits))
+            if self._held is None or self._held.part is not part:
                 self._submit()
-                self._held = _Batch(step)
+                self._held = _Batch(part)
             self._held.hits += hits
             self._held.size += size
             self._waiting += size
@@ -484,7 +530,7 @@ class Reading:
     def _submit(self) -> None:
         held, self._held = self._held, None
         if held is not None and held.hits:
-            self.parsed.append((held.step, self.pool.submit(self._parse, held)))
+            self.parsed.append((held.part, self.pool.submit(self._parse, held)))
 
     def _parse(self, batch: _Batch) -> Any:
         try:
@@ -522,18 +568,20 @@ class Reading:
             said.append(f"{self.totals.rows:,} rows match and {self.limit:,} are wanted")
         for step in self.steps:
             of_how_many = "" if step.matched is None or step.fetched == step.matched else f" of {step.matched:,}"
-            number = step.fetched if self.tally.rows else step.wanted
+            number = step.fetched if self._ran else step.wanted
             words = self.words[step.kind]
             if number == 1 and not of_how_many:
                 words = words.replace("rows", "row", 1)
-            said.append(f"{number:,}{of_how_many} {words}")
+            most = "up to " if step.matched is None and not self._ran else ""
+            said.append(f"{most}{number:,}{of_how_many} {words}")
         return "; ".join(said)
 
-    def _answer(self, parts: Sequence[tuple[Step, Any]], stopped: SourceError | None) -> Fetched:
+    def _answer(self, parts: Sequence[tuple[Part, Any]], stopped: SourceError | None) -> Fetched:
         schema = LOGS if self.ask.what == "logs" else SPANS
-        tables = [self._rated(step, part.table) for step, part in parts]
+        every = list(dict.fromkeys(part for part, _ in parts))
+        tables = [self._rated(part, every, answer.table) for part, answer in parts]
         table = pa.concat_tables(tables) if tables else empty(schema)
-        duplicates = sum(part.duplicates for _, part in parts)
+        duplicates = sum(answer.duplicates for _, answer in parts)
         before = table.num_rows
         table = self._without_edges(table)
         outside = before - table.num_rows
@@ -550,7 +598,10 @@ class Reading:
             matched = fetched - duplicates if natural else max(matched, fetched - duplicates)
         cut = 0 if matched is None else matched - (fetched - duplicates)
         problems = list(dict.fromkeys([*self.target.problems, *self.tally.problems]))
-        if stopped is not None:
+        if isinstance(stopped, OutOfTimeError) and fetched:
+            advice = "raise --budget or narrow the window"
+            problems.insert(0, f"{self.source.where()} was not read to the end in the time there was; {advice}")
+        elif stopped is not None:
             problems.insert(0, str(stopped))
         if total is None and not problems:
             problems.append("how many rows there are is not known, since the cluster did not count them")
@@ -574,7 +625,7 @@ class Reading:
             sampled=any(step.matched is not None and step.wanted < step.matched for step in self.steps),
             cut=cut,
             duplicates=duplicates,
-            unparsed=sum(part.unparsed for _, part in parts),
+            unparsed=sum(answer.unparsed for _, answer in parts),
             outside=outside,
             error="; ".join(problems) or None,
             notes=self.notes,
@@ -590,14 +641,29 @@ class Reading:
         return self.totals.rows if self.ask.rest else self.totals.counts["named"] + self.totals.counts["healthy"]
 
     @staticmethod
-    def _rated(step: Step, table: pa.Table) -> pa.Table:
-        """`table` with the share of its kind that it is; rows of a step that was read whole stand for themselves."""
-        rate = step.rate
-        # A step that was to be read whole and was broken off is no draw: its rows are those nearest to the moment.
-        if "_rate" not in table.column_names or rate is None or rate >= 1.0 or step.wanted == step.matched:
+    def _rated(part: Part, every: Sequence[Part], table: pa.Table) -> pa.Table:
+        """`table` with its step, and with the share of the rows of its kind that it is part of.
+
+        Where a draw was broken off, or a step that was to be read whole, which rows came says nothing of the others: these
+        have a share of zero.
+        """
+        step = part.step
+        if "_rate" not in table.column_names or (step.kind == "all" and part.done):
             return table
-        at = table.schema.get_field_index("_rate")
-        return table.set_column(at, table.schema.field(at), pa.array([rate] * table.num_rows, pa.float64()))
+        rate: float | None = 0.0
+        matched = part.matched or step.matched
+        if part.done and part.whole:
+            rate = None
+        elif part.done and matched:
+            draws = [part] if part.matched else [one for one in every if one.step is step and one.done]
+            share = sum(one.rows for one in draws) / matched
+            rate = share if share < 1.0 else None
+        for name, value in (("_rate", rate), ("_step", step.kind)):
+            at = table.schema.get_field_index(name)
+            field = table.schema.field(at)
+            values = pa.repeat(pa.scalar(value, field.type), table.num_rows)
+            table = table.set_column(at, field, values)
+        return table
 
     def _without_edges(self, table: pa.Table) -> pa.Table:
         """`table` without the rows of the milliseconds at both ends that only the whole time stamp tells apart."""
@@ -613,11 +679,6 @@ class Reading:
         return table.filter(pc.invert(pc.fill_null(pc.or_(early, late), False)))
 
 
-def _share_for(want: int, matched: int) -> float:
-    """The share to draw so that `want` rows come, four standard deviations of the draw to spare."""
-    return min(1.0, (want + 4.0 * math.sqrt(want) + 4.0) / matched)
-
-
 def _together(many: Sequence[Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:
     """Counts by time of several kinds as one."""
     rows: dict[int, int] = {}
@@ -629,22 +690,24 @@ def _together(many: Sequence[Sequence[tuple[int, int]]]) -> list[tuple[int, int]
 
 _collector = threading.Lock()
 _readings = 0
+_was_on = False
 
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
     """Stops the garbage collector while pages are read: it would look through every hit in hand, and find no rubbish."""
-    global _readings  # noqa: PLW0603 - the collector is one for the whole process
+    global _readings, _was_on  # noqa: PLW0603 - the collector is one for the whole process
     with _collector:
+        if _readings == 0:
+            _was_on = gc.isenabled()
         _readings += 1
-        was_on = gc.isenabled() or _readings > 1
         gc.disable()
     try:
         yield
     finally:
         with _collector:
             _readings -= 1
-            if _readings == 0 and was_on:
+            if _readings == 0 and _was_on:
                 gc.enable()
 
 
