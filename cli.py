@@ -540,7 +540,7 @@ def take(
     with open_sources(settings, bundle, zone) as sources, Progress(where.verbose) as progress:
         if explain_plan:
             scope, planned = plan_snapshot(found, sources, settings, around=span, progress=progress)
-            return show_plan(scope, planned, view, settings)
+            return show_plan(scope, planned, view, found.language if settings.language == "auto" else settings.language)
         taken = take_snapshot(found, sources, settings, around=span, progress=progress)
     snapshot = taken.snapshot
     kept: str | SnapshotError = ""
@@ -581,7 +581,7 @@ def _published(snapshot: ProblemSnapshot, target: PublishOptions) -> bool:
     return True
 
 
-def show_plan(scope: Scope, planned: Sequence[Planned], view: View, settings: Settings) -> int:
+def show_plan(scope: Scope, planned: Sequence[Planned], view: View, spoken: str) -> int:
     """Prints what would be fetched, as lines or as JSON; 8 where a source could not say, 5 where none could."""
     import msgspec
 
@@ -590,24 +590,23 @@ def show_plan(scope: Scope, planned: Sequence[Planned], view: View, settings: Se
 
     if view.format not in {"table", "json"}:
         raise UsageError(f"-o {view.format}: a plan is shown as table or json")
+    window = Span(min(scope.baseline.start, scope.window.start), scope.window.end)
     if view.format == "json":
-        text = (
-            msgspec.json.format(msgspec.json.encode({"window": scope.window, "plan": planned}), indent=2).decode()
-            + "\n"
-        )
+        told = msgspec.json.encode({"window": window, "plan": planned})
+        text = msgspec.json.format(told, indent=2).decode() + "\n"
     else:
-        language: Language = "zh" if settings.language == "zh" else "en"
-        window = Span(min(scope.baseline.start, scope.window.start), scope.window.end)
+        language: Language = "zh" if spoken == "zh" else "en"
         lines = [f"{window.start:%Y-%m-%d %H:%M:%S} .. {window.end:%Y-%m-%d %H:%M:%S} UTC"]
         for one in planned:
             lines += ["", f"{one.source} ({one.kind}), {one.what}"]
-            told = list(plan_lines(one.plan, language, ahead=True)) if one.plan else [one.error or one.asked]
-            lines += [f"  {line}" for line in told]
+            steps = list(plan_lines(one.plan, language, ahead=True)) if one.plan else [one.error or one.asked]
+            lines += [f"  {line}" for line in (*steps, *one.notes)]
         text = "\n".join(lines) + "\n"
     if view.out is None:
         emit(text)
     else:
         write_file(view.out, text)
+        say(f"Written: {view.out}")
     failed = sum(one.error is not None for one in planned)
     return 0 if not failed else 5 if failed == len(planned) else PARTIAL
 

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -154,9 +155,10 @@ def explain(
     asked = _about(scope, ticket, orders, settings, begun + settings.budget)
     progress("asking for counts")
     kinds: tuple[What, ...] = ("logs", "spans")
-    return scope, [
-        _planned(source, replace(asked, what=kind)) for source in sources for kind in kinds if kind in source.holds
-    ]
+    questions = [(source, replace(asked, what=kind)) for source in sources for kind in kinds if kind in source.holds]
+    # All at once: one that hangs must not eat the others' time.
+    with ThreadPoolExecutor(max(1, len(questions))) as pool:
+        return scope, list(pool.map(lambda question: _planned(*question), questions))
 
 
 def _planned(source: Source, asked: Ask) -> Planned:
@@ -168,10 +170,10 @@ def _planned(source: Source, asked: Ask) -> Planned:
             "all it holds of the window and of the named traces; it counts nothing beforehand",
         )
     try:
-        plan, said = source.explain(asked)
+        plan, said, notes = source.explain(asked)
     except SourceError as error:
         return Planned(source.name, source.kind, asked.what, "nothing", error=str(error))
-    return Planned(source.name, source.kind, asked.what, said, plan)
+    return Planned(source.name, source.kind, asked.what, said, plan, notes)
 
 
 def _with_orders(

@@ -84,10 +84,12 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
     ids = clusters.template_ids.dictionary.to_pylist()
     sampled = np.zeros(size, bool)
     sampled[np.unique(codes[_sampled(logs)])] = True
+    # Where every step came to its end, a template that only named lines have would have been seen elsewhere, too.
+    whole = not bool((_rates(logs) == 0.0).any())
     changes = {}
     for i, template_id in enumerate(ids):
         sure = not sampled[i] or q_values[i] <= FALSE_DISCOVERY_RATE
-        if incident[i] and not counted[1][i] and sure:
+        if (incident[i] or (whole and counted[0][i])) and not counted[1][i] and sure:
             change = "new"
         elif q_values[i] <= FALSE_DISCOVERY_RATE:
             change = "surged" if rate_up[i] else "vanished"

@@ -151,8 +151,8 @@ class Source(Protocol):
 class Planning(Protocol):
     """A source that can count before it reads, and so say beforehand what it would read."""
 
-    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str]:
-        """The plan for `ask`, None where the source could not count in time, and the same in words. Raises `SourceError`."""
+    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str, tuple[str, ...]]:
+        """The plan for `ask`, None where the source could not count in time, the same in words, and notes. Raises `SourceError`."""
         ...
 
 
@@ -165,6 +165,7 @@ class Planned:
     what: What
     asked: str
     plan: FetchPlan | None = None
+    notes: tuple[str, ...] = ()
     error: str | None = None
 
 

@@ -1041,3 +1041,17 @@ def test_a_bundle_that_was_written_gives_the_same_diagnosis(bundle: Path) -> Non
         assert again.exit_code == 0, again.stderr
         assert json.loads(again.stdout)["diagnosis"]["fault_class"] == taken["diagnosis"]["fault_class"]
         assert run("bundle", "TK-1", "--bundle", bundle, "--out", out).exit_code == 2
+
+
+def test_a_plan_is_shown_without_fetching_and_not_as_a_page() -> None:
+    """A bundle counts nothing beforehand and says so; a plan is lines or JSON."""
+    bundle = str(ROOT / "examples" / "TK-33097")
+    shown = run("take", "TK-33097", "--bundle", bundle, "--explain-plan")
+    assert shown.exit_code == 0
+    assert "bundle (bundle), logs" in shown.stdout
+    assert "counts nothing beforehand" in shown.stdout
+    as_json = run("take", "TK-33097", "--bundle", bundle, "--explain-plan", "-o", "json")
+    assert json.loads(as_json.stdout)["plan"][0]["source"] == "bundle"
+    refused = run("take", "TK-33097", "--bundle", bundle, "--explain-plan", "-o", "html")
+    assert refused.exit_code == 2
+    assert "table or json" in refused.stderr

@@ -427,7 +427,7 @@ def test_rows_of_healthy_orders_come_by_name_and_count_as_tied(index: Index, sou
 
 def test_what_would_be_read_is_told_without_reading(index: Index, source: Any) -> None:
     index.put(common(3_000))
-    plan, said = source(logs=(index.name,)).explain(Ask("logs", HOUR, limit=500, deadline=time.monotonic() + 30))
+    plan, said, _ = source(logs=(index.name,)).explain(Ask("logs", HOUR, limit=500, deadline=time.monotonic() + 30))
     assert (plan.rows, plan.limit, sum(step.fetched for step in plan.steps)) == (3_000, 500, 0)
     assert sum(minute.rows for minute in plan.minutes) == 3_000
     assert said.startswith("3,000 rows match and 500 are wanted")

@@ -130,13 +130,14 @@ class Reading:
         self._closed = False
         self._ran = False
 
-    def explain(self) -> tuple[FetchPlan | None, str]:
-        """What would be read, without reading it, and the same in words. Raises `SourceError`."""
+    def explain(self) -> tuple[FetchPlan | None, str, tuple[str, ...]]:
+        """What would be read, without reading it, the same in words, and notes. Raises `SourceError`."""
         with self._point() as point:
             self._count(point)
+        notes = tuple(dict.fromkeys((*self.target.problems, *self.tally.problems, *self.notes)))
         if self.totals is None:
-            return None, self.notes[-1]
-        return written(self.totals, self.limit, self.steps), self._said()
+            return None, "what is named, what fails, and then the rest, from the moment in question outwards", notes
+        return written(self.totals, self.limit, self.steps), self._said(), notes
 
     def run(self) -> Fetched:
         """Counts, reads, parses; pages are under way while earlier ones are parsed.

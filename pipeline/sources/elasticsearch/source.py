@@ -103,16 +103,21 @@ class ElasticsearchSource:
             return read_columns(b"", fields, 0)
         return Reading(self, calls, target, ask).columns(fields)
 
-    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str]:
+    def explain(self, ask: Ask) -> tuple[FetchPlan | None, str, tuple[str, ...]]:
         """What `fetch` would read, from one request that counts; nothing is read. Raises as `fetch`."""
         patterns = self._patterns.get(ask.what)
         if not patterns:
-            return None, f"nothing: no index pattern for {ask.what} is configured"
+            return None, f"nothing: no index pattern for {ask.what} is configured", ()
         calls = Calls(self.connection, ask.deadline)
         target = self._target(calls, ask.what, patterns)
         if target.time is None:
-            return None, f"nothing: {'; '.join(target.notes)}"
-        return Reading(self, calls, target, ask).explain()
+            return None, "nothing", (*target.problems, *target.notes)
+        try:
+            return Reading(self, calls, target, ask).explain()
+        except RemoteGoneError:
+            with self._lock:
+                self._targets.pop(patterns, None)
+            return Reading(self, calls, self._target(calls, ask.what, patterns), ask).explain()
 
     def resolve(self, pointers: Iterable[Pointer]) -> dict[Pointer, bytes | None]:
         """The canonical JSON of each document's whole `_source`, or None where it is gone."""
