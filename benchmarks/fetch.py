@@ -4,7 +4,7 @@ Run as `python benchmarks/fetch.py [--documents N] [--rounds R]`. The node is fi
 the source's `columns`: five fields (time, service, level, trace id, message) as an Arrow table, by two readers. The rival is
 `elasticsearch.helpers.scan` with pages of 10,000 and `_source` filtered to the five fields, flattened into a `pandas.DataFrame`.
 Both run in this process in turn; of each the median counts. Beside them stands `fetch`, which gives the whole LOGS table with
-what is in the message taken apart; it is reported and has no goal here.
+what is in the message taken apart, and is what `take` uses; it is reported and has no goal here.
 
 Memory is read from a process of its own: the growth of its largest resident size over the table that it holds in the end,
 for N documents and for a quarter of them. Goals: at least 5 times the documents a second, at most a tenth of the client's

@@ -2,7 +2,7 @@
 
 Where all rows fit the limit, all are read. Else the rows that the ticket names come first, then those of healthy orders to
 compare with, then those that tell of a failure, then a random sample of the rest, and last what that sample does not
-account for. Every step takes incident and baseline alike, so that their rates may be compared without correction.
+account for. Every step takes incident and baseline alike, so that the counts of one step may be compared without correction.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def stretches(
     """Stretches of time to read, each with how many rows of it, None for all; `want` in all.
 
     With `middle` those nearest to it come first. Without, they are spread over the window in such a way that those read by
-    any moment are spread, too: whoever is stopped half way has seen half of every hour, and not the first half of the day.
+    any moment are spread, too, so that whoever is stopped half way has seen something of every hour.
     """
     total = sum(rows for _, rows in buckets)
     size = max(_LEAST if want is None else 1, min(_STRETCH, total // 16))
