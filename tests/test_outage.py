@@ -342,7 +342,7 @@ def test_records_that_cannot_be_opened_again_do_not_double_the_budget(incident: 
 
     with Dead(incident.port) as proxy:
         proxy.latency = 0.4
-        outcome = incident.take(proxy.url)
+        outcome = incident.take(proxy.url, budget=7.0)
     assert outcome.logs.status == "ok"
     (check,) = [check for check in outcome.snapshot.checks if check.id == "evidence"]
     assert check.outcome == "not_evaluated"

@@ -137,9 +137,10 @@ def look(calls: Calls, options: Options, what: What, pattern: str) -> Fields:
     seen = sum(len(one.documents) for one in samples)
     uses = [use for column, names in paths.items() for use in _uses(column, names, samples, types, what)]
     notes = []
+    read_somewhere = {use.column for use in uses if use.field is not None}
     for use in uses:
         mapped = next((n for n in paths[use.column] if any(n in made for one in samples for made in one.made)), None)
-        if use.field is None and mapped:
+        if use.column not in read_somewhere and mapped:
             notes.append(
                 f"{use.column}: {mapped} is in the mapping and not in the documents, so that it cannot be read"
             )

@@ -601,7 +601,7 @@ class Reading:
         problems = list(dict.fromkeys([*self.target.problems, *self.tally.problems]))
         if isinstance(stopped, OutOfTimeError) and fetched:
             advice = "raise --budget or narrow the window"
-            problems.insert(0, f"{self.source.where()} was not read to the end in the time there was; {advice}")
+            problems.insert(0, f"{self.source.where()} was not read to the end in time; {advice}")
         elif stopped is not None:
             problems.insert(0, str(stopped))
         if total is None and not problems:
