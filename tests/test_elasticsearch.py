@@ -509,7 +509,7 @@ def test_a_window_of_nothing_and_one_of_a_century_are_answered(index: Index, sou
     assert logs(one, window=Span(START, START)).coverage.status == "empty"
     century = Span(START - timedelta(days=36_500), START + timedelta(days=36_500))
     assert logs(one, window=century).coverage.matched == 5
-    assert logs(one, window=century, limit=3).coverage.cut in {2, 3}
+    assert logs(one, window=century, limit=3).coverage.cut in {2, 3, 4, 5}
 
 
 def test_an_index_without_documents_is_empty_even_without_a_mapping(index: Index, source: Any) -> None:
