@@ -114,21 +114,12 @@ def fill(url: str, index: str, documents: Iterator[dict[str, Any]], mappings: di
         return int(client.count(index=index)["count"])
 
 
-@contextlib.contextmanager
-def node() -> Iterator[str]:
+def node() -> contextlib.AbstractContextManager[str]:
     """The address of a node: the one of `make services-up` if it runs, else one for this run only."""
     from tests import services
     from tests.services import elasticsearch_node
 
-    running = services.remembered(elasticsearch_node.NAME)
-    if running is not None and elasticsearch_node.alive(running.data):
-        yield running.url
-        return
-    own = elasticsearch_node.start()
-    try:
-        yield own.url
-    finally:
-        elasticsearch_node.stop(own.data)
+    return services.running(elasticsearch_node)
 
 
 def measured(work: Callable[[], Any]) -> tuple[Any, float, float]:

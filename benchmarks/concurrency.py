@@ -33,7 +33,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -265,20 +264,6 @@ def compare(
 
 
 @contextlib.contextmanager
-def running(service: ModuleType) -> Iterator[str]:
-    """The address of a service: that of `make services-up` if it runs, else one for this benchmark only."""
-    there = services.remembered(service.NAME)
-    if there is not None and service.alive(there.data):
-        yield there.url
-        return
-    own = service.start()
-    try:
-        yield own.url
-    finally:
-        service.stop(own.data)
-
-
-@contextlib.contextmanager
 def loaded(example: pathlib.Path, node_url: str, server_url: str) -> Iterator[tuple[str, str]]:
     """The example in both services, under names of its own that are gone afterwards: the index prefix, the database."""
     import psycopg
@@ -338,8 +323,8 @@ def main() -> int:
     example = ROOT / "examples" / given.example
     ticket, _ = find_ticket(str(example / "ticket.json"))
     with contextlib.ExitStack() as stack:
-        node_url = stack.enter_context(running(elasticsearch_node))
-        server_url = stack.enter_context(running(postgresql))
+        node_url = stack.enter_context(services.running(elasticsearch_node))
+        server_url = stack.enter_context(services.running(postgresql))
         prefix, database_url = stack.enter_context(loaded(example, node_url, server_url))
         settings = profile(prefix, node_url, database_url, given.budget)
         print(

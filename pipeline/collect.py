@@ -20,8 +20,8 @@ import msgspec
 import pyarrow as pa
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from pipeline.cohort import healthy_cohort, identifiers_of
 from pipeline.errors import NoSourceReached, Refused, SourceError, SourceRefused
+from pipeline.healthy import healthy_orders, identifiers_of
 from pipeline.payments import Order, read_orders
 from pipeline.scope import expand_by_orders, expand_by_traces, identifiers_by_kind, traces_of
 from pipeline.values import Ask, Coverage, Fetched, Material, Planned, Planning, Scope, Source, Span, Ticket, What
@@ -218,7 +218,7 @@ def _about(scope: Scope, ticket: Ticket, orders: Mapping[str, Order], settings: 
         Span(min(scope.baseline.start, scope.window.start), scope.window.end),
         identifiers_by_kind(scope),
         settings.max_lines,
-        beside=identifiers_of(healthy_cohort(orders, scope, ticket, settings)),
+        beside=identifiers_of(healthy_orders(orders, scope, ticket, settings)),
         anchor=scope.anchor,
         deadline=deadline,
     )

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -28,7 +28,7 @@ from pipeline.publish_documents import (
     mappings,
     template,
 )
-from pipeline.sources.elasticsearch import ElasticsearchSource
+from pipeline.sources.elasticsearch import Access
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
 if TYPE_CHECKING:
@@ -49,13 +49,10 @@ _PASSING = frozenset({429, 502, 503, 504})
 _NEVER = 2**53 - 1
 
 # What a target has in common with a source, whose name may stand for it.
-CONNECTION = (
-    *("url", "api_key", "username", "password", "ca_certs", "verify_certs", "ssl_assert_fingerprint", "client_cert"),
-    *("client_key", "compress"),
-)
+CONNECTION = ("url", *Access.__struct_fields__)
 
 
-class PublishOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PublishOptions(Access, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where snapshots are published. Secrets arrive resolved and are never shown.
 
     Either `source` names a configured Elasticsearch source whose connection is used, or `url` and its login say where.
@@ -65,19 +62,8 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     source: str | None = None
     url: str | tuple[str, ...] | None = None
-    api_key: str | None = None
-    username: str | None = None
-    password: str | None = None
-    ca_certs: str | None = None
-    verify_certs: bool = True
-    ssl_assert_fingerprint: str | None = None
-    client_cert: str | None = None
-    client_key: str | None = None
-    compress: bool = False
     index: str = DEFAULT_INDEX
     template: bool = True
-    timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 4
 
     def __post_init__(self) -> None:
         """Refuses what cannot work, before anything is asked."""
@@ -105,12 +91,12 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def connection(self) -> ElasticsearchOptions:
         """How to reach the cluster. Raises `ValueError` where the keys do not fit together."""
         given = {key: getattr(self, key) for key in CONNECTION}
-        return ElasticsearchOptions(logs=(self.index,), timeout=self.timeout, retries=self.retries, **given)
+        return ElasticsearchOptions(logs=(self.index,), **given)
 
 
 def with_source(options: PublishOptions, source: ElasticsearchOptions) -> PublishOptions:
     """`options` with the connection of the source that they name."""
-    given = {key: getattr(source, key) for key in CONNECTION}
+    given = {key: getattr(source, key) for key in CONNECTION if key not in {"timeout", "retries"}}
     return msgspec.structs.replace(options, source=None, **given)
 
 
@@ -232,6 +218,9 @@ class _Target:
     def __init__(self, options: PublishOptions) -> None:
         self.options = options
         self.connection = options.connection()
+        # Imported here: the settings, which only want the options, need not pay for it.
+        from pipeline.sources.elasticsearch import ElasticsearchSource
+
         self.source = ElasticsearchSource("publish", self.connection)
         self.index = options.index
         # Where new documents go, and every index that may hold older ones.

@@ -8,6 +8,7 @@ name and count at the end of the run; with REQUIRE_SERVICES=1 it fails.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -82,20 +83,26 @@ def missing(name: str, reason: str) -> NoReturn:
 
 def _address(service: ModuleType) -> Iterator[str]:
     """The address of `service`: the one of `make services-up` if it runs, else one for this session only."""
-    running = services.remembered(service.NAME)
-    if running is not None and service.alive(running.data):
-        yield running.url
-        return
-    try:
-        own = service.start()
-    except services.Unavailable as error:
-        reason, own = str(error), None
-    if own is None:
-        missing(service.NAME, reason)
-    try:
-        yield own.url
-    finally:
-        service.stop(own.data)
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(services.running(service))
+        except services.Unavailable as error:
+            missing(service.NAME, str(error))
+        yield url
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, a store of its own and an environment without anybody's settings."""
+    for name in list(os.environ):
+        if name.startswith("PROBLEM_SNAPSHOT"):
+            monkeypatch.delenv(name)
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

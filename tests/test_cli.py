@@ -73,17 +73,8 @@ LINES = [line(n, f"order M10{n:02} paid in {n} ms") for n in range(60)] + [
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and an environment without anybody's settings."""
-    for name in list(os.environ):
-        if name.startswith("PROBLEM_SNAPSHOT"):
-            monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def _alone(home: Path) -> None:
+    """No command here sees anybody's settings."""
 
 
 @pytest.fixture

@@ -355,11 +355,11 @@ def test_rows_of_the_ticket_come_first_then_errors_then_a_sample_of_the_rest(ind
     assert {0, 1} <= got, "the lines that name the order and the trace"
     assert set(range(300, 3_600, 300)) <= got, "the errors, and the line that speaks of a timeout"
     rest = sorted(got - {0, 1} - set(range(300, 3_600, 300)))
-    assert 180 <= len(rest) <= 201
+    assert 197 <= len(rest) <= 201
     assert all(sum(low <= n < low + 900 for n in rest) > 20 for low in range(0, 3_600, 900)), "from the whole window"
     row = fetched.coverage
     assert (row.matched, row.cut, row.sampled, row.status) == (3_600, 3_600 - row.fetched, True, "ok")
-    assert 195 <= row.fetched <= 214
+    assert 210 <= row.fetched <= 214
     assert "2 rows naming 1 order id, 1 trace id" in row.asked
     assert "11 rows at WARN or above" in row.asked
     assert f"{len(rest)} of 3,587 other rows, drawn at random" in row.asked
@@ -439,8 +439,8 @@ def test_a_limit_is_never_passed_and_hardly_missed(index: Index, source: Any) ->
     for limit in (0, 1, 2, 7, 100, 999, 3_599, 3_600):
         fetched = logs(one, limit=limit, order_id=("SO77",))
         row = fetched.coverage
-        # A draw is aimed a little below the limit, since its size is not known before.
-        assert limit * (1.0 if limit in {0, 1, 3_600} else 0.9) - 4 <= row.fetched <= limit
+        # Small draws are looked at until they fit; a large one is aimed a little below the limit.
+        assert limit * (1.0 if limit < 50 or limit == 3_600 else 0.95) <= row.fetched <= limit
         assert row.matched == row.fetched - row.duplicates + row.cut == 3_600
         assert ("d0" in ids(fetched)) == bool(limit)
 
@@ -449,20 +449,20 @@ def test_a_burst_within_one_moment_is_cut_to_the_limit(index: Index, source: Any
     index.put([{"@timestamp": stamp(1_800), "message": f"burst {n}"} for n in range(2_000)])
     fetched = logs(source(logs=(index.name,), page_size=70), limit=333)
     row = fetched.coverage
-    assert 300 <= row.fetched <= 333
+    assert 327 <= row.fetched <= 333
     assert (row.cut, row.duplicates) == (2_000 - row.fetched, 0)
 
 
 def test_max_lines_bounds_what_is_asked_for(index: Index, source: Any) -> None:
     index.put(lines(50))
-    assert logs(source(logs=(index.name,), max_lines=20)).coverage.fetched in range(15, 21)
+    assert logs(source(logs=(index.name,), max_lines=20)).coverage.fetched == 20
 
 
 def test_an_answer_larger_than_the_bound_is_cut_and_counted(
     index: Index, source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.put(lines(300))
-    monkeypatch.setattr("pipeline.sources.elasticsearch.reading._MOST_BYTES", 10_000)
+    monkeypatch.setattr("pipeline.sources.elasticsearch.intake._MOST_BYTES", 10_000)
     fetched = logs(source(logs=(index.name,), page_size=10))
     assert fetched.coverage.status == "partial"
     assert 10 <= fetched.coverage.fetched < 100
@@ -509,7 +509,7 @@ def test_a_window_of_nothing_and_one_of_a_century_are_answered(index: Index, sou
     assert logs(one, window=Span(START, START)).coverage.status == "empty"
     century = Span(START - timedelta(days=36_500), START + timedelta(days=36_500))
     assert logs(one, window=century).coverage.matched == 5
-    assert logs(one, window=century, limit=3).coverage.cut in {2, 3, 4, 5}
+    assert logs(one, window=century, limit=3).coverage.cut == 2
 
 
 def test_an_index_without_documents_is_empty_even_without_a_mapping(index: Index, source: Any) -> None:
@@ -959,3 +959,10 @@ def test_columns_give_every_row_once_with_the_fields_as_they_are(index: Index, s
     assert set(table.column("service.name").to_pylist()) == {"s0", "s1", "s2"}
     nothing = source(logs=(index.name,)).columns(Ask("logs", Span(START - timedelta(days=9), START)), ["message"])
     assert nothing.num_rows == 0
+
+
+def test_settings_load_neither_the_client_nor_the_parsers() -> None:
+    """Help, completion and a wrong option are answered at once."""
+    code = "import sys, pipeline.settings; print([n for n in ('elasticsearch', 'pandas', 'pyarrow.json', 'drain3') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -4,7 +4,6 @@ import base64
 import json
 import select
 import ssl
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ from pipeline.errors import SourceBroken, SourceRefused, SourceUnavailable
 from pipeline.sources.jaeger import JaegerSource, Options
 from pipeline.values import Ask, Pointer, Span
 from snapshots.model import canonical_json
+from tests.web import serving, sources
 
 START = datetime(2026, 9, 4, 15, 0, tzinfo=UTC)
 WINDOW = Span(START, START + timedelta(minutes=10))
@@ -111,26 +111,14 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def jaeger():
-    server = Jaeger()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Jaeger()) as server:
+        yield server
 
 
 @pytest.fixture
 def source(jaeger):
-    opened = []
-
-    def make(**options):
-        opened.append(JaegerSource("traces", Options(**{"url": jaeger.url} | options)))
-        return opened[-1]
-
-    yield make
-    for one in opened:
-        one.close()
+    with sources(JaegerSource, Options, jaeger.url) as make:
+        yield make
 
 
 def ask(*traces, **more):

@@ -74,22 +74,6 @@ def options(elasticsearch_url: str, index: str) -> PublishOptions:
     return PublishOptions(url=elasticsearch_url, index=index)
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, a store of its own and nobody's settings."""
-    import os
-
-    for name in list(os.environ):
-        if name.startswith("PROBLEM_SNAPSHOT"):
-            monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def configure(url: str, index: str, extra: str = "") -> None:
     text = f'[defaults.publish]\nurl = "{url}"\nindex = "{index}"\ntimeout = "2s"\nretries = 0\n{extra}\n'
     Path("problem-snapshot.toml").write_text(text, encoding="utf-8")

@@ -23,6 +23,7 @@ from pipeline.sources import open_source
 from pipeline.sources.tempo import Options, TempoSource
 from pipeline.values import Ask, Pointer, Span
 from snapshots.model import canonical_json
+from tests.web import serving, sources
 
 START = datetime(2026, 9, 4, 15, 0, tzinfo=UTC)
 WINDOW = Span(START, START + timedelta(minutes=10))
@@ -164,26 +165,14 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tempo():
-    server = Tempo()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Tempo()) as server:
+        yield server
 
 
 @pytest.fixture
 def source(tempo):
-    opened = []
-
-    def make(**options):
-        opened.append(TempoSource("traces", Options(**{"url": tempo.url} | options)))
-        return opened[-1]
-
-    yield make
-    for one in opened:
-        one.close()
+    with sources(TempoSource, Options, tempo.url) as make:
+        yield make
 
 
 def ask(*traces, **more):

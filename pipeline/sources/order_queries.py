@@ -12,20 +12,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from parsers.order_events import COLUMNS
+
 TABLE = "order_events"
 # Asks for no row: what its columns are called and of what kind they are is the answer.
 COLUMNS_OF_TABLE = f"SELECT * FROM {TABLE} WHERE 1 = 0"  # noqa: S608 - from constants only
-_COLUMNS = (
-    "order_id",
-    "entity",
-    "entity_id",
-    "state",
-    "amount_minor",
-    "currency",
-    "channel",
-    "occurred_at",
-    "attributes",
-)
 
 # By what an order is found, and in which list the values are. The last four are attributes, or columns of these names.
 _CONDITIONS = (
@@ -170,7 +161,7 @@ def _window(shape: Shape) -> str:
 
 
 def _columns(shape: Shape, table: str) -> str:
-    columns = [f"{table}.{name}" for name in _COLUMNS]
+    columns = [f"{table}.{name}" for name in COLUMNS]
     if shape.columns.get("attributes") in {"json", "jsonb"}:
         # As the text that they are read as: the driver would make objects of them, row by row.
         kind = "CHAR" if shape.dialect == "mysql" else "text"

@@ -15,8 +15,10 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 
 STATE = Path(__file__).parent / ".state"
 # Services whose absence does not fail a run that requires services: Jaeger is built from source, which takes a new Go, the
@@ -105,3 +107,17 @@ def remembered(name: str) -> Running | None:
 def forget(name: str) -> None:
     """Takes the note away."""
     (STATE / f"{name}.json").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def running(service: ModuleType) -> Iterator[str]:
+    """The address of `service`: that of `make services-up` if it runs, else of one for this use only. Raises `Unavailable`."""
+    there = remembered(service.NAME)
+    if there is not None and service.alive(there.data):
+        yield there.url
+        return
+    own = service.start()
+    try:
+        yield own.url
+    finally:
+        service.stop(own.data)

@@ -12,7 +12,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +158,7 @@ class Connection:
         from elasticsearch import Elasticsearch
         from elasticsearch.serializer import JsonSerializer
 
-        from pipeline.sources.elasticsearch.lines import InTurn, nodes_of
+        from pipeline.sources.elasticsearch.transport import InTurn, nodes_of
 
         class PageSerializer(JsonSerializer):
             """Leaves the hits of a search as the bytes that they came in."""
@@ -346,7 +345,7 @@ class Calls:
         """One attempt, which is left behind at `deadline`. It holds its place among the connections until it has ended."""
         import elastic_transport
 
-        from pipeline.sources.elasticsearch.lines import Errand, TooLateError
+        from pipeline.sources.elasticsearch.transport import Request, TooLateError
 
         connection, options = self.connection, self.connection.options
         if self._given_up is not None:
@@ -364,19 +363,19 @@ class Calls:
             )
         # While it waited at the gate its time ran on.
         seconds = min(options.timeout, patience or math.inf, max(0.05, deadline - time.monotonic()))
-        errand = Errand(
+        sent = Request(
             lambda: request(client.options(request_timeout=seconds)),
             connection.gate.release,
             f"{connection.name}:request",
         )
         try:
-            errand.start()
+            sent.start()
         except RuntimeError as error:
             connection.gate.release()
             raise SourceUnavailable(f"{connection.where()}: no more threads can be started: {error}") from error
         try:
             # The socket's own timeout comes first where it comes at all: it knows more of what was waited for.
-            answer: ApiResponse[Any] = errand.answer(seconds + 0.05)
+            answer: ApiResponse[Any] = sent.answer(seconds + 0.05)
         except (TooLateError, elastic_transport.ConnectionTimeout) as error:
             if patience is not None and not _was_connecting(error):
                 raise self.out_of_time() from error
@@ -501,13 +500,10 @@ def _is_passing(error: BaseException) -> bool:
 
 def retry_after(error: Any) -> float:
     """Seconds that the answer asks to wait (RFC 9110, 10.2.3: seconds or a date), 0 where it does not."""
-    from email.utils import parsedate_to_datetime
+    import urllib3
 
-    value = (error.meta.headers.get("retry-after") or "").strip()
-    if value.isascii() and value.isdecimal():
-        return float(value)
-    with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    with contextlib.suppress(urllib3.exceptions.InvalidHeader):
+        return float(urllib3.Retry().parse_retry_after(error.meta.headers.get("retry-after") or "0"))
     return 0.0
 
 

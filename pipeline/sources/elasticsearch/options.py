@@ -16,22 +16,13 @@ LARGEST_PAGE = 10_000
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Options(
-    msgspec.Struct, frozen=True, kw_only=True, tag="elasticsearch", tag_field="kind", forbid_unknown_fields=True
-):
-    """How to reach a cluster and what to read there. Secrets arrive resolved and are never shown.
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """How a cluster is signed in to and spoken with. Secrets arrive resolved and are never shown.
 
-    `logs` and `traces` are index names, aliases, data streams or patterns; either may be empty. `overrides` maps a
-    column of the logs table to the document paths that hold it, tried before the preset's. `time_field` is the date
-    field that the window bounds; without it the first of the mapping's that is a date. `order_fields`, `trace_fields`
-    and `customer_fields` are searched for identifiers before the usual ones. `timeout` is one request's, in seconds.
-    `zone` is the IANA zone of times without one. `readers` pages of one question are read at once; `connections` bounds the requests under way of all questions
-    of this process together.
+    `api_key`, or `username` and `password`; the certificates are paths of PEM files. `timeout` is one request's, in seconds,
+    and `retries` how often it is tried again.
     """
 
-    url: str | tuple[str, ...]
-    logs: tuple[str, ...] = ()
-    traces: tuple[str, ...] = ()
     api_key: str | None = None
     username: str | None = None
     password: str | None = None
@@ -40,6 +31,25 @@ class Options(
     ssl_assert_fingerprint: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
+    compress: bool = False
+    timeout: Positive = 10.0
+    retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 4
+
+
+class Options(Access, frozen=True, kw_only=True, tag="elasticsearch", tag_field="kind", forbid_unknown_fields=True):
+    """Where a cluster is and what to read there.
+
+    `logs` and `traces` are index names, aliases, data streams or patterns; either may be empty. `overrides` maps a
+    column of the logs table to the document paths that hold it, tried before the preset's. `time_field` is the date
+    field that the window bounds; without it the first of the mapping's that is a date. `order_fields`, `trace_fields`
+    and `customer_fields` are searched for identifiers before the usual ones. `zone` is the IANA zone of times without one.
+    `readers` pages of one question are read at once; `connections` bounds the requests under way of all questions of this
+    process together.
+    """
+
+    url: str | tuple[str, ...]
+    logs: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
     mapping: Literal["auto", "ecs", "otel", "logstash"] = "auto"
     overrides: dict[str, tuple[str, ...]] = {}
     time_field: str | None = None
@@ -48,11 +58,8 @@ class Options(
     customer_fields: tuple[str, ...] = ()
     page_size: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = LARGEST_PAGE
     max_lines: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
-    timeout: Positive = 10.0
-    retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 4
     readers: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
     connections: Annotated[int, msgspec.Meta(ge=1, le=100)] = 8
-    compress: bool = False
     zone: str | None = None
 
     def __post_init__(self) -> None:

@@ -76,9 +76,9 @@ class Step:
         """The share of the matching rows that came; None where there is none, or not known how many."""
         return min(1.0, self.distinct / self.matched) if self.matched else None
 
-    def told(self) -> PlanStep:
-        """As the document has it."""
-        rate = None if self.rate is None else round(self.rate, 6)
+    def told(self, *, ahead: bool) -> PlanStep:
+        """As the document has it; `ahead` of reading there is no rate yet."""
+        rate = None if self.rate is None or ahead else round(self.rate, 6)
         return PlanStep(kind=self.kind, matched=self.matched, wanted=self.wanted, fetched=self.fetched, rate=rate)
 
 
@@ -153,7 +153,7 @@ def stretches(
     return found
 
 
-def written(totals: Totals, limit: int, steps: Sequence[Step]) -> FetchPlan:
+def written(totals: Totals, limit: int, steps: Sequence[Step], *, ahead: bool = False) -> FetchPlan:
     """The plan as the document has it."""
     rows: dict[int, list[int]] = {}
     for kind, buckets in totals.by_time.items():
@@ -164,7 +164,7 @@ def written(totals: Totals, limit: int, steps: Sequence[Step]) -> FetchPlan:
     return FetchPlan(
         rows=totals.rows,
         limit=limit,
-        steps=[step.told() for step in steps],
+        steps=[step.told(ahead=ahead) for step in steps],
         services=list(totals.services),
         services_omitted=totals.services_omitted,
         levels=dict(totals.levels),

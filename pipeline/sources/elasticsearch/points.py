@@ -46,7 +46,6 @@ _HEAVY = 2_000
 class Tally:
     """What a reading has met so far."""
 
-    rows: int = 0
     reopened: int = 0
     problems: dict[str, None] = field(default_factory=dict)
 

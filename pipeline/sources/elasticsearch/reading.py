@@ -5,25 +5,21 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-import os
 import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pyarrow as pa
 
 from parsers.columns import read_columns
 from parsers.mapping import source_fields
 from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceBroken, SourceError, SourceUnavailable
-from pipeline.sources.elasticsearch.calls import Calls, DeclinedError, FullError, OutOfTimeError
+from pipeline.sources.elasticsearch.calls import Calls, DeclinedError, OutOfTimeError
 from pipeline.sources.elasticsearch.explained import explained_by
+from pipeline.sources.elasticsearch.intake import Intake, Part
 from pipeline.sources.elasticsearch.plan import (
     KINDS,
     Kind,
@@ -36,7 +32,8 @@ from pipeline.sources.elasticsearch.plan import (
     written,
 )
 from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram
-from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, ceil_ms, drawn, floor_ms, stamp
+from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, drawn, stamp
+from pipeline.sources.elasticsearch.tables import each_once, in_order, rated, without_edges
 from pipeline.sources.elasticsearch.tallies import count_by, not_counted, tallies
 from pipeline.sources.elasticsearch.targets import Target, counted
 from pipeline.values import Ask, Fetched, Span
@@ -45,14 +42,6 @@ from snapshots.model import Coverage, FetchPlan, RowCount, Status, Window
 if TYPE_CHECKING:
     from pipeline.sources.elasticsearch.source import ElasticsearchSource
 
-# Raw bytes of hits that are parsed together: large enough for columns, small enough to overlap with the next page.
-_BATCH_BYTES = 8 << 20
-# Batches that are parsed at once: Arrow gives the interpreter's lock away while it works.
-_PARSERS = min(2, os.cpu_count() or 1)
-# Raw bytes that may wait for the parser; beyond, reading waits, so that little is left to do when the time is up.
-_WAITING_BYTES = 24 << 20
-# One answer holds no more: beyond, a text column would not fit into Arrow's 32-bit offsets, nor a laptop's memory.
-_MOST_BYTES = 1 << 30
 # The share of the time that counting may take. A cluster that needs longer is read without a count.
 _COUNTING = 0.3
 # How often the sample is asked for what it does not explain: each time a rarer kind of line becomes known.
@@ -63,10 +52,12 @@ _COMMON = 2
 _LARGEST = 20
 # Rows below which the size of a draw is looked at before it is read.
 _FEW = 1_000
-_LOOKS = 6
+_LOOKS = 16
 # Draws that the larger part of a sample is read in: where the time ends within one, those before it are whole.
 _DRAWS = 2
 _BLIND_STRETCHES = 24
+# The steps of which only a part may have been read, and from which one learns what is common.
+_DRAWN = frozenset({"failing", "sample", "unexplained"})
 
 _WORDS: dict[Kind, str] = {
     "all": "all rows",
@@ -74,26 +65,6 @@ _WORDS: dict[Kind, str] = {
     "sample": "other rows, drawn at random",
     "unexplained": "rows that no template of the sample accounts for",
 }
-
-
-@dataclass(eq=False)
-class Part:
-    """One reading of a step's rows: all that match (`whole`), or a draw out of `matched` rows. `done` when it came to its end."""
-
-    step: Step
-    whole: bool
-    matched: int | None = None
-    rows: int = 0
-    done: bool = False
-
-
-@dataclass
-class _Batch:
-    """Hits of one part that wait to be parsed."""
-
-    part: Part
-    hits: list[msgspec.Raw] = field(default_factory=list)
-    size: int = 0
 
 
 class Reading:
@@ -118,17 +89,10 @@ class Reading:
             self.words["failing"] = "rows of failed spans"
         self.middle = ask.anchor or ask.window.start + (ask.window.end - ask.window.start) / 2
         self.width = width_for(ask.window)
-        self.parsed: list[tuple[Part, Future[Any]]] = []
         self.queries: dict[Kind, Query] = {}
-        self.bytes = 0
         # The only fields that are wanted, as they are; empty where the whole table is.
         self.fields: tuple[str, ...] = ()
-        self._waiting = 0
-        self._room = threading.Condition()
-        self._held: _Batch | None = None
-        # Set when nobody waits for pages any longer: what comes in after it is not counted and not kept.
-        self._closed = False
-        self._ran = False
+        self.intake = Intake(self._parse, calls.left)
 
     def explain(self) -> tuple[FetchPlan | None, str, tuple[str, ...]]:
         """What would be read, without reading it, the same in words, and notes. Raises `SourceError`."""
@@ -137,7 +101,7 @@ class Reading:
         notes = tuple(dict.fromkeys((*self.target.problems, *self.tally.problems, *self.notes)))
         if self.totals is None:
             return None, "what is named, what fails, and then the rest, from the moment in question outwards", notes
-        return written(self.totals, self.limit, self.steps), self._said(), notes
+        return written(self.totals, self.limit, self.steps, ahead=True), self._said(ahead=True), notes
 
     def run(self) -> Fetched:
         """Counts, reads, parses; pages are under way while earlier ones are parsed.
@@ -145,20 +109,18 @@ class Reading:
         What a request that hangs would have brought is given up at the deadline; what was read before it is kept.
         """
         stopped: SourceError | None = None
-        self._ran = True
-        with ThreadPoolExecutor(_PARSERS) as self.pool, _without_collector():
+        with self.intake.parsing(), _without_collector():
             try:
-                with self._point() as point, self._open():
+                with self._point() as point, self.intake.open():
                     self._count(point)
                     self._read(point)
             except SourceError as error:
                 # Rows in hand are worth more than the error, which the ledger tells; without any, it is the answer.
-                if not self.tally.rows and not (self.totals is not None and isinstance(error, OutOfTimeError)):
+                if not self.intake.rows and not (self.totals is not None and isinstance(error, OutOfTimeError)):
                     raise
                 stopped = error
-            self._parse_held()
-            tables = [(part, future.result()) for part, future in self.parsed]
-        return self._answer(tables, stopped)
+            parts = self.intake.answers()
+        return self._answer(parts, stopped)
 
     def columns(self, fields: Sequence[str]) -> pa.Table:
         """`_index`, `_id` and `fields` of every row of the window, as text, in no order. Raises `SourceError`.
@@ -166,29 +128,18 @@ class Reading:
         Nothing of a part is given back: who asks for columns counts with them.
         """
         self.fields = tuple(fields)
-        with ThreadPoolExecutor(_PARSERS) as self.pool, _without_collector(), self._point() as point, self._open():
+        with self.intake.parsing(), _without_collector(), self._point() as point, self.intake.open():
             self.queries = {"all": self.questions.within(self.ask.window)}
             by_time = point.by_time(self.queries["all"], self.width)
             total = sum(rows for _, rows in by_time)
             step = Step("all", total, total)
             self._whole(point, step, self.queries["all"], by_time)
-            self._parse_held()
-            tables = [future.result() for _, future in self.parsed]
+            tables = [answer for _, answer in self.intake.answers()]
         problems = [*self.target.problems, *self.tally.problems]
         if problems:
             raise SourceUnavailable("; ".join(problems))
         table = pa.concat_tables(tables) if tables else read_columns(b"", self.fields, 0)
-        return _each_once(table) if step.again else table
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[None]:
-        """While readers may hand in pages. At its end they are told, and those that hang in a request are left behind."""
-        try:
-            yield
-        finally:
-            with self._room:
-                self._closed = True
-                self._room.notify_all()
+        return each_once(table) if step.again else table
 
     def _point(self) -> Point:
         columns: Any = source_fields(self.source.mapping) if self.ask.what == "logs" else True
@@ -273,7 +224,7 @@ class Reading:
             self._read_blind(point)
             return
         rare = self._has("unexplained")
-        first = 0
+        first = 0.0
         for step in self.steps:
             window = self.queries["all"]
             if step.kind == "all":
@@ -285,22 +236,20 @@ class Reading:
                 self._whole(point, step, all_of(window, self.queries[step.kind]), self.totals.by_time[step.kind])
             elif step.kind == "sample" and rare:
                 # The rest of it is read after the rare rows, for which it is not needed.
-                first = first_of(step)
-                self._drawn(point, step, first, exactly=True)
+                first = self._drawn(point, step, first_of(step), exactly=True)
             else:
                 self._drawn(point, step, step.wanted, exactly=rare)
         if rare:
             self._more_of_the_sample(point, first)
 
-    def _more_of_the_sample(self, point: Point, already: int) -> None:
+    def _more_of_the_sample(self, point: Point, already: float) -> None:
         """The second part of the sample, larger by what the rare rows left over, in draws that are whole by themselves."""
         for step in self.steps:
             if step.kind == "sample" and step.matched and step.wanted < step.matched:
-                step.wanted = min(step.matched, max(step.fetched, step.fetched + self.limit - self.tally.rows))
+                step.wanted = min(step.matched, max(step.fetched, step.fetched + self.limit - self.intake.rows))
                 for number in range(1, _DRAWS + 1):
-                    already = self._drawn(
-                        point, step, already + (step.wanted - already) * number // _DRAWS, already=already
-                    )
+                    size = int(already + (step.wanted - already) * number / _DRAWS)
+                    already = self._drawn(point, step, size, already=already)
 
     def _has(self, kind: Kind) -> bool:
         return any(step.kind == kind for step in self.steps)
@@ -318,9 +267,9 @@ class Reading:
         want: int,
         *,
         query: Query | None = None,
-        already: int = 0,
+        already: float = 0,
         exactly: bool = False,
-    ) -> int:
+    ) -> float:
         """A random draw of about `want` rows of a step, or of `query`, less the `already` that a draw before it aimed at.
 
         Whether a row is read depends on nothing but the draw. With `exactly` it may come out a few rows larger than wanted.
@@ -334,13 +283,12 @@ class Reading:
         if want <= already:
             return already
         # A little less than wanted, so that the draw does not come out larger: two deviations of its size.
-        aim = want if exactly else max(already + 1, int(want - 2.0 * math.sqrt(want)))
+        aim: float = want if exactly else max(already + 1, want - 2.0 * math.sqrt(want))
         part = Part(step, whole=False, matched=None if of_step else matched)
-        without = [drawn(already / matched)] if already else []
         try:
-            chosen = all_of(query, drawn(aim / matched), without=without)
             if want - already < _FEW and not exactly:
-                aim, chosen = self._small_draw(point, query, matched, want, already)
+                aim = self._small_draw(point, query, matched, want, already)
+            chosen = _between_draws(query, already / matched, aim / matched)
             if by_time is None:
                 by_time = point.by_time(chosen, self.width)
             else:
@@ -356,20 +304,19 @@ class Reading:
                 self._fetch(point, part, query, stretches(self.ask.window, parts, self.width, want, None))
         return aim
 
-    def _small_draw(self, point: Point, query: Query, matched: int, want: int, already: int) -> tuple[int, Query]:
-        """The largest draw found that brings no more than wanted: the size of a small one is too uncertain not to be looked at."""
-        without = [drawn(already / matched)] if already else []
-        spare = 4.0 * math.sqrt(want) + 4.0
-        low, high = already, min(matched, int(want + spare))
+    def _small_draw(self, point: Point, query: Query, matched: int, want: int, already: float) -> float:
+        """The size to aim at for a draw that brings the rows wanted, or a fiftieth less: the size of a small one is uncertain."""
+        low, high = already, min(float(matched), want + 4.0 * math.sqrt(want) + 4.0)
         for _ in range(_LOOKS):
-            middle = (low + high + 1) // 2
-            if point.count(all_of(query, drawn(middle / matched), without=without)) <= want - already:
-                low = middle
+            middle = (low + high) / 2.0
+            spare = want - already - point.count(_between_draws(query, already / matched, middle / matched))
+            if spare < 0:
+                high = middle
             else:
-                high = middle - 1
-            if low >= high:
-                break
-        return low, all_of(query, drawn(low / matched), without=without)
+                low = middle
+                if spare <= want // 50:
+                    break
+        return low
 
     def _unexplained(self, point: Point, step: Step) -> None:
         """The rows that no template of what was drawn accounts for, of those kinds that were not read whole.
@@ -378,7 +325,7 @@ class Reading:
         """
         fields = self.questions.searchable_texts()
         partly = [
-            one.kind for one in self.steps if one.kind in {"failing", "sample"} and one.wanted < (one.matched or 0)
+            one.kind for one in self.steps if one.kind in _DRAWN - {"unexplained"} and one.wanted < (one.matched or 0)
         ]
         base = all_of(self.queries["all"], any_of([self.queries[kind] for kind in partly]))
         for round_ in range(_ROUNDS):
@@ -411,12 +358,7 @@ class Reading:
         """The templates of what was read so far that are common enough to be known, most frequent first."""
         from parsers.templates import mine
 
-        self._parse_held()
-        tables = [
-            future.result().table
-            for part, future in self.parsed
-            if part.step.kind in {"failing", "sample", "unexplained"}
-        ]
+        tables = [answer.table for _, answer in self.intake.answers(_DRAWN)]
         if not tables:
             return []
         mined = mine(pa.concat_tables(tables).column("body"))
@@ -469,7 +411,7 @@ class Reading:
 
         def work() -> None:
             try:
-                while not failures and not self._closed:
+                while not failures and not self.intake.closed:
                     try:
                         span, want = todo.get_nowait()
                     except queue.Empty:
@@ -477,7 +419,7 @@ class Reading:
                     inside = all_of(query, self.questions.within(span))
                     for hits, size, again in point.pages(inside, want):
                         # What has come is kept, whatever befell the other readers meanwhile.
-                        if not self._take(part, hits, size, again, most) or failures:
+                        if not self.intake.take(part, hits, size, again, most) or failures:
                             return
             except BaseException as error:  # noqa: BLE001 - told to whoever waits below
                 failures.append(error)
@@ -497,69 +439,23 @@ class Reading:
             raise error
         part.done = True
 
-    def _take(self, part: Part, hits: list[msgspec.Raw], size: int, again: int, most: int | None) -> bool:
-        """Keeps a page of `size` bytes, of which `again` rows had come before; False when no more is wanted."""
-        step = part.step
-        with self._room:
-            while self._waiting > _WAITING_BYTES and not self._closed:
-                self._room.wait(self.calls.left() + 0.1)
-            if self._closed:
-                return False
-            if most is not None and step.distinct + len(hits) - again > most:
-                hits = hits[: most - step.distinct + again]
-            self.tally.rows += len(hits)
-            step.fetched += len(hits)
-            step.again += min(again, len(hits))
-            part.rows += len(hits) - min(again, len(hits))
-            if self._held is None or self._held.part is not part:
-                self._submit()
-                self._held = _Batch(part)
-            self._held.hits += hits
-            self._held.size += size
-            self._waiting += size
-            self.bytes += size
-            if self._held.size >= _BATCH_BYTES:
-                self._submit()
-            if self.bytes >= _MOST_BYTES:
-                raise FullError(f"{self.bytes >> 20:,} MiB were read, the most for one answer; narrow the window")
-            return most is None or step.distinct < most
+    def _parse(self, ndjson: bytes, hits: int) -> Any:
+        if self.fields:
+            return read_columns(ndjson, self.fields, hits)
+        if self.ask.what == "logs":
+            from parsers.documents import parse_documents
 
-    def _parse_held(self) -> None:
-        with self._room:
-            self._submit()
+            zone = self.source.zone()
+            mapping = self.source.mapping
+            return parse_documents(ndjson, source=self.source.name, mapping=mapping, envelope="hit", zone=zone)
+        from parsers.traces import parse_span_documents
 
-    def _submit(self) -> None:
-        held, self._held = self._held, None
-        if held is not None and held.hits:
-            self.parsed.append((held.part, self.pool.submit(self._parse, held)))
-
-    def _parse(self, batch: _Batch) -> Any:
-        try:
-            ndjson = b"\n".join(batch.hits)
-            if ndjson.count(b"\n") >= len(batch.hits):
-                # Documents keep the line breaks that they were written with where the whole `_source` is asked for.
-                ndjson = b"\n".join(msgspec.json.format(hit, indent=-1) for hit in batch.hits)
-            if self.fields:
-                return read_columns(ndjson, self.fields, len(batch.hits))
-            if self.ask.what == "logs":
-                from parsers.documents import parse_documents
-
-                zone = self.source.zone()
-                mapping = self.source.mapping
-                return parse_documents(ndjson, source=self.source.name, mapping=mapping, envelope="hit", zone=zone)
-            from parsers.traces import parse_span_documents
-
-            return parse_span_documents(ndjson, source=self.source.name, envelope="hit")
-        finally:
-            batch.hits = []
-            with self._room:
-                self._waiting -= batch.size
-                self._room.notify_all()
+        return parse_span_documents(ndjson, source=self.source.name, envelope="hit")
 
     # ---- the answer
 
-    def _said(self) -> str:
-        """The steps in words, for the ledger."""
+    def _said(self, *, ahead: bool = False) -> str:
+        """The steps in words, for the ledger; `ahead` of reading, with what is wanted."""
         if self.totals is None and not self.steps:
             return "counted only"
         if self._has("all") or not self.steps:
@@ -568,28 +464,28 @@ class Reading:
         if self.totals is not None and self.ask.rest:
             said.append(f"{self.totals.rows:,} rows match and {self.limit:,} are wanted")
         for step in self.steps:
-            of_how_many = "" if step.matched is None or step.fetched == step.matched else f" of {step.matched:,}"
-            number = step.fetched if self._ran else step.wanted
+            number = step.wanted if ahead else step.fetched
+            of_how_many = "" if step.matched is None or number == step.matched else f" of {step.matched:,}"
             words = self.words[step.kind]
             if number == 1 and not of_how_many:
                 words = words.replace("rows", "row", 1)
-            most = "up to " if step.matched is None and not self._ran else ""
+            most = "up to " if step.matched is None and ahead else ""
             said.append(f"{most}{number:,}{of_how_many} {words}")
         return "; ".join(said)
 
     def _answer(self, parts: Sequence[tuple[Part, Any]], stopped: SourceError | None) -> Fetched:
         schema = LOGS if self.ask.what == "logs" else SPANS
         every = list(dict.fromkeys(part for part, _ in parts))
-        tables = [self._rated(part, every, answer.table) for part, answer in parts]
+        tables = [rated(part, every, answer.table) for part, answer in parts]
         table = pa.concat_tables(tables) if tables else empty(schema)
         duplicates = sum(answer.duplicates for _, answer in parts)
         before = table.num_rows
-        table = self._without_edges(table)
+        table = without_edges(table, self.ask.window)
         outside = before - table.num_rows
         before = table.num_rows
-        table = _in_order(table)
+        table = in_order(table)
         duplicates += before - table.num_rows
-        fetched = self.tally.rows
+        fetched = self.intake.rows
         total = self._matched()
         whole = all(step.matched == step.wanted for step in self.steps) and (self.ask.rest or not self._has("all"))
         # Rows that came or went while an expired point in time was opened again move the total.
@@ -641,43 +537,10 @@ class Reading:
             return self.counted
         return self.totals.rows if self.ask.rest else self.totals.counts["named"] + self.totals.counts["healthy"]
 
-    @staticmethod
-    def _rated(part: Part, every: Sequence[Part], table: pa.Table) -> pa.Table:
-        """`table` with its step, and with the share of the rows of its kind that it is part of.
 
-        Where a draw was broken off, or a step that was to be read whole, which rows came says nothing of the others: these
-        have a share of zero.
-        """
-        step = part.step
-        if "_rate" not in table.column_names or (step.kind == "all" and part.done):
-            return table
-        rate: float | None = 0.0
-        matched = part.matched or step.matched
-        if part.done and part.whole:
-            rate = None
-        elif part.done and matched:
-            draws = [part] if part.matched else [one for one in every if one.step is step and one.done]
-            share = sum(one.rows for one in draws) / matched
-            rate = share if share < 1.0 else None
-        for name, value in (("_rate", rate), ("_step", step.kind)):
-            at = table.schema.get_field_index(name)
-            field = table.schema.field(at)
-            values = pa.repeat(pa.scalar(value, field.type), table.num_rows)
-            table = table.set_column(at, field, values)
-        return table
-
-    def _without_edges(self, table: pa.Table) -> pa.Table:
-        """`table` without the rows of the milliseconds at both ends that only the whole time stamp tells apart."""
-        import pyarrow.compute as pc
-
-        window = self.ask.window
-        lower, upper = floor_ms(window.start), ceil_ms(window.end)
-        times = table.column("@timestamp")
-        if lower == window.start and upper == window.end:
-            return table
-        early = pc.and_(pc.greater_equal(times, _scalar(lower)), pc.less(times, _scalar(window.start)))
-        late = pc.and_(pc.greater_equal(times, _scalar(window.end)), pc.less(times, _scalar(upper)))
-        return table.filter(pc.invert(pc.fill_null(pc.or_(early, late), False)))
+def _between_draws(query: Query, small: float, large: float) -> Query:
+    """Rows of `query` that are in the larger of two draws and not in the smaller one."""
+    return all_of(query, drawn(large), without=[drawn(small)] if small else [])
 
 
 def _together(many: Sequence[Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:
@@ -712,39 +575,6 @@ def _without_collector() -> Iterator[None]:
                 gc.enable()
 
 
-def _in_order(table: pa.Table) -> pa.Table:
-    """`table` by time, index and id, each document once: the order of equal times differs from shard copy to copy.
-
-    A document that came both in a sample and by name stands for itself.
-    """
-    if table.num_rows < 2:
-        return table
-    # Imported here: a tenth of a second that the settings need not pay, which only want `Options`.
-    import pyarrow.compute as pc
-
-    names = ["@timestamp", "_index", "_id"]
-    keys = [(name, "ascending") for name in names]
-    if "_rate" in table.column_names:
-        # Nulls come last, and with them the rows that stand for themselves: the last of equals is kept.
-        names.append("_rate")
-        keys.append(("_rate", "ascending"))
-    order = pc.sort_indices(table.select(names), sort_keys=keys)
-    ids = pc.binary_join_element_wise(table.column("_index"), table.column("_id"), "\n").take(order).combine_chunks()
-    same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    keep = pa.concat_arrays([pc.invert(pc.fill_null(same, False)), pa.array([True])])
-    return table.take(order.filter(keep))
-
-
-def _each_once(table: pa.Table) -> pa.Table:
-    """`table` with the first row of each document."""
-    import pyarrow.compute as pc
-
-    ids = pc.binary_join_element_wise(table.column("_index"), table.column("_id"), "\n")
-    places = pa.array(range(table.num_rows), pa.int64())
-    first = pa.table({"id": ids, "place": places}).group_by("id").aggregate([("place", "min")])
-    return table.take(first.column("place_min").combine_chunks().sort())
-
-
 def between(window: Span) -> str:
     """A window in words."""
     return f"from {stamp(window.start)} to {stamp(window.end)}"
@@ -753,7 +583,3 @@ def between(window: Span) -> str:
 def window_of(window: Span) -> Window:
     """A window as the document has it."""
     return Window(start=stamp(window.start), end=stamp(window.end))
-
-
-def _scalar(moment: datetime) -> pa.Scalar:
-    return pa.scalar(moment, type=pa.timestamp("us", tz="UTC"))

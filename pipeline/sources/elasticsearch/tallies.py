@@ -21,7 +21,7 @@ _MOST_FIELDS = 6
 
 
 @dataclass(frozen=True)
-class Tally:
+class Counted:
     """One field that is counted: over rows that match `of`, and in all indices but `without`."""
 
     field: str
@@ -29,9 +29,9 @@ class Tally:
     without: tuple[str, ...]
 
 
-def tallies(target: Target, names: Sequence[str]) -> list[Tally]:
+def tallies(target: Target, names: Sequence[str]) -> list[Counted]:
     """What is to be counted for one column, which is read from the first of `names` that a row has."""
-    found: list[Tally] = []
+    found: list[Counted] = []
     before: list[Query] = []
     for name in names:
         if not target.types.get(name):
@@ -42,14 +42,14 @@ def tallies(target: Target, names: Sequence[str]) -> list[Tally]:
             # The exact copy of a text counts where the text itself does not.
             without = [*before, {"terms": {"_index": sorted(exact)}}] if exact else before
             if places - exact and len(found) < _MOST_FIELDS:
-                found.append(Tally(field, all_of(without=without), tuple(target.uncountable(field))))
+                found.append(Counted(field, all_of(without=without), tuple(target.uncountable(field))))
                 exact |= places
         before = [*before, {"exists": {"field": name}}]
     return found
 
 
 def count_by(
-    columns: Mapping[str, Sequence[Tally]],
+    columns: Mapping[str, Sequence[Counted]],
     size: int,
     failing: Mapping[str, Query],
     body: Query,
@@ -64,7 +64,7 @@ def count_by(
     bad: dict[str, Counter[str]] = {column: Counter() for column in columns}
     notes: list[str] = []
 
-    def aggregation(tally: Tally, column: str) -> dict[str, Any]:
+    def aggregation(tally: Counted, column: str) -> dict[str, Any]:
         values: dict[str, Any] = {"terms": {"field": tally.field, "size": size}}
         if column in failing:
             values["aggregations"] = {"failing": {"filter": failing[column]}}

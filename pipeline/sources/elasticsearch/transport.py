@@ -26,7 +26,7 @@ class TooLateError(Exception):
     """The request did not end within the time that it was given."""
 
 
-class Errand(threading.Thread):
+class Request(threading.Thread):
     """One request in a daemon thread: one that hangs keeps neither who asked nor the process."""
 
     def __init__(self, request: Callable[[], Any], done: Callable[[], object], name: str) -> None:
@@ -35,7 +35,7 @@ class Errand(threading.Thread):
         self._request = request
         self._done = done
         self._ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-        self.line: Any = None
+        self.connection: Any = None
 
     def run(self) -> None:
         """Carries it out."""
@@ -60,7 +60,7 @@ class Errand(threading.Thread):
 
     def cut(self) -> None:
         """Shuts the socket that it reads from, if it has one."""
-        open_socket = getattr(self.line, "sock", None)
+        open_socket = getattr(self.connection, "sock", None)
         if open_socket is not None:
             with contextlib.suppress(OSError):
                 # The plain socket's method: that of TLS takes the session from under the thread that reads.
@@ -68,7 +68,7 @@ class Errand(threading.Thread):
 
 
 class Node(Urllib3HttpNode):
-    """A node of the client whose requests know the line that they are on."""
+    """A node of the client whose requests know the connection that they are on."""
 
     # Set by whoever makes the client: how many addresses there are.
     addresses = 1
@@ -113,7 +113,7 @@ def nodes_of(addresses: int) -> type[Node]:
 
 
 def _told(base: Any) -> Any:
-    """A connection class that tells the errand which connection it uses."""
+    """A connection class that tells the request which connection it uses."""
 
     class Told(base):  # type: ignore[misc]
         def connect(self) -> None:
@@ -127,7 +127,7 @@ def _told(base: Any) -> Any:
     return Told
 
 
-def _note(line: Any) -> None:
+def _note(connection: Any) -> None:
     current = threading.current_thread()
-    if isinstance(current, Errand):
-        current.line = line
+    if isinstance(current, Request):
+        current.connection = connection

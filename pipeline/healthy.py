@@ -23,7 +23,7 @@ _LOOKED_AT = 60
 _VERSIONS = ("app_version", "client_version", "version")
 
 
-def healthy_cohort(orders: Mapping[str, Order], scope: Scope, ticket: Ticket, settings: Settings) -> tuple[Order, ...]:
+def healthy_orders(orders: Mapping[str, Order], scope: Scope, ticket: Ticket, settings: Settings) -> tuple[Order, ...]:
     """Up to `MOST` paid and consistent orders of the ticket's channel and version, the nearest in time first.
 
     Orders of another app version are taken only where the ticket's own names none. Orders outside incident and baseline
@@ -58,10 +58,10 @@ def healthy_cohort(orders: Mapping[str, Order], scope: Scope, ticket: Ticket, se
     return tuple(found)
 
 
-def identifiers_of(cohort: tuple[Order, ...]) -> dict[str, tuple[str, ...]]:
+def identifiers_of(healthy: tuple[Order, ...]) -> dict[str, tuple[str, ...]]:
     """What a source is asked by for the lines of these orders: kind -> values."""
-    orders = tuple(order.order_id for order in cohort)
-    trades = (attempt.entity_id for order in cohort for attempt in order.attempts)
+    orders = tuple(order.order_id for order in healthy)
+    trades = (attempt.entity_id for order in healthy for attempt in order.attempts)
     found = {"order_id": orders, "out_trade_no": tuple(dict.fromkeys(trades))}
     return {kind: values for kind, values in found.items() if values}
 
