@@ -125,7 +125,7 @@ def collect(
         _give_up(ledger, f"the budget is {settings.budget:g} s")
         logs, spans = ledger.table("logs"), ledger.table("spans")
         scope = expand_by_traces(named, logs, spans)
-        if scope.values("trace_id"):
+        if _by_trace(asked, scope, traces_of(asked.beside, scope, logs, spans)):
             _note_not_asked_again(ledger, late)
 
     _fail_if_nothing_answered(sources, ledger)

@@ -94,14 +94,11 @@ def _address(service: ModuleType) -> Iterator[str]:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, a store of its own and an environment without anybody's settings."""
-    for name in list(os.environ):
-        if name.startswith("PROBLEM_SNAPSHOT"):
-            monkeypatch.delenv(name)
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CONFIG_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / name))
+    from tests.flow_samples import nobodys_settings
+
+    nobodys_settings(tmp_path, monkeypatch)
     monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

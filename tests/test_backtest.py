@@ -27,7 +27,7 @@ from pipeline.labels import Labels, read_codes, read_labels
 from pipeline.scorecard import markdown, plot_svg, sections, table
 from pipeline.scores import Answer, Label, Weighed
 from snapshots.store import Store
-from tests.flow_samples import EXAMPLES, NAMES, SETTINGS, nobodys_settings, taken
+from tests.flow_samples import EXAMPLES, NAMES, SETTINGS, taken
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the evaluation says of the four examples.
@@ -40,11 +40,8 @@ TK-83164,unknown,unspecified,,insufficient,paypal,en,i
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and an environment without anybody's settings."""
-    nobodys_settings(tmp_path, monkeypatch)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return tmp_path
+def _alone(home: Path) -> None:
+    """No command here sees anybody's settings."""
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from pipeline.values import Cited, Found, Seen
 from pipeline.weights_report import Figure, learn_report, report_text
 from snapshots.model import Text
 from snapshots.store import Store
-from tests.flow_samples import EXAMPLES, NAMES, case_of, nobodys_settings, taken, usual_lines
+from tests.flow_samples import EXAMPLES, NAMES, case_of, taken, usual_lines
 
 CLASSES = ("channel_outage", "interface_fault", "internal_fault", "param_config")
 ALL_CLASSES = sorted({fault_class for fault_class, _ in taxonomy()} - {"unknown"})
@@ -596,11 +596,9 @@ def test_a_figure_is_surely_worse_only_beyond_chance() -> None:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and an environment without anybody's settings."""
-    nobodys_settings(tmp_path, monkeypatch)
-    monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(tmp_path / "kept"))
-    return tmp_path
+def _alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command here sees anybody's settings."""
+    monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(home / "kept"))
 
 
 LABELS = """id,fault_class,alternates,kind,family

@@ -20,6 +20,7 @@ from parsers.tables import ORDER_EVENTS
 from pipeline.errors import SourceUnavailable
 from pipeline.sources.orders import OrdersSource
 from pipeline.values import Ask
+from tests.conftest import missing
 from tests.services import mariadb
 from tests.test_orders_source import HOUR, LONG_AGO, Database, ask, closed, history, opened, orders
 
@@ -160,7 +161,7 @@ def restartable() -> Iterator[Any]:
     try:
         own = mariadb.start()
     except Unavailable as error:
-        pytest.skip(f"missing service mariadb: {error}")
+        missing("mariadb", str(error))
     yield own
     mariadb.stop(own.data)
 
