@@ -20,9 +20,11 @@ from snapshots.comparison import Comparison
 from snapshots.model import canonical_bytes, read_snapshot, with_id
 from snapshots.verify import all_evidence
 from tests.snapshots_samples import SAMPLES
-from tests.test_cli import LINES, ORDERS, TICKET, bare, bundle, home, line, run
+from tests.test_cli import LINES, ORDERS, TICKET, bare, bundle, line, run
 
-__all__ = ["bare", "bundle", "home"]  # fixtures
+__all__ = ["bare", "bundle"]  # fixtures
+
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def taken(folder: Path, name: str, *more: str) -> Path:
