@@ -393,7 +393,7 @@ def _row(column: str, use: Use, indices: int, example: str) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return "<1%" if 0 < share < 0.01 else f"{share:.0%}"
+    return "<1%" if 0 < share < 0.01 else ">99%" if 0.99 < share < 1 else f"{share:.0%}"
 
 
 def _short(column: str, example: str) -> str:
