@@ -12,40 +12,50 @@ Every command imports what it needs when it runs, so that `--help` and shell com
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.opened import open_sources, opened_store
+from pipeline.commands.options import (
+    DIFFERENCES,
+    NAME,
+    PATH,
+    Asked,
+    Difference,
+    Duration,
+    From,
+    View,
+    Zone,
+    asked_options,
+    bundle_option,
+    debug_option,
+    difference_options,
+    from_options,
+    view_options,
+)
 from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 
 if TYPE_CHECKING:
-    from datetime import datetime, tzinfo
+    from datetime import tzinfo
 
     from pipeline.doctor import Health
     from pipeline.publish import PublishOptions
     from pipeline.settings import Settings
-    from pipeline.values import Planned, Scope, Source, Span, Ticket
+    from pipeline.values import Planned, Scope
     from snapshots.comparison import Comparison
     from snapshots.model import Coverage, Evidence, ProblemSnapshot
-    from snapshots.store import Entry, Store
+    from snapshots.store import Entry
     from snapshots.verify import State, VerifyReport
     from snapshots.words import Language
 
-NAME = "problem-snapshot"
 PARTIAL, DRIFT, LOCATED, UNDETERMINED, MISSED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 12, 130, 141
-
-FORMATS = ("table", "json", "md", "html", "sarif")
-DIFFERENCES = ("table", "json", "md")
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 # ---- the program around the commands
@@ -186,273 +196,6 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
 
     click.echo(f"{NAME} {__version__}")
     ctx.exit()
-
-
-def _turn_on_debugging(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
-        os.environ["PROBLEM_SNAPSHOT_DEBUG"] = "1"
-
-
-# ---- options that several commands share, each group as one value
-
-
-@dataclass(frozen=True)
-class From:
-    """Which settings hold."""
-
-    config: Path | None
-    profile: str | None
-    store: str | None
-    verbose: bool
-
-    def settings(self, *, sources: bool = True, publish: bool = False, **over: Any) -> Settings:
-        """The settings, with the options that were given over them; without sources where none will be asked.
-
-        With `publish` they say where to: a `UsageError` tells where they do not.
-        """
-        import msgspec
-
-        from pipeline.settings import load_settings
-
-        given = {key: value for key, value in {"store": self.store, **over}.items() if value is not None}
-        settings = load_settings(self.config, self.profile, os.environ, sources=sources, publish=publish)
-        if publish and settings.publish is None:
-            raise UsageError(
-                f"nothing says where to publish (profile {settings.profile}): add a table [defaults.publish] or "
-                f"[profiles.NAME.publish] with url, or with source = the name of an Elasticsearch source; `{NAME} init` shows it"
-            )
-        return msgspec.structs.replace(settings, **given)
-
-
-@dataclass(frozen=True)
-class View:
-    """How a snapshot is shown."""
-
-    output: str | None
-    out: Path | None
-    language: str | None
-    timezone: str | None
-    full: bool
-
-    @property
-    def format(self) -> str:
-        """The format asked for, or the one that the file's name tells."""
-        return self.output or format_of(self.out)
-
-
-def format_of(out: Path | None) -> str:
-    """The format that a file's name tells, table where it tells none."""
-    named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html", ".sarif": "sarif"}
-    if out is None:
-        return "table"
-    return "sarif" if out.name.lower().endswith(".sarif.json") else named.get(out.suffix.lower(), "table")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How a comparison of two snapshots is shown."""
-
-    output: str | None
-    out: Path | None
-    language: str | None
-    timezone: str | None
-    full: bool
-    verdict: bool
-
-    @property
-    def format(self) -> str:
-        """The format asked for, or the one that the file's name tells."""
-        return self.output or format_of(self.out)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The window that the options ask for. A time without offset is in the settings' zone, or else in the ticket's."""
-
-    around: str | None
-    start: str | None
-    end: str | None
-
-    def span(self, ticket: Ticket, settings: Settings) -> Span | None:
-        """The window in UTC, or None where nothing is asked. Raises `UsageError`."""
-        from pipeline.values import Span
-
-        if self.around is not None:
-            if self.start is not None or self.end is not None:
-                raise UsageError("--around and --from/--to exclude each other; give one of them")
-            moment = self._read("--around", self.around, ticket, settings)
-            try:
-                return Span(moment - settings.before, moment + settings.after)
-            except OverflowError as error:
-                raise UsageError(f"--around: {self.around!r} is too near to the end of the calendar") from error
-        if self.start is None and self.end is None:
-            return None
-        if self.start is None or self.end is None:
-            raise UsageError("--from and --to belong together; give both, or --around alone")
-        start = self._read("--from", self.start, ticket, settings)
-        end = self._read("--to", self.end, ticket, settings)
-        if start >= end:
-            raise UsageError(f"--from {self.start} is not before --to {self.end}")
-        return Span(start, end)
-
-    @staticmethod
-    def _read(option: str, text: str, ticket: Ticket, settings: Settings) -> datetime:
-        from datetime import UTC
-
-        from pipeline.tickets.file import parse_time
-
-        try:
-            moment = parse_time(text)
-            aware = moment if moment.tzinfo else moment.replace(tzinfo=settings.zone or ticket.created_at.tzinfo)
-            return aware.astimezone(UTC)
-        except (ValueError, OverflowError) as error:
-            raise UsageError(f"{option}: {text!r} is not a time; write it as 2026-11-23T10:02:31+08:00") from error
-
-
-class Duration(click.ParamType[float]):
-    """`10s`, `5m`, `1h30m` or a number of seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, more than none."""
-        from pipeline.settings import parse_seconds
-
-        try:
-            seconds = parse_seconds(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not 0 < seconds <= 3600:
-            self.fail(f"{value!r} must be more than 0 and at most 1h", param, ctx)
-        return seconds
-
-
-class Zone(click.ParamType[str]):
-    """An IANA time zone."""
-
-    name = "zone"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name, once it is known to exist."""
-        from pipeline.settings import check_zone
-
-        try:
-            check_zone(str(value))
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
-def _gathered(name: str, cls: type, *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """A decorator that adds `options` and hands their values on as one `cls` under `name`."""
-
-    def decorate(function: Command) -> Command:
-        @functools.wraps(function)
-        def call(**given: Any) -> Any:
-            value = cls(**{part.name: given.pop(part.name) for part in fields(cls)})
-            return function(**{name: value}, **given)
-
-        decorated: Any = call
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated  # type: ignore[no-any-return]
-
-    return decorate
-
-
-_PATH = click.Path(path_type=Path)
-
-from_options = _gathered(
-    "where",
-    From,
-    click.option(
-        "--profile",
-        "-p",
-        metavar="NAME",
-        envvar="PROBLEM_SNAPSHOT_PROFILE",
-        help="A profile of the configuration file.",
-    ),
-    click.option(
-        "--config", type=_PATH, metavar="FILE", envvar="PROBLEM_SNAPSHOT_CONFIG", help="The configuration file."
-    ),
-    click.option(
-        "--store",
-        metavar="URL",
-        envvar="PROBLEM_SNAPSHOT_STORE",
-        help="Where snapshots are kept: a folder or an fsspec URL.",
-    ),
-    click.option("--verbose", "-v", is_flag=True, envvar="PROBLEM_SNAPSHOT_VERBOSE", help="Say each step on stderr."),
-)
-
-view_options = _gathered(
-    "view",
-    View,
-    click.option(
-        "--output", "-o", type=click.Choice(FORMATS), help="The format; table, or what the name of --out tells."
-    ),
-    click.option("--out", type=_PATH, metavar="FILE", help="Write to FILE instead of standard output."),
-    click.option(
-        "--language",
-        "-l",
-        type=click.Choice(["auto", "en", "zh"]),
-        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-        help="auto is the ticket's language.",
-    ),
-    click.option(
-        "--timezone",
-        type=Zone(),
-        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
-        help="Zone of the times shown, and of a bundle's times without one, such as Asia/Shanghai; otherwise the ticket's.",
-    ),
-    click.option("--full", is_flag=True, help="Everything, not only the first screen (table)."),
-)
-
-difference_options = _gathered(
-    "view",
-    Difference,
-    click.option(
-        "--output",
-        "-o",
-        type=click.Choice(DIFFERENCES),
-        help="The format; table, or what the name of --out tells.",
-    ),
-    click.option("--out", type=_PATH, metavar="FILE", help="Write to FILE instead of standard output."),
-    click.option(
-        "--language",
-        "-l",
-        type=click.Choice(["auto", "en", "zh"]),
-        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-        help="auto is the ticket's language.",
-    ),
-    click.option(
-        "--timezone",
-        type=Zone(),
-        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
-        help="Zone of the times shown, and of a bundle's times without one; otherwise the ticket's.",
-    ),
-    click.option("--full", is_flag=True, help="Every row, not only the first of each (table, md)."),
-    click.option("--exit-code", "verdict", is_flag=True, help="Exit 9 where diagnosis or evidence differ."),
-)
-
-asked_options = _gathered(
-    "asked",
-    Asked,
-    click.option("--around", metavar="TIME", help="The moment the ticket is about, such as '2026-11-23 10:02 +08:00'."),
-    click.option("--from", "start", metavar="TIME", help="Start of the window, with --to."),
-    click.option("--to", "end", metavar="TIME", help="End of the window, with --from."),
-)
-
-bundle_option = click.option(
-    "--bundle", type=_PATH, metavar="DIR", help="A bundle (folder or .zip), or a folder of bundles."
-)
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_turn_on_debugging,
-    help="Show the traceback of an error.",
-)
 
 
 @click.group(
@@ -643,51 +386,8 @@ def _says_profile_but_no_bundle() -> bool:
     return context.get_parameter_source("profile") is written and context.get_parameter_source("bundle") is not written
 
 
-@contextlib.contextmanager
-def open_sources(settings: Settings, bundle: Path | None, zone: tzinfo | None) -> Iterator[list[Source]]:
-    """The bundle alone, or all configured sources; closed at the end.
-
-    Times without offset in a bundle are in the settings' zone, or else in `zone`, the ticket's.
-    """
-    from pipeline.sources import open_bundle, open_source
-
-    sources: list[Source] = []
-    try:
-        if bundle is not None:
-            sources.append(open_bundle(bundle, zone=settings.zone or zone))
-        elif settings.sources:
-            sources.extend(open_source(name, options) for name, options in settings.sources.items())
-        else:
-            message = (
-                f"no source is configured (profile {settings.profile}): give the incident's records with --bundle DIR,\n"
-                f"or write a configuration with `{NAME} init` and fill in its sources"
-            )
-            raise UsageError(message)
-        yield sources
-    finally:
-        for source in sources:
-            # What is being given up cannot fail in a way that anybody could act on.
-            with contextlib.suppress(Exception):
-                source.close()
-
-
 def _stdin() -> Any:
     return sys.stdin.buffer if sys.stdin is not None else None
-
-
-@contextlib.contextmanager
-def opened_store(settings: Settings) -> Iterator[Store]:
-    """The store of the settings. Its errors are translated here, since `snapshots` knows nothing of exit codes."""
-    from snapshots.store import AmbiguousPrefix, SnapshotNotFound, Store, StoreError, StoreUnusable
-
-    try:
-        yield Store(settings.store)
-    except SnapshotNotFound as error:
-        raise TicketNotFound(str(error)) from error
-    except (AmbiguousPrefix, StoreUnusable) as error:
-        raise UsageError(str(error)) from error
-    except StoreError as error:
-        raise SnapshotError(str(error)) from error
 
 
 # ---- showing
@@ -1077,8 +777,8 @@ def replay_snapshot(
 
 @commands.command()
 @click.argument("cases", metavar="DIR|STORE")
-@click.option("--labels", type=_PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
-@click.option("--map", "codes", type=_PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
+@click.option("--labels", type=PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
+@click.option("--map", "codes", type=PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
 @click.option(
     "--jobs", "-j", type=click.IntRange(min=1), default=2, show_default=True, help="Processes, at most one a core."
 )
@@ -1089,8 +789,8 @@ def replay_snapshot(
     show_default="60s",
     help="How long the sources of a case may take: long, so that a busy machine changes nothing.",
 )
-@click.option("--keep", type=_PATH, metavar="DIR", help="Write each case's snapshot to DIR as <ticket>.json.")
-@click.option("--against", type=_PATH, metavar="FILE", help="Compare with an earlier run that --json wrote.")
+@click.option("--keep", type=PATH, metavar="DIR", help="Write each case's snapshot to DIR as <ticket>.json.")
+@click.option("--against", type=PATH, metavar="FILE", help="Compare with an earlier run that --json wrote.")
 @click.option("--against-snapshots", metavar="DIR", help="Compare with snapshots: a store, or a folder of documents.")
 @click.option("--fail-under", multiple=True, metavar="NAME=VALUE", help="Exit 12 where a figure is less; repeatable.")
 @click.option("--fail-over", multiple=True, metavar="NAME=VALUE", help="Exit 12 where ece or failures is more.")
@@ -1098,8 +798,8 @@ def replay_snapshot(
 @click.option(
     "--output", "-o", type=click.Choice(["table", "json", "md"]), default="table", show_default=True, help="The format."
 )
-@click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write the report as JSON to FILE as well.")
-@click.option("--plot", type=_PATH, metavar="FILE", help="Write the reliability plot as SVG to FILE as well.")
+@click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write the report as JSON to FILE as well.")
+@click.option("--plot", type=PATH, metavar="FILE", help="Write the reliability plot as SVG to FILE as well.")
 @click.option(
     "--language",
     "-l",
@@ -1162,17 +862,15 @@ def backtest(
 
 @commands.command("learn-weights")
 @click.argument("cases", metavar="DIR|STORE|FILE")
-@click.option("--labels", type=_PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
-@click.option("--map", "codes", type=_PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
+@click.option("--labels", type=PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
+@click.option("--map", "codes", type=PATH, metavar="FILE", help="What resolution codes stand for, as CSV or TOML.")
 @click.option(
     "--jobs", "-j", type=click.IntRange(min=1), default=2, show_default=True, help="Processes, at most one a core."
 )
-@click.option(
-    "--out", type=_PATH, metavar="FILE", help="Where to write the weights; without it they are only measured."
-)
+@click.option("--out", type=PATH, metavar="FILE", help="Where to write the weights; without it they are only measured.")
 @click.option(
     "--start",
-    type=_PATH,
+    type=PATH,
     metavar="FILE",
     help="Weights to begin with, which must not have seen the cases; otherwise those set by hand, with --alone the shipped.",
 )
@@ -1191,7 +889,7 @@ def backtest(
     show_default=True,
     help="The share of located cases that must name the label's own class.",
 )
-@click.option("--write-cases", type=_PATH, metavar="FILE", help="Write the cases, as the judge meets them, to FILE.")
+@click.option("--write-cases", type=PATH, metavar="FILE", help="Write the cases, as the judge meets them, to FILE.")
 @click.option(
     "--language",
     "-l",
@@ -1394,7 +1092,7 @@ def examples_folder() -> Path:
 
 @commands.command()
 @click.option(
-    "--out", type=_PATH, default=Path("demo-out"), show_default=True, metavar="DIR", help="Where the pages are written."
+    "--out", type=PATH, default=Path("demo-out"), show_default=True, metavar="DIR", help="Where the pages are written."
 )
 @click.option(
     "--language",
@@ -1468,7 +1166,7 @@ def _writable(folder: Path) -> Path:
 @commands.command("bundle")
 @click.argument("ticket")
 @click.option(
-    "--out", type=_PATH, required=True, metavar="PATH", help="The bundle to write: a folder, or a file ending in .zip."
+    "--out", type=PATH, required=True, metavar="PATH", help="The bundle to write: a folder, or a file ending in .zip."
 )
 @bundle_option
 @asked_options
@@ -1518,21 +1216,21 @@ def write_bundle(
 @commands.command("learn-wording")
 @click.option(
     "--table",
-    type=_PATH,
+    type=PATH,
     metavar="CSV",
     envvar="PROBLEM_SNAPSHOT_WORDING_TABLE",
     help="Codes and their classes, in place of the shipped table.",
 )
 @click.option(
     "--messages",
-    type=_PATH,
+    type=PATH,
     metavar="CSV",
     envvar="PROBLEM_SNAPSHOT_WORDING_MESSAGES",
     help="Messages and their classes, in place of the shipped ones.",
 )
 @click.option(
     "--out",
-    type=_PATH,
+    type=PATH,
     metavar="FILE",
     envvar="PROBLEM_SNAPSHOT_WORDING_OUT",
     help="Where the model is written; else over the shipped one.",

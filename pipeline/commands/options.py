@@ -1,0 +1,291 @@
+"""Options that several commands share, each group as one value."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pipeline.settings import Settings
+    from pipeline.values import Span, Ticket
+
+NAME = "problem-snapshot"
+FORMATS = ("table", "json", "md", "html", "sarif")
+DIFFERENCES = ("table", "json", "md")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class From:
+    """Which settings hold."""
+
+    config: Path | None
+    profile: str | None
+    store: str | None
+    verbose: bool
+
+    def settings(self, *, sources: bool = True, publish: bool = False, **over: Any) -> Settings:
+        """The settings, with the options that were given over them; without sources where none will be asked.
+
+        With `publish` they say where to: a `UsageError` tells where they do not.
+        """
+        import msgspec
+
+        from pipeline.settings import load_settings
+
+        given = {key: value for key, value in {"store": self.store, **over}.items() if value is not None}
+        settings = load_settings(self.config, self.profile, os.environ, sources=sources, publish=publish)
+        if publish and settings.publish is None:
+            raise UsageError(
+                f"nothing says where to publish (profile {settings.profile}): add a table [defaults.publish] or "
+                f"[profiles.NAME.publish] with url, or with source = the name of an Elasticsearch source; `{NAME} init` shows it"
+            )
+        return msgspec.structs.replace(settings, **given)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a snapshot is shown."""
+
+    output: str | None
+    out: Path | None
+    language: str | None
+    timezone: str | None
+    full: bool
+
+    @property
+    def format(self) -> str:
+        """The format asked for, or the one that the file's name tells."""
+        return self.output or format_of(self.out)
+
+
+def format_of(out: Path | None) -> str:
+    """The format that a file's name tells, table where it tells none."""
+    named = {".json": "json", ".md": "md", ".html": "html", ".htm": "html", ".sarif": "sarif"}
+    if out is None:
+        return "table"
+    return "sarif" if out.name.lower().endswith(".sarif.json") else named.get(out.suffix.lower(), "table")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a comparison of two snapshots is shown."""
+
+    output: str | None
+    out: Path | None
+    language: str | None
+    timezone: str | None
+    full: bool
+    verdict: bool
+
+    @property
+    def format(self) -> str:
+        """The format asked for, or the one that the file's name tells."""
+        return self.output or format_of(self.out)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The window that the options ask for. A time without offset is in the settings' zone, or else in the ticket's."""
+
+    around: str | None
+    start: str | None
+    end: str | None
+
+    def span(self, ticket: Ticket, settings: Settings) -> Span | None:
+        """The window in UTC, or None where nothing is asked. Raises `UsageError`."""
+        from pipeline.values import Span
+
+        if self.around is not None:
+            if self.start is not None or self.end is not None:
+                raise UsageError("--around and --from/--to exclude each other; give one of them")
+            moment = self._read("--around", self.around, ticket, settings)
+            try:
+                return Span(moment - settings.before, moment + settings.after)
+            except OverflowError as error:
+                raise UsageError(f"--around: {self.around!r} is too near to the end of the calendar") from error
+        if self.start is None and self.end is None:
+            return None
+        if self.start is None or self.end is None:
+            raise UsageError("--from and --to belong together; give both, or --around alone")
+        start = self._read("--from", self.start, ticket, settings)
+        end = self._read("--to", self.end, ticket, settings)
+        if start >= end:
+            raise UsageError(f"--from {self.start} is not before --to {self.end}")
+        return Span(start, end)
+
+    @staticmethod
+    def _read(option: str, text: str, ticket: Ticket, settings: Settings) -> datetime:
+        from datetime import UTC
+
+        from pipeline.tickets.file import parse_time
+
+        try:
+            moment = parse_time(text)
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=settings.zone or ticket.created_at.tzinfo)
+            return aware.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"{option}: {text!r} is not a time; write it as 2026-11-23T10:02:31+08:00") from error
+
+
+class Duration(click.ParamType[float]):
+    """`10s`, `5m`, `1h30m` or a number of seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, more than none."""
+        from pipeline.settings import parse_seconds
+
+        try:
+            seconds = parse_seconds(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 0 < seconds <= 3600:
+            self.fail(f"{value!r} must be more than 0 and at most 1h", param, ctx)
+        return seconds
+
+
+class Zone(click.ParamType[str]):
+    """An IANA time zone."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, once it is known to exist."""
+        from pipeline.settings import check_zone
+
+        try:
+            check_zone(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def gathered(name: str, cls: type, *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """A decorator that adds `options` and hands their values on as one `cls` under `name`."""
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def call(**given: Any) -> Any:
+            value = cls(**{part.name: given.pop(part.name) for part in fields(cls)})
+            return function(**{name: value}, **given)
+
+        decorated: Any = call
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+PATH = click.Path(path_type=Path)
+
+from_options = gathered(
+    "where",
+    From,
+    click.option(
+        "--profile",
+        "-p",
+        metavar="NAME",
+        envvar="PROBLEM_SNAPSHOT_PROFILE",
+        help="A profile of the configuration file.",
+    ),
+    click.option(
+        "--config", type=PATH, metavar="FILE", envvar="PROBLEM_SNAPSHOT_CONFIG", help="The configuration file."
+    ),
+    click.option(
+        "--store",
+        metavar="URL",
+        envvar="PROBLEM_SNAPSHOT_STORE",
+        help="Where snapshots are kept: a folder or an fsspec URL.",
+    ),
+    click.option("--verbose", "-v", is_flag=True, envvar="PROBLEM_SNAPSHOT_VERBOSE", help="Say each step on stderr."),
+)
+
+view_options = gathered(
+    "view",
+    View,
+    click.option(
+        "--output", "-o", type=click.Choice(FORMATS), help="The format; table, or what the name of --out tells."
+    ),
+    click.option("--out", type=PATH, metavar="FILE", help="Write to FILE instead of standard output."),
+    click.option(
+        "--language",
+        "-l",
+        type=click.Choice(["auto", "en", "zh"]),
+        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+        help="auto is the ticket's language.",
+    ),
+    click.option(
+        "--timezone",
+        type=Zone(),
+        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
+        help="Zone of the times shown, and of a bundle's times without one, such as Asia/Shanghai; otherwise the ticket's.",
+    ),
+    click.option("--full", is_flag=True, help="Everything, not only the first screen (table)."),
+)
+
+difference_options = gathered(
+    "view",
+    Difference,
+    click.option(
+        "--output",
+        "-o",
+        type=click.Choice(DIFFERENCES),
+        help="The format; table, or what the name of --out tells.",
+    ),
+    click.option("--out", type=PATH, metavar="FILE", help="Write to FILE instead of standard output."),
+    click.option(
+        "--language",
+        "-l",
+        type=click.Choice(["auto", "en", "zh"]),
+        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+        help="auto is the ticket's language.",
+    ),
+    click.option(
+        "--timezone",
+        type=Zone(),
+        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
+        help="Zone of the times shown, and of a bundle's times without one; otherwise the ticket's.",
+    ),
+    click.option("--full", is_flag=True, help="Every row, not only the first of each (table, md)."),
+    click.option("--exit-code", "verdict", is_flag=True, help="Exit 9 where diagnosis or evidence differ."),
+)
+
+asked_options = gathered(
+    "asked",
+    Asked,
+    click.option("--around", metavar="TIME", help="The moment the ticket is about, such as '2026-11-23 10:02 +08:00'."),
+    click.option("--from", "start", metavar="TIME", help="Start of the window, with --to."),
+    click.option("--to", "end", metavar="TIME", help="End of the window, with --from."),
+)
+
+
+def _turn_on_debugging(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ["PROBLEM_SNAPSHOT_DEBUG"] = "1"
+
+
+bundle_option = click.option(
+    "--bundle", type=PATH, metavar="DIR", help="A bundle (folder or .zip), or a folder of bundles."
+)
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_turn_on_debugging,
+    help="Show the traceback of an error.",
+)
