@@ -1,5 +1,7 @@
-"""Where tickets come from: one ticket system a file, each of the same shape.
+"""Where tickets come from, and where snapshots go back to: one ticket system a file, each of the shape in `system.py`.
 
-A file turns what its system gives into a `pipeline.values.Ticket` and raises `TicketNotFound`, `Refused` or `UsageError`
-where it cannot. `file.py` reads `ticket.json`, from a bundle, a path or standard input.
+`file.py` reads `ticket.json`, from a bundle, a path or standard input. A new system needs a file with its `Options`
+(tagged by `kind`) and its class, a name in `TicketOptions` and a case in `open_system`.
 """
+
+from __future__ import annotations
