@@ -22,7 +22,7 @@ from snapshots.comparison import Change, Comparison
 from snapshots.model import Check, Missing, ProblemSnapshot, Text, with_id
 from snapshots.render.comparison import OUTPUTS, render_comparison
 from tests.snapshots_samples import SAMPLES
-from tests.test_render import hostile
+from tests.hostile import hostile
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = {"table": "txt", "md": "md"}

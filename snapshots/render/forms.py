@@ -1,0 +1,268 @@
+"""Blocks as a ticket system takes them: HTML, Markdown, Jira's wiki text, Atlassian's document format, plain text.
+
+One small writer a form. The text is the same in all of them; what is a mark of the form's own, or would be a link, a
+mention, a macro or a template's hole in one of the systems that take it, is shown as the text it is (see `defused`).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from snapshots.render.blocks import Block, Heading, Items, Line, Paragraph, Run
+from snapshots.render.clean import BREAK, defused
+from snapshots.render.markdown import code_md, escape_md
+
+Form = Literal["html", "markdown", "wiki", "adf", "text"]
+
+# A quiet grey, out of Atlassian's palette.
+_GREY = "#97a0af"
+# Words of raw text that a narrow page cannot hold on one line.
+_OVERLONG = re.compile(r"\S{33,}")
+
+
+def write_form(blocks: Iterable[Block], form: Form, marker: str = "") -> str:
+    """The blocks in one form, ending in one newline, with `marker` as their end where one is given."""
+    return WRITERS[form](blocks, marker)
+
+
+# ---- HTML
+
+
+def write_html(blocks: Iterable[Block], marker: str) -> str:
+    """Plain elements, which every system's sanitizer lets through; no attributes but a link's address.
+
+    The marker is a small last line: Zendesk, Zammad, Freshdesk and Request Tracker take comments out of what they store.
+    """
+    written = [_html_block(block) for block in blocks]
+    written += [f"<p><small>{html.escape(marker)}</small></p>"] if marker else []
+    return "\n".join(written) + "\n"
+
+
+def _html_block(block: Block) -> str:
+    match block:
+        case Heading():
+            tag = f"h{block.level + 2}"
+            return f"<{tag}>{_html_line(block.line)}</{tag}>"
+        case Paragraph():
+            inner = "<br>".join(map(_html_line, block.lines))
+            return f"<p><small>{inner}</small></p>" if block.small else f"<p>{inner}</p>"
+        case Items():
+            tag = "ol" if block.ordered else "ul"
+            rows = ("<br>".join(map(_html_line, item)) for item in block.items)
+            return f"<{tag}>{''.join(f'<li>{row}</li>' for row in rows)}</{tag}>"
+
+
+def _html_line(line: Line) -> str:
+    return "".join(map(_html_run, line))
+
+
+def _html_run(run: Run) -> str:
+    if run.style == "code":
+        return f"<code>{_breakable(html.escape(_parted(defused(run.text, code=True))))}</code>"
+    text = html.escape(defused(run.text))
+    if run.url:
+        return f'<a href="{html.escape(run.url)}">{text}</a>'
+    return f"<b>{text}</b>" if run.style == "strong" else text
+
+
+def _parted(text: str) -> str:
+    """`text` with a null where an overlong word may break; clean text has none of its own."""
+    return _OVERLONG.sub(lambda found: re.sub(r"(?<=.)(?=(?:.{24})+$)", "\0", found[0]), text)
+
+
+def _breakable(text: str) -> str:
+    """On a narrow page a word breaks at `<wbr>`, which is not copied along as a space would be."""
+    return text.replace("\0", "<wbr>")
+
+
+# ---- Markdown
+
+
+def write_markdown(blocks: Iterable[Block], marker: str) -> str:
+    """Markdown that GitHub, GitLab, Forgejo and Redmine read alike; the marker is a comment, which they keep and do not show."""
+    written = [_md_block(block) for block in blocks]
+    return "\n\n".join([*written, *([f"<!-- {marker} -->"] if marker else [])]) + "\n"
+
+
+def _md_block(block: Block) -> str:
+    match block:
+        case Heading():
+            return f"{'#' * (block.level + 2)} {_md_line(block.line)}"
+        case Paragraph():
+            inner = "\\\n".join(map(_md_line, block.lines))
+            return f"<sub>{inner}</sub>" if block.small else inner
+        case Items():
+            rows = []
+            for number, item in enumerate(block.items, 1):
+                mark = f"{number}. " if block.ordered else "- "
+                rows.append(mark + f"\\\n{' ' * len(mark)}".join(map(_md_line, item)))
+            return "\n".join(rows)
+
+
+def _md_line(line: Line) -> str:
+    return "".join(map(_md_run, line))
+
+
+def _md_run(run: Run) -> str:
+    if run.style == "code":
+        return code_md(defused(run.text, code=True))
+    text = escape_md(run.text)
+    if run.url:
+        return f"[{text}]({run.url})"
+    return f"**{text}**" if run.style == "strong" else text
+
+
+# ---- Jira's wiki text
+
+
+# What begins or ends a phrase, a link, an image, a macro or a cell; a hyphen only where it may cross something out. See
+# https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa?section=all.
+_WIKI = re.compile(r"[{}\[\]!*_+^~?|]|(?<!\w)-|-(?!\w)|^#(?=\s)")
+# Emoticons, and what makes a heading or a quotation of a line.
+_WIKI_FACES = re.compile(r"[:;](?=[()DPp])|\((?=(?:[!/x+?*yni-]|\*[rgby]|on|off|flag|flagoff)\))")
+_WIKI_STARTS = re.compile(r"^(h[1-6]|bq)\.")
+_WIKI_BREAK = " \\\\ "
+
+
+def escape_wiki(text: str) -> str:
+    r"""`text` so that Jira's wiki renderer shows it as it is.
+
+    A backslash escapes a mark and is itself only shown as an entity; an entity's own ampersand is one, too.
+
+    >>> print(escape_wiki(r"{code} *x* C:\x [~bob] 2026-11-02"))
+    \{code\} \*x\* C:&#92;x \[\~bob\] 2026-11-02
+    """
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("\\", "&#92;")
+    text = _WIKI_STARTS.sub(r"\1&#46;", text)
+    return _WIKI_FACES.sub(lambda found: "\\" + found[0], _WIKI.sub(lambda found: "\\" + found[0], text))
+
+
+def write_wiki(blocks: Iterable[Block], marker: str) -> str:
+    """Wiki text for Jira Data Center; the marker is a grey last line, since Jira's visual editor drops macros that it does not know."""
+    written = [_wiki_block(block) for block in blocks]
+    return "\n\n".join([*written, *([f"{{color:{_GREY}}}{marker}{{color}}"] if marker else [])]) + "\n"
+
+
+def _wiki_block(block: Block) -> str:
+    match block:
+        case Heading():
+            return f"h{block.level + 2}. {_wiki_line(block.line)}"
+        case Paragraph():
+            return "\n".join(
+                f"{{color:{_GREY}}}{_wiki_line(line)}{{color}}" if block.small else _wiki_line(line)
+                for line in block.lines
+            )
+        case Items():
+            mark = "#" if block.ordered else "*"
+            # A line of its own would end the item, so a break inside it is forced.
+            return "\n".join(f"{mark} " + _WIKI_BREAK.join(map(_wiki_line, item)) for item in block.items)
+
+
+def _wiki_line(line: Line) -> str:
+    return "".join(map(_wiki_run, line))
+
+
+def _wiki_run(run: Run) -> str:
+    text = escape_wiki(defused(run.text))
+    if run.style == "code":
+        # Markup holds inside, too; a brace at an end would be taken for one of the mark's.
+        guard = BREAK if text.startswith("\\{") or text.endswith("}") else ""
+        return f"{{{{{guard}{text}{guard}}}}}" if text.strip() else ""
+    if run.url:
+        return f"[{text}|{run.url}]"
+    return f"*{text}*" if run.style == "strong" else text
+
+
+# ---- Atlassian's document format
+
+
+def write_adf(blocks: Iterable[Block], marker: str) -> str:
+    """The document as one line of JSON, as Jira Cloud's API takes it.
+
+    Text nodes are text, and a mention is a node of another kind. The format:
+    https://developer.atlassian.com/cloud/jira/platform/apis/document/structure/.
+    """
+    content = [_adf_block(block) for block in blocks]
+    content += [_adf_paragraph([_adf_text(marker, _adf_mark("textColor", color=_GREY))])] if marker else []
+    return msgspec.json.encode({"version": 1, "type": "doc", "content": content}).decode() + "\n"
+
+
+def _adf_block(block: Block) -> dict[str, Any]:
+    match block:
+        case Heading():
+            return {"type": "heading", "attrs": {"level": block.level + 2}, "content": _adf_lines((block.line,))}
+        case Paragraph():
+            return _adf_paragraph(_adf_lines(block.lines, small=block.small))
+        case Items():
+            rows = [{"type": "listItem", "content": [_adf_paragraph(_adf_lines(item))]} for item in block.items]
+            return {"type": "orderedList" if block.ordered else "bulletList", "content": rows}
+
+
+def _adf_paragraph(inline: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "paragraph", "content": inline}
+
+
+def _adf_lines(lines: Iterable[Line], *, small: bool = False) -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = []
+    for line in lines:
+        nodes += [{"type": "hardBreak"}] if nodes else []
+        nodes += [_adf_run(run, small=small) for run in line if run.text]
+    return nodes
+
+
+def _adf_run(run: Run, *, small: bool) -> dict[str, Any]:
+    text = defused(run.text, code=run.style == "code")
+    if run.url:
+        return _adf_text(text, _adf_mark("link", href=run.url))
+    if run.style in {"strong", "code"}:
+        return _adf_text(text, _adf_mark(run.style))
+    return _adf_text(text, _adf_mark("textColor", color=_GREY)) if small else _adf_text(text)
+
+
+def _adf_text(text: str, *marks: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "text", "text": text, **({"marks": list(marks)} if marks else {})}
+
+
+def _adf_mark(kind: str, **attributes: str) -> dict[str, Any]:
+    return {"type": kind, **({"attrs": attributes} if attributes else {})}
+
+
+# ---- plain text
+
+
+def write_text(blocks: Iterable[Block], marker: str) -> str:
+    """Plain text; a link's address stands behind it. What a system makes of names and addresses in it, it makes nothing of here."""
+    written = [_text_block(block) for block in blocks]
+    return "\n\n".join([*written, *([marker] if marker else [])]) + "\n"
+
+
+def _text_block(block: Block) -> str:
+    match block:
+        case Heading():
+            return _text_line(block.line)
+        case Paragraph():
+            return "\n".join(map(_text_line, block.lines))
+        case Items():
+            rows = []
+            for number, item in enumerate(block.items, 1):
+                mark = f"{number}. " if block.ordered else "- "
+                rows.append(mark + f"\n{' ' * len(mark)}".join(map(_text_line, item)))
+            return "\n".join(rows)
+
+
+def _text_line(line: Line) -> str:
+    return "".join(defused(run.text) + (f" {run.url}" if run.style == "link" else "") for run in line)
+
+
+WRITERS: Mapping[Form, Callable[[Iterable[Block], str], str]] = {
+    "html": write_html,
+    "markdown": write_markdown,
+    "wiki": write_wiki,
+    "adf": write_adf,
+    "text": write_text,
+}
