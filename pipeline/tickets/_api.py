@@ -145,6 +145,8 @@ class Api:
             return Refused(f"{told}; check the account and token of [tickets.{self._name}]")
         if status in {404, 410} and missing:
             return TicketNotFound(f"{self.where} has no ticket {missing}")
+        if status in {409, 412}:
+            return Conflict(told)
         if status in _PASSING:
             return _Passing(
                 told, taken=status not in _NOT_TAKEN, after=retry_after(response.headers.get("retry-after"))
@@ -169,6 +171,10 @@ class Api:
                     limits=httpx.Limits(max_connections=8),
                 )
             return self._opened
+
+
+class Conflict(SystemBroken):
+    """The ticket was changed by another in the meantime (409, 412): read it again."""
 
 
 class _Passing(Exception):
