@@ -35,7 +35,8 @@ class SystemOptions(msgspec.Struct, frozen=True, kw_only=True):
     `secrets` sign its deliveries: all of them hold, so that one can be replaced without a gap. `insecure` takes deliveries without a
     signature, for a system that cannot sign and a network that is trusted. `fields` says which field of the ticket takes
     which of ours (`fault_class = "custom_field_7"`), `tags` whether tags such as `fault-interface` are set. `user` is the
-    account we write with: what it does never calls us again. `timeout` is one request's, in seconds.
+    account we write with: what it does never calls us again. `poll` is how often `serve` asks the system for changes, in
+    seconds; without it only deliveries count. `timeout` is one request's, in seconds.
     """
 
     url: str = ""
@@ -47,6 +48,7 @@ class SystemOptions(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     fields: dict[str, str] = {}
     tags: bool = False
+    poll: Positive | None = None
     timeout: Positive = 10.0
     attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     ca_certs: str | None = None
