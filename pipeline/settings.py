@@ -37,10 +37,13 @@ from pipeline.publish import PublishOptions, with_source
 from pipeline.service.options import ServiceOptions
 from pipeline.sources import SourceOptions
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
-from pipeline.tickets import TicketOptions
 
 if TYPE_CHECKING:
     from parsers.redaction import Redactor
+    from pipeline.tickets import TicketOptions
+else:
+    # Some twenty ticket systems, which only the hook needs: `tickets_of` loads them.
+    TicketOptions = Any
 
 NAME = "problem-snapshot"
 FILE_NAME = "problem-snapshot.toml"
@@ -335,6 +338,8 @@ def sources_of(config: Config, profile: str | None, env: Mapping[str, str]) -> d
 
 def tickets_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, TicketOptions | UsageError]:
     """The ticket systems of one profile, each with its options or with what is wrong with them."""
+    from pipeline.tickets import TicketOptions
+
     return _tables_of(config, profile, env, "tickets", TicketOptions)
 
 
