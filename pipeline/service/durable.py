@@ -163,7 +163,7 @@ class Worker:
         from dbos import DBOS
 
         self._stopping.set()
-        DBOS.destroy(workflow_completion_timeout_sec=patience)
+        DBOS.destroy(workflow_completion_timeout_sec=patience, destroy_registry=True)
         self._ledger.gone(self.id)
 
     def _beat(self) -> None:

@@ -312,12 +312,12 @@ class Ledger:
             deliveries.c.system, deliveries.c.state
         )
         with self._engine.connect() as connection:
-            return {(system, state): int(count) for system, state, count in connection.execute(query).tuples()}
+            return {(system, state): int(count) for system, state, count in connection.execute(query)}
 
     def refusal_counts(self) -> dict[tuple[str, str], int]:
         """(system, reason) -> requests that were refused at the door."""
         with self._engine.connect() as connection:
-            rows = connection.execute(sa.select(refusals.c.system, refusals.c.reason, refusals.c.count)).tuples()
+            rows = connection.execute(sa.select(refusals.c.system, refusals.c.reason, refusals.c.count))
             return {(system, reason): int(count) for system, reason, count in rows}
 
     def oldest_waiting(self) -> float | None:
