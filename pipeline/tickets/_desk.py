@@ -63,6 +63,20 @@ def read(answer: Any, shape: type[Shape], where: str) -> Shape:
         raise SystemBroken(f"{where} answered something unexpected: {str(error)[:200]}") from error
 
 
+def fields(answer: Any, where: str) -> dict[str, Any]:
+    """An answer that has to be an object; without a body it is an empty one. Raises `SystemBroken`."""
+    if answer is not None and not isinstance(answer, dict):
+        raise SystemBroken(f"{where} answered something else than an object: check url")
+    return answer or {}
+
+
+def rows(answer: Any, where: str) -> list[dict[str, Any]]:
+    """An answer, or a part of one, that has to be a list of objects. Raises `SystemBroken`."""
+    if answer is not None and not (isinstance(answer, list) and all(isinstance(one, dict) for one in answer)):
+        raise SystemBroken(f"{where} answered something else than a list of objects: check url")
+    return answer or []
+
+
 def moment(value: Any) -> datetime | None:
     """A time as systems write it, aware; None where it is none.
 

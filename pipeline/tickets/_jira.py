@@ -158,7 +158,7 @@ class JiraSystem:
         said = [
             self._text(one.get("body"))
             for one in comments
-            if self._by_customer(one, reporter) and not _internal(one) and not _marked(one, desk.MARK, self._text)
+            if self._by_customer(one, reporter) and not _internal(one) and not _seal(one)
         ]
         title = str(fields.get("summary") or "")
         description = self._text(fields.get("description"))
@@ -192,9 +192,9 @@ class JiraSystem:
         files = {} if service else self._upload(key, (*note.files, *rest), fields.get("attachment") or ())
         notes = self._told(service, note, rest)
         seal = {"marker": note.marker, "digest": _digest(body), "files": files}
-        mine = self._ours(key, note.marker)
+        mine = self._ours(key, note.marker, service)
         made = "" if mine else self._made(key, body, seal, service)
-        mine = mine or self._ours(key, note.marker)
+        mine = mine or self._ours(key, note.marker, service)
         if not mine:
             raise SystemBroken(f"{self._api.where} took the note on {key} and does not show it")
         self._remove(key, mine[1:])
@@ -263,6 +263,9 @@ class JiraSystem:
     def _path(self, key: str, rest: str = "") -> str:
         return f"{self.root}/issue/{quote(key, safe='')}{rest}"
 
+    def _get(self, path: str, **given: Any) -> dict[str, Any]:
+        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+
     def _issue(self, ticket_id: str, **params: str) -> dict[str, Any]:
         if not _KEY.fullmatch(ticket_id):
             raise TicketNotFound(f"{ticket_id!r} is no key of an issue: it is like PAY-123")
@@ -277,17 +280,30 @@ class JiraSystem:
         total = 0
         for _ in range(_MAX_PAGES):
             params = {"startAt": len(found), "maxResults": _PAGE, "orderBy": "created", "expand": "properties"}
-            page = self._api.json("GET", self._path(key, "/comment"), missing=key, params=params) or {}
-            rows = [one for one in page.get("comments") or () if isinstance(one, dict) and "id" in one]
+            page = self._get(self._path(key, "/comment"), missing=key, params=params)
+            rows = [one for one in desk.rows(page.get("comments"), self._api.where) if "id" in one]
             found += rows
             total = int(page.get("total") or len(found))
             if not rows or len(found) >= total:
                 break
         return sorted(found, key=lambda one: int(one["id"])), max(0, total - len(found))
 
-    def _ours(self, key: str, marker: str) -> list[dict[str, Any]]:
-        """Our comments on the issue, oldest first."""
-        return [one for one in self._comments(key)[0] if _marked(one, marker, self._text)]
+    def _ours(self, key: str, marker: str, service: bool) -> list[dict[str, Any]]:
+        """Our comments on the issue, oldest first: by their property, which people do not see and cannot write.
+
+        Where properties are not kept, by the marker in the text, unless somebody else wrote it, or customers see it.
+        """
+        user = (self._options.user or "").casefold()
+        found = []
+        for one in self._comments(key)[0]:
+            if left := _seal(one):
+                mine = left.get("marker") == marker
+            else:
+                author = (self._id(one.get("author") or {}) or "").casefold()
+                hidden = _internal(one) or not service
+                mine = marker in self._text(one.get("body")) and hidden and user in {"", author}
+            found += [one] if mine else []
+        return found
 
     def _write(self, method: str, key: str, rest: str, body: Any, seal: Mapping[str, Any], service: bool) -> Any:
         payload: dict[str, Any] = {
@@ -301,7 +317,7 @@ class JiraSystem:
 
     def _made(self, key: str, body: Any, seal: Mapping[str, Any], service: bool) -> str:
         """Writes a new comment. Returns its id."""
-        answer = self._write("POST", key, "", body, seal, service) or {}
+        answer = desk.fields(self._write("POST", key, "", body, seal, service), self._api.where)
         number = str(answer.get("id") or "")
         if service and answer.get("jsdPublic") is True:
             self._withdraw(key, number)
@@ -359,7 +375,10 @@ class JiraSystem:
                     files={"file": (file.name, file.data, file.media_type)},
                     headers={"X-Atlassian-Token": "no-check"},
                 )
-                there[file.name] = str((answer or [{}])[0].get("id"))
+                made = desk.rows(answer, self._api.where)
+                if not made or "id" not in made[0]:
+                    raise SystemBroken(f"{self._api.where} gave no id for the file {file.name}")
+                there[file.name] = str(made[0]["id"])
             ids[file.name] = there[file.name]
         return ids
 
@@ -384,7 +403,7 @@ class JiraSystem:
         change: dict[str, Any] = {}
         told: list[str] = []
         if any(_plain(fields.get(name)) != value for name, value in wanted.items()):
-            screen = (self._api.json("GET", self._path(key, "/editmeta"), missing=key) or {}).get("fields") or {}
+            screen = desk.fields(self._get(self._path(key, "/editmeta"), missing=key).get("fields"), self._api.where)
             for name, value in wanted.items():
                 if name not in screen:
                     told.append(f"{name} is not on the edit screen of {key} and was not set")
@@ -441,14 +460,6 @@ def _properties(comment: Mapping[str, Any]) -> dict[str, Any]:
 def _seal(comment: Mapping[str, Any]) -> dict[str, Any]:
     value = _properties(comment).get(PROPERTY)
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _marked(comment: Mapping[str, Any], marker: str, text: Any) -> bool:
-    """Whether the comment is ours: by its property, or, where properties are not kept, by the marker in its text."""
-    left = _seal(comment)
-    if left:
-        return str(left.get("marker", "")).startswith(marker)
-    return comment.get("jsdPublic") is not True and marker in text(comment.get("body"))
 
 
 def _internal(comment: Mapping[str, Any]) -> bool:

@@ -181,11 +181,10 @@ class FreshdeskSystem:
         found: list[dict[str, Any]] = []
         for page in range(1, _MAX_PAGES + 1):
             params = {"per_page": _PAGE, "page": page}
-            rows = self._api.json(
-                "GET", f"/api/v2/tickets/{_path(ticket_id)}/conversations", missing=ticket_id, params=params
-            )
-            found += [row for row in rows or () if isinstance(row, dict) and isinstance(row.get("id"), int)]
-            if len(rows or ()) < _PAGE:
+            path = f"/api/v2/tickets/{_path(ticket_id)}/conversations"
+            rows = desk.rows(self._api.json("GET", path, missing=ticket_id, params=params), self._api.where)
+            found += [row for row in rows if isinstance(row.get("id"), int)]
+            if len(rows) < _PAGE:
                 return sorted(found, key=lambda row: int(row["id"])), 0
         return sorted(found, key=lambda row: int(row["id"])), 1
 
@@ -244,7 +243,7 @@ class FreshdeskSystem:
         with self._labelling:
             if self._labels is None:
                 try:
-                    rows = self._api.json("GET", "/api/v2/ticket_fields") or []
+                    rows = desk.rows(self._api.json("GET", "/api/v2/ticket_fields"), self._api.where)
                     self._labels = {
                         str(row["name"]): str(row.get("label") or row["name"]) for row in rows if "name" in row
                     }
@@ -260,7 +259,7 @@ class FreshdeskSystem:
             "per_page": _PAGE,
             "page": page + 1,
         }
-        found = self._api.json("GET", "/api/v2/tickets", params=params) or []
+        found = desk.rows(self._api.json("GET", "/api/v2/tickets", params=params), self._api.where)
         rows = []
         for one in found:
             stamp, number = str(one.get("updated_at")), str(one.get("id"))

@@ -201,12 +201,14 @@ class ServiceNowSystem:
     def _path(self, number: str) -> str:
         return f"/api/now/table/{self._options.table}/{number}"
 
+    def _get(self, path: str, **given: Any) -> dict[str, Any]:
+        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+
     def _rows(self, table: str, query: str, **params: Any) -> list[dict[str, Any]]:
-        answer = self._api.json("GET", f"/api/now/table/{table}", params={"sysparm_query": query, **params}) or {}
-        rows = answer.get("result")
-        if not isinstance(rows, list):
+        answer = self._get(f"/api/now/table/{table}", params={"sysparm_query": query, **params})
+        if "result" not in answer:
             raise SystemBroken(f"{self._api.where} answered no rows of {table}: check url")
-        return [row for row in rows if isinstance(row, dict)]
+        return desk.rows(answer["result"], self._api.where)
 
     def _record(self, ticket_id: str) -> dict[str, Any]:
         """The record, each column with its value and how it is shown, and its caller's user name."""
@@ -220,7 +222,7 @@ class ServiceNowSystem:
         if not _ID.fullmatch(number):
             raise TicketNotFound(f"{self._api.where} has no ticket {ticket_id} in {self._options.table}")
         params = {"sysparm_display_value": "all", "sysparm_exclude_reference_link": "true"}
-        record = (self._api.json("GET", self._path(number), missing=ticket_id, params=params) or {}).get("result")
+        record = self._get(self._path(number), missing=ticket_id, params=params).get("result")
         if not isinstance(record, dict) or _value(record, "sys_id") != number:
             raise SystemBroken(f"{self._api.where} answered no record {ticket_id}: check url and table")
         caller = _value(record, "caller_id")
@@ -232,10 +234,10 @@ class ServiceNowSystem:
         """A user's name for signing in, as journals have it; empty where the account may not read users."""
         try:
             params = {"sysparm_fields": "user_name"}
-            answer = self._api.json("GET", f"/api/now/table/sys_user/{number}", missing=number, params=params) or {}
+            answer = self._get(f"/api/now/table/sys_user/{number}", missing=number, params=params)
         except (Refused, TicketNotFound):
             return ""
-        return str((answer.get("result") or {}).get("user_name") or "")
+        return str(desk.fields(answer.get("result"), self._api.where).get("user_name") or "")
 
     def _journal(self, number: str) -> list[dict[str, str]]:
         """The record's comments and work notes, oldest first; none where the account may not read the journal's table."""

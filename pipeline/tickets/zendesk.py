@@ -211,7 +211,7 @@ class ZendeskSystem:
         stand = desk.read_cursor(cursor, _Stand, self.name)
         params: dict[str, Any] = {"per_page": max(1, min(limit, 1000))}
         params |= {"cursor": stand.cursor} if stand.cursor else {"start_time": stand.start}
-        page = self._api.json("GET", "/api/v2/incremental/tickets/cursor.json", params=params) or {}
+        page = self._get("/api/v2/incremental/tickets/cursor.json", params=params)
         events = tuple(
             Event(
                 str(one.get("id")),
@@ -220,7 +220,7 @@ class ZendeskSystem:
                 created_at=desk.moment(one.get("created_at")),
                 ignored="the ticket was deleted" if one.get("status") == "deleted" else None,
             )
-            for one in page.get("tickets") or ()
+            for one in desk.rows(page.get("tickets"), self._api.where)
         )
         after = _Stand(cursor=page.get("after_cursor") or stand.cursor, start=stand.start)
         return Changes(events, after.text, more=page.get("end_of_stream") is False)
@@ -265,8 +265,11 @@ class ZendeskSystem:
             reason = f"{kind} says nothing new about the fault"
         return desk.with_reason(event, reason or desk.ours(actor, said, self._options))
 
+    def _get(self, path: str, **given: Any) -> dict[str, Any]:
+        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+
     def _show(self, ticket_id: str) -> dict[str, Any]:
-        answer = self._api.json("GET", f"/api/v2/tickets/{_path(ticket_id)}.json", missing=ticket_id) or {}
+        answer = self._get(f"/api/v2/tickets/{_path(ticket_id)}.json", missing=ticket_id)
         found = answer.get("ticket")
         if not isinstance(found, dict) or "id" not in found:
             raise SystemBroken(f"{self._api.where} answered no ticket {ticket_id}: check url")
@@ -281,15 +284,16 @@ class ZendeskSystem:
         params: dict[str, Any] = {"page[size]": _PAGE, "include": "users", "include_inline_images": "false"}
         for _ in range(_MAX_PAGES):
             path = f"/api/v2/tickets/{_path(ticket_id)}/comments.json"
-            page = self._api.json("GET", path, missing=ticket_id, params=params) or {}
+            page = self._get(path, missing=ticket_id, params=params)
             comments += desk.read(page.get("comments") or [], list[_Told], self._api.where)
-            people += [person for person in page.get("users") or () if isinstance(person, dict) and "id" in person]
+            people += [person for person in desk.rows(page.get("users"), self._api.where) if "id" in person]
             meta = page.get("meta") or {}
             if not meta.get("has_more"):
                 return comments, people, 0
             params["page[after]"] = meta.get("after_cursor")
-        answer = self._api.json("GET", f"/api/v2/tickets/{_path(ticket_id)}/comments/count.json", missing=ticket_id)
-        return comments, people, max(1, int((answer or {}).get("count", {}).get("value") or 0) - len(comments))
+        answer = self._get(f"/api/v2/tickets/{_path(ticket_id)}/comments/count.json", missing=ticket_id)
+        count = desk.fields(answer.get("count"), self._api.where).get("value")
+        return comments, people, max(1, int(count or 0) - len(comments))
 
     def _custom_fields(self, found: dict[str, Any]) -> dict[str, Any]:
         values: dict[Any, Any] = {
@@ -312,8 +316,8 @@ class ZendeskSystem:
     def _fields(self) -> Iterator[dict[str, Any]]:
         params: dict[str, Any] = {"page[size]": _PAGE}
         while True:
-            page = self._api.json("GET", "/api/v2/ticket_fields.json", params=params) or {}
-            yield from page.get("ticket_fields") or ()
+            page = self._get("/api/v2/ticket_fields.json", params=params)
+            yield from desk.rows(page.get("ticket_fields"), self._api.where)
             meta = page.get("meta") or {}
             if not meta.get("has_more"):
                 return
@@ -373,7 +377,8 @@ class ZendeskSystem:
             content=file.data,
             headers={"Content-Type": file.media_type},
         )
-        token = ((answer or {}).get("upload") or {}).get("token")
+        where = self._api.where
+        token = desk.fields(desk.fields(answer, where).get("upload"), where).get("token")
         if not token:
             raise SystemBroken(f"{self._api.where} gave no token for the file {file.name}")
         return str(token)
@@ -421,10 +426,10 @@ class ZendeskSystem:
         return Attached("kept", str(last.id), url, ("the ticket is closed and takes no change",))
 
 
-class _Stand(msgspec.Struct, frozen=True):
+class _Stand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the poll stands: Zendesk's own cursor, or the time in seconds since 1970 to begin at."""
 
-    start: int = 0
+    start: int
     cursor: str | None = None
 
     @property
