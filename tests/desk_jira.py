@@ -141,7 +141,7 @@ class JiraDesk(Desk):
         ]
 
     @route("GET", r"/rest/api/[23]/issue/([^/]+)")
-    def issue(self, call: Call, key: str) -> Any:
+    def issue(self, _call: Call, key: str) -> Any:
         if key != self.ticket_id:
             return Answer({"errorMessages": ["Issue does not exist or you do not have permission to see it."]}, 404)
         project = {"key": "PAY", "projectTypeKey": "service_desk" if self.service else "software"}

@@ -188,7 +188,7 @@ def running(desk: Desk) -> Iterator[Any]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do  # noqa: N815 - names of the standard library
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

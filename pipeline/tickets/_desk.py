@@ -159,10 +159,16 @@ def stamped(note: Note, body: str) -> str:
     return f"{note.marker} {conclusion(note)} {digest(body)}"
 
 
+def stamps(text: str, marker: str) -> list[Stamp]:
+    """The stamps in `text`, in their order; without those markers that a body shows itself, if others are there."""
+    found = [Stamp(*one) for one in re.findall(re.escape(marker) + r"(?: ([0-9a-f]{8}) ([0-9a-f]{8}))?", text)]
+    return [one for one in found if one.concluded] or found[:1]
+
+
 def stamp(text: str, marker: str) -> Stamp | None:
     """The stamp of our note in `text`, the last where several are; None where the marker is not in it."""
-    found = re.findall(re.escape(marker) + r"(?: ([0-9a-f]{8}) ([0-9a-f]{8}))?", text)
-    return Stamp(*found[-1]) if found else None
+    found = stamps(text, marker)
+    return found[-1] if found else None
 
 
 def replaces(at: datetime | None) -> str:

@@ -286,7 +286,7 @@ class JiraSystem:
             total = int(page.get("total") or len(found))
             if not rows or len(found) >= total:
                 break
-        return sorted(found, key=lambda one: int(one["id"])), max(0, total - len(found))
+        return sorted(found, key=_age), max(0, total - len(found))
 
     def _ours(self, key: str, marker: str, service: bool) -> list[dict[str, Any]]:
         """Our comments on the issue, oldest first: by their property, which people do not see and cannot write.
@@ -445,6 +445,12 @@ class JiraSystem:
                 return self._text(value)
             return next((str(value[k]) for k in ("value", "name", "displayName", "title") if value.get(k)), dict(value))
         return value
+
+
+def _age(comment: Mapping[str, Any]) -> tuple[datetime, int, str]:
+    """What comments are ordered by: when they were made, then their numbers."""
+    number = str(comment["id"])
+    return desk.moment(comment.get("created")) or datetime.min.replace(tzinfo=UTC), len(number), number
 
 
 def _digest(body: Any) -> str:

@@ -262,12 +262,8 @@ class ServiceNowSystem:
         for one in reversed(self._journal(_value(record, "sys_id"))):
             if one["element"] == "work_notes" and (stamp := desk.stamp(one["value"], marker)):
                 return desk.moment(one["sys_created_on"]), stamp
-        shown = _shown(record, "work_notes")
-        first = shown.find(marker)
-        if first < 0:
-            return None
-        stamp = desk.stamp(shown[first : first + len(marker) + 20], marker)
-        return (None, stamp) if stamp else None
+        shown = desk.stamps(_shown(record, "work_notes"), marker)
+        return (None, shown[0]) if shown else None
 
     def _noted(self, note: Note, body: str, before: datetime | None) -> str:
         start = f"{desk.replaces(before)}\n\n" if before else ""

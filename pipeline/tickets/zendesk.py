@@ -36,6 +36,7 @@ from pipeline.tickets.system import (
     Malformed,
     Note,
     SystemBroken,
+    SystemUnavailable,
     Unverified,
     own_fields,
 )
@@ -199,9 +200,11 @@ class ZendeskSystem:
         for left in reversed(range(_TRIES)):
             try:
                 return self._attached(ticket_id, note)
-            except Conflict:
+            except Conflict as error:
                 if not left:
-                    raise
+                    raise SystemUnavailable(
+                        f"ticket {ticket_id} changed each time that a note was written: {error}"
+                    ) from error
         raise AssertionError  # the loop returns or raises
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
