@@ -216,6 +216,17 @@ def test_a_note_whose_answer_got_lost_is_not_written_again(live: Desk, system: A
     only(live)
 
 
+def test_a_writer_that_was_overtaken_leaves_the_others_note(live: Desk, system: Any) -> None:
+    """Both looked, both found none; the other's is there before ours arrives."""
+    if not live.settles:
+        pytest.skip(f"{live.kind} neither lets a note be deleted nor refuses the second writer")
+    other = live.system()
+    live.meanwhile = lambda: other.attach(live.ticket_id, note())
+    assert system.attach(live.ticket_id, note()).outcome == "unchanged"
+    only(live)
+    other.close()
+
+
 def test_two_writers_at_once_leave_one_note(live: Desk) -> None:
     if not live.settles:
         pytest.skip(f"{live.kind} neither lets a note be deleted nor refuses the second writer")

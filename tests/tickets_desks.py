@@ -97,12 +97,17 @@ class Desk:
         self.instead: list[tuple[str, str, Answer]] = []
         # Done, but nothing is answered: the connection breaks.
         self.silent_once: tuple[str, str] | None = None
+        # Done once, just before a note is written.
+        self.meanwhile: Callable[[], Any] | None = None
         # The next notes come out public, whatever was asked.
         self.makes_public = False
         self.url = ""
 
     def answer(self, call: Call) -> Answer | None:
         """The answer, or None where the connection breaks instead."""
+        if self.meanwhile and call.method == self.writing[0] and re.search(self.writing[1], call.path):
+            first, self.meanwhile = self.meanwhile, None
+            first()
         with self.lock:
             self.calls.append(call)
             for one in self.instead:
