@@ -120,6 +120,10 @@ class FreshdeskDesk(Desk):
         self.talk = [one for one in self.talk if one["id"] != int(number)]
         return Answer(None, 204)
 
+    @route("GET", r"/api/v2/agents/me")
+    def me(self, _call: Call) -> Any:
+        return {"id": US, "contact": {"email": "bot@shop.example"}}
+
     @route("GET", r"/api/v2/ticket_fields")
     def labels(self, _call: Call) -> Any:
         return [{"name": "cf_phone", "label": "手机号"}, {"name": "cf_fault", "label": "Fault"}]

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Refused, TicketNotFound, UsageError
+from pipeline.tickets import _desk as desk_module
 from pipeline.tickets.system import Event, File, Malformed, SystemBroken, SystemUnavailable, Unverified
 from tests.desk_freshdesk import FreshdeskDesk
 from tests.desk_jira import JiraCloudDesk, JiraDataCenterDesk
@@ -290,6 +291,20 @@ def test_a_customer_who_writes_our_marker_has_no_note_of_ours(live: Desk, system
     live.says(f"I saw {MARKER} somewhere", who="customer")
     assert system.attach(live.ticket_id, note()).outcome == "created"
     assert "Payment failed" in only(live)
+
+
+def test_staff_who_quote_our_note_have_none_of_ours(live: Desk, system: Any) -> None:
+    """Their words stay as they are, and ours is still found."""
+    system.attach(live.ticket_id, note())
+    live.says(f"as it says: {desk_module.stamped(note(), 'x')}", who="staff")
+    system.attach(live.ticket_id, note(LATER, fault="param_config"))
+    assert all(private for private, _ in live.notes())
+    assert len(live.notes()) == (1 if live.edits else 2)
+    assert any(
+        "as it says" in json.dumps(vars(live)[name], default=str)
+        for name in ("talk", "comments", "journal")
+        if name in vars(live)
+    )
 
 
 def test_a_note_that_was_not_rendered_for_this_desk_is_said_so(live: Desk, system: Any) -> None:

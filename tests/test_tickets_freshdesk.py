@@ -64,6 +64,13 @@ def test_a_note_that_somebody_made_public_is_taken_back(desk: FreshdeskDesk, sys
     assert system.attach("20", note()).outcome == "created"
 
 
+def test_an_agent_who_quotes_our_note_in_public_keeps_those_words(desk: FreshdeskDesk, system: Any) -> None:
+    system.attach("20", note())
+    desk.says(f"You may see: {desk.talk[0]['body']}", who="staff")
+    assert system.attach("20", note("other words")).outcome == "updated"
+    assert len(desk.talk) == 2
+
+
 def test_a_public_note_that_cannot_be_deleted_is_said_loudly(desk: FreshdeskDesk, system: Any) -> None:
     desk.makes_public = True
     desk.instead = [("DELETE", "conversations", Answer({"code": "access_denied"}, 403))]

@@ -93,7 +93,7 @@ def test_what_is_no_document_makes_no_error(document: Any) -> None:
 
 def test_a_conversation_tells_what_it_leaves_out() -> None:
     assert conversation("a", ["b", " ", "c"]) == "a\n\nb\n\nc"
-    assert conversation("a", [], omitted=3) == "a\n\n[3 more comments of the customer were left out]"
+    assert conversation("a", [], omitted=3) == "a\n\n[at least 3 more comments of the customer were left out]"
     long = conversation("x" * (MAX_TEXT + 7), ["said"])
     assert long.endswith("[7 more characters were left out]\n\n[1 more comments of the customer were left out]")
 

@@ -44,7 +44,7 @@ MAX_NOTE = 32_767
 PROPERTY = "problem-snapshot"
 _INTERNAL = "sd.public.comment"
 _PAGE = 100
-_MAX_PAGES = 20
+_MAX_PAGES = 100
 _KEY = re.compile(r"[A-Z][A-Z0-9_]{1,40}-[0-9]{1,18}|[0-9]{1,18}")
 # Changes of these fields alone say nothing new about the fault.
 _IDLE = frozenset(
@@ -139,7 +139,7 @@ class JiraSystem:
         fields = sent.issue.fields
         event = Event(
             key,
-            sent.webhook_event,
+            sent.webhook_event[:80],
             request.headers.get("x-atlassian-webhook-identifier"),
             actor,
             "\n".join(
@@ -202,7 +202,9 @@ class JiraSystem:
         if outcome == "updated":
             self._drop_files(_seal(first).get("files") or {}, files)
         notes += self._set(key, fields, wanted, note)
-        url = f"{self._options.url.rstrip('/')}/browse/{key}?focusedCommentId={first['id']}"
+        base = self._options.url.rstrip("/")
+        # The gateway of OAuth apps shows nothing to people.
+        url = None if "/ex/jira/" in base else f"{base}/browse/{key}?focusedCommentId={first['id']}"
         return Attached(outcome, str(first["id"]), url, notes)
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
@@ -254,7 +256,7 @@ class JiraSystem:
         if event in _GONE:
             return _GONE[event]
         if event not in _REASONS:
-            return f"{event} says nothing new about the fault"
+            return f"{event[:80]} says nothing new about the fault"
         items = sent.changelog.items if sent.changelog else []
         if event == "jira:issue_updated" and items and not sent.comment and all(one.field in _IDLE for one in items):
             return f"only {', '.join(sorted({one.field for one in items}))} changed"

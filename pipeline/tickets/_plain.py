@@ -165,7 +165,7 @@ def conversation(description: str, comments: Iterable[str], *, omitted: int = 0)
     """A ticket's description with the customer's later comments, up to `MAX_TEXT` characters.
 
     The newest comments are kept where not all fit, since they answer what was asked. What is left out is told in the text;
-    `omitted` counts comments that were not even read.
+    `omitted` counts comments that were not even read, whoever wrote them.
     """
     whole = _cut(description, MAX_TEXT)
     written = [text for text in comments if text.strip()]
@@ -176,7 +176,8 @@ def conversation(description: str, comments: Iterable[str], *, omitted: int = 0)
         kept.append(_cut(text, room))
         room -= len(text)
     missing = omitted + len(written) - len(kept)
-    told = [f"[{missing} more comments of the customer were left out]"] if missing else []
+    count = f"at least {missing}" if omitted else str(missing)
+    told = [f"[{count} more comments of the customer were left out]"] if missing else []
     return "\n\n".join(piece for piece in (whole, *told, *reversed(kept)) if piece)
 
 

@@ -40,7 +40,7 @@ from pipeline.values import Ticket
 # Freshdesk documents no limit of a note; what is longer than this nobody reads in a conversation.
 MAX_NOTE = 64_000
 _PAGE = 100
-_MAX_PAGES = 20
+_MAX_PAGES = 100
 _TOKEN = "x-problem-snapshot-token"  # noqa: S105 - a header's name
 
 
@@ -83,7 +83,8 @@ class FreshdeskSystem:
         headers = {"Authorization": desk.basic(options.token, "X")} if options.token else {}
         self._api = Api(name, "Freshdesk", desk.without_login(options) if options.token else options, headers)
         self._labels: dict[str, str] | None = None
-        self._labelling = threading.Lock()
+        self._agent: int | None = None
+        self._asking = threading.Lock()
 
     def receive(self, request: Incoming) -> Event:
         """See `TicketSystem.receive`: the body of docs/tickets/freshdesk.md, or Freshdesk's simple one (`freshdesk_webhook`)."""
@@ -189,16 +190,23 @@ class FreshdeskSystem:
         return sorted(found, key=lambda row: int(row["id"])), 1
 
     def _ours(self, ticket_id: str, marker: str) -> list[dict[str, Any]]:
-        """Our notes, oldest first. One of ours that is public is withdrawn; what came from outside is never ours."""
-        mine = [
-            one
-            for one in self._conversations(ticket_id)[0]
-            if one.get("incoming") is not True and marker in _text(one) and one.get("source", 2) == 2
-        ]
+        """Our notes, oldest first. One that is public is withdrawn; what others wrote is never ours, whatever they quote."""
+        me = self._me()
+        mine = [one for one in self._conversations(ticket_id)[0] if one.get("user_id") == me and marker in _text(one)]
         for one in mine:
             if one.get("private") is not True:
                 self._withdraw(ticket_id, one["id"])
         return mine
+
+    def _me(self) -> int:
+        """The agent whose key we have, asked for once."""
+        with self._asking:
+            if self._agent is None:
+                found = desk.fields(self._api.json("GET", "/api/v2/agents/me"), self._api.where)
+                if not isinstance(found.get("id"), int):
+                    raise SystemBroken(f"{self._api.where} does not say whose key token is: it has to be an agent's")
+                self._agent = found["id"]
+            return self._agent
 
     def _write(self, method: str, path: str, ticket_id: str, fields: dict[str, Any], files: Sequence[File]) -> int:
         """Writes or changes a note. Returns its id. A note that comes out public is withdrawn."""
@@ -240,7 +248,7 @@ class FreshdeskSystem:
 
     def _field_labels(self) -> dict[str, str]:
         """The labels of custom fields by their names, read once; none where the key may not read them (it needs an admin's)."""
-        with self._labelling:
+        with self._asking:
             if self._labels is None:
                 try:
                     rows = desk.rows(self._api.json("GET", "/api/v2/ticket_fields"), self._api.where)

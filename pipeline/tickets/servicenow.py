@@ -47,7 +47,7 @@ _NUMBER = re.compile(r"[A-Z]{2,10}[0-9]{4,20}")
 # In a journal, what stands between these two is shown as HTML.
 _CODE = re.compile(r"\[(/?)code\]", re.IGNORECASE)
 _PAGE = 100
-_JOURNAL = 500
+_JOURNAL = 2000
 _SIGNATURE, _TIME = "x-problem-snapshot-signature", "x-problem-snapshot-timestamp"
 
 
@@ -103,7 +103,7 @@ class ServiceNowSystem:
         if not _ID.fullmatch(sent.sys_id):
             raise Malformed(f"{sent.sys_id[:60]!r} is no sys_id: the business rule is to send current.getUniqueValue()")
         count = f"{sent.sys_id}:{sent.sys_mod_count}:{sent.operation}" if sent.sys_mod_count != "" else None
-        event = Event(sent.sys_id, sent.operation, count, sent.actor, created_at=desk.moment(sent.created_at))
+        event = Event(sent.sys_id, sent.operation[:80], count, sent.actor, created_at=desk.moment(sent.created_at))
         gone = "the ticket was deleted" if sent.operation == "delete" else None
         return desk.with_reason(event, gone or desk.ours(sent.actor, "", self._options))
 
@@ -115,9 +115,10 @@ class ServiceNowSystem:
         record = self._record(ticket_id)
         number = _value(record, "sys_id")
         callers = {_value(record, "caller_user_name"), _value(record, "sys_created_by")} - {"", self._options.user}
+        journal = self._journal(number)
         said = [
             html_text(one["value"]) if "[code]" in one["value"].lower() else tidied(one["value"])
-            for one in self._journal(number)
+            for one in journal
             if one["element"] == "comments" and one["sys_created_by"] in callers and desk.MARK not in one["value"]
         ]
         title = _value(record, "short_description")
@@ -130,7 +131,7 @@ class ServiceNowSystem:
         return Ticket(
             id=number,
             title=title,
-            description=conversation(text, said),
+            description=conversation(text, said, omitted=1 if len(journal) == _JOURNAL else 0),
             created_at=desk.needed_moment(_value(record, "sys_created_on"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{text}"),
@@ -241,7 +242,8 @@ class ServiceNowSystem:
 
     def _journal(self, number: str) -> list[dict[str, str]]:
         """The record's comments and work notes, oldest first; none where the account may not read the journal's table."""
-        query = f"element_id={number}^elementINcomments,work_notes^ORDERBYsys_created_on"
+        # Newest first, so that the newest are among them where there are more.
+        query = f"element_id={number}^elementINcomments,work_notes^ORDERBYDESCsys_created_on"
         columns = "element_id,element,value,sys_created_on,sys_created_by"
         try:
             rows = self._rows("sys_journal_field", query, sysparm_fields=columns, sysparm_limit=_JOURNAL)
@@ -249,7 +251,7 @@ class ServiceNowSystem:
             return []
         return [
             {name: str(row.get(name) or "") for name in columns.split(",")}
-            for row in rows
+            for row in sorted(rows, key=lambda row: str(row.get("sys_created_on")))
             if row.get("element_id") == number
         ]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -45,8 +45,8 @@ from pipeline.values import Ticket
 # "~65,000" characters by Zendesk's staff (support.zendesk.com/hc/en-us/community/posts/4719863289498); bytes are the safe side.
 MAX_NOTE = 64_000
 _PAGE = 100
-# A ticket holds at most 5,000 comments; so many pages are read.
-_MAX_PAGES = 20
+# A ticket holds at most 5,000 comments.
+_MAX_PAGES = 50
 _TRIES = 3
 _EVENT = "zen:event-type:"
 # What may say something new about the fault. Status, priority, assignee, tags and the like do not.
@@ -330,7 +330,10 @@ class ZendeskSystem:
         found = self._show(ticket_id)
         body = _harmless(desk.body_of(note, self.form))
         url = f"{self._options.url.rstrip('/')}/agent/tickets/{found['id']}"
-        earlier = self._ours(ticket_id, note.marker)
+        comments = self._comments(ticket_id)[0]
+        earlier = _ours(comments, note.marker)
+        if found.get("status") == "closed":
+            return self._closed(note, earlier[-1] if earlier else None, url)
         change: dict[str, Any] = {}
         values: dict[str, Any] = {str(one.get("id")): one.get("value") for one in found.get("custom_fields") or ()}
         wanted = own_fields(self._options.fields, note.fields)
@@ -340,24 +343,14 @@ class ZendeskSystem:
         stamp = desk.stamp(last.text, note.marker) if last else None
         if stamp is None or stamp.concluded not in {"", desk.conclusion(note)}:
             change["comment"] = self._comment(note, body, last)
-        if found.get("status") == "closed":
-            return self._closed(note, last, url)
         if change:
             self._update(ticket_id, change, str(found.get("updated_at")))
         tagged = self._tag(ticket_id, note, found.get("tags") or ())
         if "comment" in change:
-            return self._written(ticket_id, note, url)
+            return self._written(ticket_id, note, url, {one.id for one in comments})
         outcome = "kept" if change or tagged or (stamp and stamp.body != desk.digest(body)) else "unchanged"
         assert last is not None  # noqa: S101 - without one a comment is written
         return Attached("kept" if outcome == "kept" else "unchanged", str(last.id), url)
-
-    def _ours(self, ticket_id: str, marker: str) -> list[_Told]:
-        """Our notes on the ticket, oldest first. A public comment that quotes a marker is none."""
-        return [
-            one
-            for one in self._comments(ticket_id)[0]
-            if not one.public and (marker in one.text or marker in (one.html_body or ""))
-        ]
 
     def _comment(self, note: Note, body: str, last: _Told | None) -> dict[str, Any]:
         # Zendesk may take HTML comments out, so the marker is shown, small, at the end.
@@ -405,11 +398,11 @@ class ZendeskSystem:
             self._api.send("DELETE", path, missing=ticket_id, json={"tags": remove})
         return bool(add or remove)
 
-    def _written(self, ticket_id: str, note: Note, url: str) -> Attached:
-        """What stands on the ticket after a note was written: found again, and private."""
+    def _written(self, ticket_id: str, note: Note, url: str, before: set[int]) -> Attached:
+        """What stands on the ticket after a note was written: found again among the new comments, and private."""
         comments = self._comments(ticket_id)[0]
         line = desk.stamped(note, _harmless(desk.body_of(note, self.form)))
-        mine = [one for one in comments if line in one.text]
+        mine = [one for one in comments if one.id not in before and line in one.text]
         if not mine:
             raise SystemBroken(f"{self._api.where} took the note on ticket {ticket_id} and does not show it")
         for one in mine:
@@ -427,6 +420,11 @@ class ZendeskSystem:
         if last is None:
             raise SystemBroken(f"{self._api.where}: the ticket is closed and takes no note ({note.snapshot_id})")
         return Attached("kept", str(last.id), url, ("the ticket is closed and takes no change",))
+
+
+def _ours(comments: Iterable[_Told], marker: str) -> list[_Told]:
+    """Our notes, oldest first. A public comment that quotes a marker is none."""
+    return [one for one in comments if not one.public and (marker in one.text or marker in (one.html_body or ""))]
 
 
 class _Stand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
