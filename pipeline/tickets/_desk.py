@@ -63,6 +63,20 @@ def read(answer: Any, shape: type[Shape], where: str) -> Shape:
         raise SystemBroken(f"{where} answered something unexpected: {str(error)[:200]}") from error
 
 
+def fields(answer: Any, where: str) -> dict[str, Any]:
+    """An answer that has to be an object; without a body it is an empty one. Raises `SystemBroken`."""
+    if answer is not None and not isinstance(answer, dict):
+        raise SystemBroken(f"{where} answered something else than an object: check url")
+    return answer or {}
+
+
+def rows(answer: Any, where: str) -> list[dict[str, Any]]:
+    """An answer, or a part of one, that has to be a list of objects. Raises `SystemBroken`."""
+    if answer is not None and not (isinstance(answer, list) and all(isinstance(one, dict) for one in answer)):
+        raise SystemBroken(f"{where} answered something else than a list of objects: check url")
+    return answer or []
+
+
 def moment(value: Any) -> datetime | None:
     """A time as systems write it, aware; None where it is none.
 
@@ -145,10 +159,16 @@ def stamped(note: Note, body: str) -> str:
     return f"{note.marker} {conclusion(note)} {digest(body)}"
 
 
+def stamps(text: str, marker: str) -> list[Stamp]:
+    """The stamps in `text`, in their order; without those markers that a body shows itself, if others are there."""
+    found = [Stamp(*one) for one in re.findall(re.escape(marker) + r"(?: ([0-9a-f]{8}) ([0-9a-f]{8}))?", text)]
+    return [one for one in found if one.concluded] or found[:1]
+
+
 def stamp(text: str, marker: str) -> Stamp | None:
     """The stamp of our note in `text`, the last where several are; None where the marker is not in it."""
-    found = re.findall(re.escape(marker) + r"(?: ([0-9a-f]{8}) ([0-9a-f]{8}))?", text)
-    return Stamp(*found[-1]) if found else None
+    found = stamps(text, marker)
+    return found[-1] if found else None
 
 
 def replaces(at: datetime | None) -> str:

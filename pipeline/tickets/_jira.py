@@ -44,7 +44,7 @@ MAX_NOTE = 32_767
 PROPERTY = "problem-snapshot"
 _INTERNAL = "sd.public.comment"
 _PAGE = 100
-_MAX_PAGES = 20
+_MAX_PAGES = 100
 _KEY = re.compile(r"[A-Z][A-Z0-9_]{1,40}-[0-9]{1,18}|[0-9]{1,18}")
 # Changes of these fields alone say nothing new about the fault.
 _IDLE = frozenset(
@@ -139,7 +139,7 @@ class JiraSystem:
         fields = sent.issue.fields
         event = Event(
             key,
-            sent.webhook_event,
+            sent.webhook_event[:80],
             request.headers.get("x-atlassian-webhook-identifier"),
             actor,
             "\n".join(
@@ -158,7 +158,7 @@ class JiraSystem:
         said = [
             self._text(one.get("body"))
             for one in comments
-            if self._by_customer(one, reporter) and not _internal(one) and not _marked(one, desk.MARK, self._text)
+            if self._by_customer(one, reporter) and not _internal(one) and not _seal(one)
         ]
         title = str(fields.get("summary") or "")
         description = self._text(fields.get("description"))
@@ -192,9 +192,9 @@ class JiraSystem:
         files = {} if service else self._upload(key, (*note.files, *rest), fields.get("attachment") or ())
         notes = self._told(service, note, rest)
         seal = {"marker": note.marker, "digest": _digest(body), "files": files}
-        mine = self._ours(key, note.marker)
+        mine = self._ours(key, note.marker, service)
         made = "" if mine else self._made(key, body, seal, service)
-        mine = mine or self._ours(key, note.marker)
+        mine = mine or self._ours(key, note.marker, service)
         if not mine:
             raise SystemBroken(f"{self._api.where} took the note on {key} and does not show it")
         self._remove(key, mine[1:])
@@ -202,7 +202,9 @@ class JiraSystem:
         if outcome == "updated":
             self._drop_files(_seal(first).get("files") or {}, files)
         notes += self._set(key, fields, wanted, note)
-        url = f"{self._options.url.rstrip('/')}/browse/{key}?focusedCommentId={first['id']}"
+        base = self._options.url.rstrip("/")
+        # The gateway of OAuth apps shows nothing to people.
+        url = None if "/ex/jira/" in base else f"{base}/browse/{key}?focusedCommentId={first['id']}"
         return Attached(outcome, str(first["id"]), url, notes)
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
@@ -254,7 +256,7 @@ class JiraSystem:
         if event in _GONE:
             return _GONE[event]
         if event not in _REASONS:
-            return f"{event} says nothing new about the fault"
+            return f"{event[:80]} says nothing new about the fault"
         items = sent.changelog.items if sent.changelog else []
         if event == "jira:issue_updated" and items and not sent.comment and all(one.field in _IDLE for one in items):
             return f"only {', '.join(sorted({one.field for one in items}))} changed"
@@ -262,6 +264,9 @@ class JiraSystem:
 
     def _path(self, key: str, rest: str = "") -> str:
         return f"{self.root}/issue/{quote(key, safe='')}{rest}"
+
+    def _get(self, path: str, **given: Any) -> dict[str, Any]:
+        return desk.fields(self._api.json("GET", path, **given), self._api.where)
 
     def _issue(self, ticket_id: str, **params: str) -> dict[str, Any]:
         if not _KEY.fullmatch(ticket_id):
@@ -277,17 +282,30 @@ class JiraSystem:
         total = 0
         for _ in range(_MAX_PAGES):
             params = {"startAt": len(found), "maxResults": _PAGE, "orderBy": "created", "expand": "properties"}
-            page = self._api.json("GET", self._path(key, "/comment"), missing=key, params=params) or {}
-            rows = [one for one in page.get("comments") or () if isinstance(one, dict) and "id" in one]
+            page = self._get(self._path(key, "/comment"), missing=key, params=params)
+            rows = [one for one in desk.rows(page.get("comments"), self._api.where) if "id" in one]
             found += rows
             total = int(page.get("total") or len(found))
             if not rows or len(found) >= total:
                 break
-        return sorted(found, key=lambda one: int(one["id"])), max(0, total - len(found))
+        return sorted(found, key=_age), max(0, total - len(found))
 
-    def _ours(self, key: str, marker: str) -> list[dict[str, Any]]:
-        """Our comments on the issue, oldest first."""
-        return [one for one in self._comments(key)[0] if _marked(one, marker, self._text)]
+    def _ours(self, key: str, marker: str, service: bool) -> list[dict[str, Any]]:
+        """Our comments on the issue, oldest first: by their property, which people do not see and cannot write.
+
+        Where properties are not kept, by the marker in the text, unless somebody else wrote it, or customers see it.
+        """
+        user = (self._options.user or "").casefold()
+        found = []
+        for one in self._comments(key)[0]:
+            if left := _seal(one):
+                mine = left.get("marker") == marker
+            else:
+                author = (self._id(one.get("author") or {}) or "").casefold()
+                hidden = _internal(one) or not service
+                mine = marker in self._text(one.get("body")) and hidden and user in {"", author}
+            found += [one] if mine else []
+        return found
 
     def _write(self, method: str, key: str, rest: str, body: Any, seal: Mapping[str, Any], service: bool) -> Any:
         payload: dict[str, Any] = {
@@ -301,7 +319,7 @@ class JiraSystem:
 
     def _made(self, key: str, body: Any, seal: Mapping[str, Any], service: bool) -> str:
         """Writes a new comment. Returns its id."""
-        answer = self._write("POST", key, "", body, seal, service) or {}
+        answer = desk.fields(self._write("POST", key, "", body, seal, service), self._api.where)
         number = str(answer.get("id") or "")
         if service and answer.get("jsdPublic") is True:
             self._withdraw(key, number)
@@ -359,7 +377,10 @@ class JiraSystem:
                     files={"file": (file.name, file.data, file.media_type)},
                     headers={"X-Atlassian-Token": "no-check"},
                 )
-                there[file.name] = str((answer or [{}])[0].get("id"))
+                made = desk.rows(answer, self._api.where)
+                if not made or "id" not in made[0]:
+                    raise SystemBroken(f"{self._api.where} gave no id for the file {file.name}")
+                there[file.name] = str(made[0]["id"])
             ids[file.name] = there[file.name]
         return ids
 
@@ -384,7 +405,7 @@ class JiraSystem:
         change: dict[str, Any] = {}
         told: list[str] = []
         if any(_plain(fields.get(name)) != value for name, value in wanted.items()):
-            screen = (self._api.json("GET", self._path(key, "/editmeta"), missing=key) or {}).get("fields") or {}
+            screen = desk.fields(self._get(self._path(key, "/editmeta"), missing=key).get("fields"), self._api.where)
             for name, value in wanted.items():
                 if name not in screen:
                     told.append(f"{name} is not on the edit screen of {key} and was not set")
@@ -428,6 +449,12 @@ class JiraSystem:
         return value
 
 
+def _age(comment: Mapping[str, Any]) -> tuple[datetime, int, str]:
+    """What comments are ordered by: when they were made, then their numbers."""
+    number = str(comment["id"])
+    return desk.moment(comment.get("created")) or datetime.min.replace(tzinfo=UTC), len(number), number
+
+
 def _digest(body: Any) -> str:
     return desk.digest(msgspec.json.encode(body, order="sorted").decode())
 
@@ -441,14 +468,6 @@ def _properties(comment: Mapping[str, Any]) -> dict[str, Any]:
 def _seal(comment: Mapping[str, Any]) -> dict[str, Any]:
     value = _properties(comment).get(PROPERTY)
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _marked(comment: Mapping[str, Any], marker: str, text: Any) -> bool:
-    """Whether the comment is ours: by its property, or, where properties are not kept, by the marker in its text."""
-    left = _seal(comment)
-    if left:
-        return str(left.get("marker", "")).startswith(marker)
-    return comment.get("jsdPublic") is not True and marker in text(comment.get("body"))
 
 
 def _internal(comment: Mapping[str, Any]) -> bool:

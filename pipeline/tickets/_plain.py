@@ -99,7 +99,7 @@ def html_text(html: str | None) -> str:
     r"""The text of HTML, its line breaks kept; scripts, styles and comments left out.
 
     >>> html_text("<p>Order&nbsp;M1<br>paid <b>twice</b></p><style>p{}</style><ul><li>app 1.2</li></ul>")
-    'Order M1\\npaid twice\\napp 1.2'
+    'Order M1\npaid twice\napp 1.2'
     """
     if not html:
         return ""
@@ -122,7 +122,7 @@ def adf_text(document: Any) -> str:
 
     >>> adf_text({"type": "doc", "content": [{"type": "paragraph", "content": [
     ...     {"type": "text", "text": "Order M1"}, {"type": "hardBreak"}, {"type": "text", "text": "paid twice"}]}]})
-    'Order M1\\npaid twice'
+    'Order M1\npaid twice'
     """
     if isinstance(document, str):
         return tidied(document)
@@ -136,7 +136,7 @@ def adf_text(document: Any) -> str:
         elif isinstance(node, list):
             left.extend(reversed(node))
         elif isinstance(node, Mapping):
-            kind, attrs = node.get("type"), node.get("attrs")
+            kind, attrs = str(node.get("type")), node.get("attrs")
             if kind == "text":
                 pieces.append(str(node.get("text", "")))
                 pieces.extend(_links(node))
@@ -153,7 +153,8 @@ def adf_text(document: Any) -> str:
 
 def _links(node: Mapping[str, Any]) -> Iterable[str]:
     """Where a text leads, if it does not say so itself: order pages often have the number in their address only."""
-    for mark in node.get("marks") or ():
+    marks = node.get("marks")
+    for mark in marks if isinstance(marks, list) else ():
         if isinstance(mark, Mapping) and mark.get("type") == "link" and isinstance(mark.get("attrs"), Mapping):
             href = str(mark["attrs"].get("href") or "")
             if href and href not in str(node.get("text", "")):
@@ -164,7 +165,7 @@ def conversation(description: str, comments: Iterable[str], *, omitted: int = 0)
     """A ticket's description with the customer's later comments, up to `MAX_TEXT` characters.
 
     The newest comments are kept where not all fit, since they answer what was asked. What is left out is told in the text;
-    `omitted` counts comments that were not even read.
+    `omitted` counts comments that were not even read, whoever wrote them.
     """
     whole = _cut(description, MAX_TEXT)
     written = [text for text in comments if text.strip()]
@@ -175,7 +176,8 @@ def conversation(description: str, comments: Iterable[str], *, omitted: int = 0)
         kept.append(_cut(text, room))
         room -= len(text)
     missing = omitted + len(written) - len(kept)
-    told = [f"[{missing} more comments of the customer were left out]"] if missing else []
+    count = f"at least {missing}" if omitted else str(missing)
+    told = [f"[{count} more comments of the customer were left out]"] if missing else []
     return "\n\n".join(piece for piece in (whole, *told, *reversed(kept)) if piece)
 
 

@@ -21,8 +21,8 @@ _MACRO = re.compile(r"\{(code|noformat|quote|color|panel)(?::[^}\n]*)?\}")
 def short_text(text: str, limit: int, end: str = "") -> str:
     r"""The first lines of a text and `end`, at most `limit` characters.
 
-    >>> short_text("one\\ntwo\\nthree", 9, "m"), short_text("one", 9, "m")
-    ('one\\n\\nm', 'one\\n\\nm')
+    >>> short_text("one\ntwo\nthree", 9, "m"), short_text("one", 9, "m")
+    ('one\n\nm', 'one\n\nm')
     """
     tail = f"\n\n{end}" if end else ""
     if len(text) + len(tail) <= limit:

@@ -40,7 +40,7 @@ from pipeline.values import Ticket
 # Freshdesk documents no limit of a note; what is longer than this nobody reads in a conversation.
 MAX_NOTE = 64_000
 _PAGE = 100
-_MAX_PAGES = 20
+_MAX_PAGES = 100
 _TOKEN = "x-problem-snapshot-token"  # noqa: S105 - a header's name
 
 
@@ -83,7 +83,8 @@ class FreshdeskSystem:
         headers = {"Authorization": desk.basic(options.token, "X")} if options.token else {}
         self._api = Api(name, "Freshdesk", desk.without_login(options) if options.token else options, headers)
         self._labels: dict[str, str] | None = None
-        self._labelling = threading.Lock()
+        self._agent: int | None = None
+        self._asking = threading.Lock()
 
     def receive(self, request: Incoming) -> Event:
         """See `TicketSystem.receive`: the body of docs/tickets/freshdesk.md, or Freshdesk's simple one (`freshdesk_webhook`)."""
@@ -181,25 +182,31 @@ class FreshdeskSystem:
         found: list[dict[str, Any]] = []
         for page in range(1, _MAX_PAGES + 1):
             params = {"per_page": _PAGE, "page": page}
-            rows = self._api.json(
-                "GET", f"/api/v2/tickets/{_path(ticket_id)}/conversations", missing=ticket_id, params=params
-            )
-            found += [row for row in rows or () if isinstance(row, dict) and isinstance(row.get("id"), int)]
-            if len(rows or ()) < _PAGE:
+            path = f"/api/v2/tickets/{_path(ticket_id)}/conversations"
+            rows = desk.rows(self._api.json("GET", path, missing=ticket_id, params=params), self._api.where)
+            found += [row for row in rows if isinstance(row.get("id"), int)]
+            if len(rows) < _PAGE:
                 return sorted(found, key=lambda row: int(row["id"])), 0
         return sorted(found, key=lambda row: int(row["id"])), 1
 
     def _ours(self, ticket_id: str, marker: str) -> list[dict[str, Any]]:
-        """Our notes, oldest first. One of ours that is public is withdrawn; what came from outside is never ours."""
-        mine = [
-            one
-            for one in self._conversations(ticket_id)[0]
-            if one.get("incoming") is not True and marker in _text(one) and one.get("source", 2) == 2
-        ]
+        """Our notes, oldest first. One that is public is withdrawn; what others wrote is never ours, whatever they quote."""
+        me = self._me()
+        mine = [one for one in self._conversations(ticket_id)[0] if one.get("user_id") == me and marker in _text(one)]
         for one in mine:
             if one.get("private") is not True:
                 self._withdraw(ticket_id, one["id"])
         return mine
+
+    def _me(self) -> int:
+        """The agent whose key we have, asked for once."""
+        with self._asking:
+            if self._agent is None:
+                found = desk.fields(self._api.json("GET", "/api/v2/agents/me"), self._api.where)
+                if not isinstance(found.get("id"), int):
+                    raise SystemBroken(f"{self._api.where} does not say whose key token is: it has to be an agent's")
+                self._agent = found["id"]
+            return self._agent
 
     def _write(self, method: str, path: str, ticket_id: str, fields: dict[str, Any], files: Sequence[File]) -> int:
         """Writes or changes a note. Returns its id. A note that comes out public is withdrawn."""
@@ -241,10 +248,10 @@ class FreshdeskSystem:
 
     def _field_labels(self) -> dict[str, str]:
         """The labels of custom fields by their names, read once; none where the key may not read them (it needs an admin's)."""
-        with self._labelling:
+        with self._asking:
             if self._labels is None:
                 try:
-                    rows = self._api.json("GET", "/api/v2/ticket_fields") or []
+                    rows = desk.rows(self._api.json("GET", "/api/v2/ticket_fields"), self._api.where)
                     self._labels = {
                         str(row["name"]): str(row.get("label") or row["name"]) for row in rows if "name" in row
                     }
@@ -260,7 +267,7 @@ class FreshdeskSystem:
             "per_page": _PAGE,
             "page": page + 1,
         }
-        found = self._api.json("GET", "/api/v2/tickets", params=params) or []
+        found = desk.rows(self._api.json("GET", "/api/v2/tickets", params=params), self._api.where)
         rows = []
         for one in found:
             stamp, number = str(one.get("updated_at")), str(one.get("id"))

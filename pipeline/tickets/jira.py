@@ -70,6 +70,7 @@ class JiraCloudSystem(JiraSystem):
             query: dict[str, Any] = {"jql": jql, "fields": ["summary", "created", "updated"], "maxResults": _PAGE}
             if token:
                 query["nextPageToken"] = token
-            answer = self._api.json("POST", f"{self.root}/search/jql", again=True, json=query) or {}
+            found = self._api.json("POST", f"{self.root}/search/jql", again=True, json=query)
+            answer = desk.fields(found, self._api.where)
             token = answer.get("nextPageToken")
-        return answer.get("issues") or [], bool(token)
+        return desk.rows(answer.get("issues"), self._api.where), bool(token)

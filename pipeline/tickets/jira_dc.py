@@ -70,6 +70,6 @@ class JiraDataCenterSystem(JiraSystem):
             "startAt": page * _PAGE,
             "maxResults": _PAGE,
         }
-        answer = self._api.json("GET", f"{self.root}/search", params=query) or {}
-        issues = answer.get("issues") or []
+        answer = self._get(f"{self.root}/search", params=query)
+        issues = desk.rows(answer.get("issues"), self._api.where)
         return issues, page * _PAGE + len(issues) < int(answer.get("total") or 0)

@@ -47,7 +47,7 @@ _NUMBER = re.compile(r"[A-Z]{2,10}[0-9]{4,20}")
 # In a journal, what stands between these two is shown as HTML.
 _CODE = re.compile(r"\[(/?)code\]", re.IGNORECASE)
 _PAGE = 100
-_JOURNAL = 500
+_JOURNAL = 2000
 _SIGNATURE, _TIME = "x-problem-snapshot-signature", "x-problem-snapshot-timestamp"
 
 
@@ -103,7 +103,7 @@ class ServiceNowSystem:
         if not _ID.fullmatch(sent.sys_id):
             raise Malformed(f"{sent.sys_id[:60]!r} is no sys_id: the business rule is to send current.getUniqueValue()")
         count = f"{sent.sys_id}:{sent.sys_mod_count}:{sent.operation}" if sent.sys_mod_count != "" else None
-        event = Event(sent.sys_id, sent.operation, count, sent.actor, created_at=desk.moment(sent.created_at))
+        event = Event(sent.sys_id, sent.operation[:80], count, sent.actor, created_at=desk.moment(sent.created_at))
         gone = "the ticket was deleted" if sent.operation == "delete" else None
         return desk.with_reason(event, gone or desk.ours(sent.actor, "", self._options))
 
@@ -115,9 +115,10 @@ class ServiceNowSystem:
         record = self._record(ticket_id)
         number = _value(record, "sys_id")
         callers = {_value(record, "caller_user_name"), _value(record, "sys_created_by")} - {"", self._options.user}
+        journal = self._journal(number)
         said = [
             html_text(one["value"]) if "[code]" in one["value"].lower() else tidied(one["value"])
-            for one in self._journal(number)
+            for one in journal
             if one["element"] == "comments" and one["sys_created_by"] in callers and desk.MARK not in one["value"]
         ]
         title = _value(record, "short_description")
@@ -130,7 +131,7 @@ class ServiceNowSystem:
         return Ticket(
             id=number,
             title=title,
-            description=conversation(text, said),
+            description=conversation(text, said, omitted=1 if len(journal) == _JOURNAL else 0),
             created_at=desk.needed_moment(_value(record, "sys_created_on"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{text}"),
@@ -201,12 +202,14 @@ class ServiceNowSystem:
     def _path(self, number: str) -> str:
         return f"/api/now/table/{self._options.table}/{number}"
 
+    def _get(self, path: str, **given: Any) -> dict[str, Any]:
+        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+
     def _rows(self, table: str, query: str, **params: Any) -> list[dict[str, Any]]:
-        answer = self._api.json("GET", f"/api/now/table/{table}", params={"sysparm_query": query, **params}) or {}
-        rows = answer.get("result")
-        if not isinstance(rows, list):
+        answer = self._get(f"/api/now/table/{table}", params={"sysparm_query": query, **params})
+        if "result" not in answer:
             raise SystemBroken(f"{self._api.where} answered no rows of {table}: check url")
-        return [row for row in rows if isinstance(row, dict)]
+        return desk.rows(answer["result"], self._api.where)
 
     def _record(self, ticket_id: str) -> dict[str, Any]:
         """The record, each column with its value and how it is shown, and its caller's user name."""
@@ -220,7 +223,7 @@ class ServiceNowSystem:
         if not _ID.fullmatch(number):
             raise TicketNotFound(f"{self._api.where} has no ticket {ticket_id} in {self._options.table}")
         params = {"sysparm_display_value": "all", "sysparm_exclude_reference_link": "true"}
-        record = (self._api.json("GET", self._path(number), missing=ticket_id, params=params) or {}).get("result")
+        record = self._get(self._path(number), missing=ticket_id, params=params).get("result")
         if not isinstance(record, dict) or _value(record, "sys_id") != number:
             raise SystemBroken(f"{self._api.where} answered no record {ticket_id}: check url and table")
         caller = _value(record, "caller_id")
@@ -232,14 +235,15 @@ class ServiceNowSystem:
         """A user's name for signing in, as journals have it; empty where the account may not read users."""
         try:
             params = {"sysparm_fields": "user_name"}
-            answer = self._api.json("GET", f"/api/now/table/sys_user/{number}", missing=number, params=params) or {}
+            answer = self._get(f"/api/now/table/sys_user/{number}", missing=number, params=params)
         except (Refused, TicketNotFound):
             return ""
-        return str((answer.get("result") or {}).get("user_name") or "")
+        return str(desk.fields(answer.get("result"), self._api.where).get("user_name") or "")
 
     def _journal(self, number: str) -> list[dict[str, str]]:
         """The record's comments and work notes, oldest first; none where the account may not read the journal's table."""
-        query = f"element_id={number}^elementINcomments,work_notes^ORDERBYsys_created_on"
+        # Newest first, so that the newest are among them where there are more.
+        query = f"element_id={number}^elementINcomments,work_notes^ORDERBYDESCsys_created_on"
         columns = "element_id,element,value,sys_created_on,sys_created_by"
         try:
             rows = self._rows("sys_journal_field", query, sysparm_fields=columns, sysparm_limit=_JOURNAL)
@@ -247,7 +251,7 @@ class ServiceNowSystem:
             return []
         return [
             {name: str(row.get(name) or "") for name in columns.split(",")}
-            for row in rows
+            for row in sorted(rows, key=lambda row: str(row.get("sys_created_on")))
             if row.get("element_id") == number
         ]
 
@@ -260,12 +264,8 @@ class ServiceNowSystem:
         for one in reversed(self._journal(_value(record, "sys_id"))):
             if one["element"] == "work_notes" and (stamp := desk.stamp(one["value"], marker)):
                 return desk.moment(one["sys_created_on"]), stamp
-        shown = _shown(record, "work_notes")
-        first = shown.find(marker)
-        if first < 0:
-            return None
-        stamp = desk.stamp(shown[first : first + len(marker) + 20], marker)
-        return (None, stamp) if stamp else None
+        shown = desk.stamps(_shown(record, "work_notes"), marker)
+        return (None, shown[0]) if shown else None
 
     def _noted(self, note: Note, body: str, before: datetime | None) -> str:
         start = f"{desk.replaces(before)}\n\n" if before else ""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -36,6 +36,7 @@ from pipeline.tickets.system import (
     Malformed,
     Note,
     SystemBroken,
+    SystemUnavailable,
     Unverified,
     own_fields,
 )
@@ -44,8 +45,8 @@ from pipeline.values import Ticket
 # "~65,000" characters by Zendesk's staff (support.zendesk.com/hc/en-us/community/posts/4719863289498); bytes are the safe side.
 MAX_NOTE = 64_000
 _PAGE = 100
-# A ticket holds at most 5,000 comments; so many pages are read.
-_MAX_PAGES = 20
+# A ticket holds at most 5,000 comments.
+_MAX_PAGES = 50
 _TRIES = 3
 _EVENT = "zen:event-type:"
 # What may say something new about the fault. Status, priority, assignee, tags and the like do not.
@@ -199,9 +200,11 @@ class ZendeskSystem:
         for left in reversed(range(_TRIES)):
             try:
                 return self._attached(ticket_id, note)
-            except Conflict:
+            except Conflict as error:
                 if not left:
-                    raise
+                    raise SystemUnavailable(
+                        f"ticket {ticket_id} changed each time that a note was written: {error}"
+                    ) from error
         raise AssertionError  # the loop returns or raises
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
@@ -211,7 +214,7 @@ class ZendeskSystem:
         stand = desk.read_cursor(cursor, _Stand, self.name)
         params: dict[str, Any] = {"per_page": max(1, min(limit, 1000))}
         params |= {"cursor": stand.cursor} if stand.cursor else {"start_time": stand.start}
-        page = self._api.json("GET", "/api/v2/incremental/tickets/cursor.json", params=params) or {}
+        page = self._get("/api/v2/incremental/tickets/cursor.json", params=params)
         events = tuple(
             Event(
                 str(one.get("id")),
@@ -220,7 +223,7 @@ class ZendeskSystem:
                 created_at=desk.moment(one.get("created_at")),
                 ignored="the ticket was deleted" if one.get("status") == "deleted" else None,
             )
-            for one in page.get("tickets") or ()
+            for one in desk.rows(page.get("tickets"), self._api.where)
         )
         after = _Stand(cursor=page.get("after_cursor") or stand.cursor, start=stand.start)
         return Changes(events, after.text, more=page.get("end_of_stream") is False)
@@ -265,8 +268,11 @@ class ZendeskSystem:
             reason = f"{kind} says nothing new about the fault"
         return desk.with_reason(event, reason or desk.ours(actor, said, self._options))
 
+    def _get(self, path: str, **given: Any) -> dict[str, Any]:
+        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+
     def _show(self, ticket_id: str) -> dict[str, Any]:
-        answer = self._api.json("GET", f"/api/v2/tickets/{_path(ticket_id)}.json", missing=ticket_id) or {}
+        answer = self._get(f"/api/v2/tickets/{_path(ticket_id)}.json", missing=ticket_id)
         found = answer.get("ticket")
         if not isinstance(found, dict) or "id" not in found:
             raise SystemBroken(f"{self._api.where} answered no ticket {ticket_id}: check url")
@@ -281,15 +287,16 @@ class ZendeskSystem:
         params: dict[str, Any] = {"page[size]": _PAGE, "include": "users", "include_inline_images": "false"}
         for _ in range(_MAX_PAGES):
             path = f"/api/v2/tickets/{_path(ticket_id)}/comments.json"
-            page = self._api.json("GET", path, missing=ticket_id, params=params) or {}
+            page = self._get(path, missing=ticket_id, params=params)
             comments += desk.read(page.get("comments") or [], list[_Told], self._api.where)
-            people += [person for person in page.get("users") or () if isinstance(person, dict) and "id" in person]
+            people += [person for person in desk.rows(page.get("users"), self._api.where) if "id" in person]
             meta = page.get("meta") or {}
             if not meta.get("has_more"):
                 return comments, people, 0
             params["page[after]"] = meta.get("after_cursor")
-        answer = self._api.json("GET", f"/api/v2/tickets/{_path(ticket_id)}/comments/count.json", missing=ticket_id)
-        return comments, people, max(1, int((answer or {}).get("count", {}).get("value") or 0) - len(comments))
+        answer = self._get(f"/api/v2/tickets/{_path(ticket_id)}/comments/count.json", missing=ticket_id)
+        count = desk.fields(answer.get("count"), self._api.where).get("value")
+        return comments, people, max(1, int(count or 0) - len(comments))
 
     def _custom_fields(self, found: dict[str, Any]) -> dict[str, Any]:
         values: dict[Any, Any] = {
@@ -312,8 +319,8 @@ class ZendeskSystem:
     def _fields(self) -> Iterator[dict[str, Any]]:
         params: dict[str, Any] = {"page[size]": _PAGE}
         while True:
-            page = self._api.json("GET", "/api/v2/ticket_fields.json", params=params) or {}
-            yield from page.get("ticket_fields") or ()
+            page = self._get("/api/v2/ticket_fields.json", params=params)
+            yield from desk.rows(page.get("ticket_fields"), self._api.where)
             meta = page.get("meta") or {}
             if not meta.get("has_more"):
                 return
@@ -323,7 +330,10 @@ class ZendeskSystem:
         found = self._show(ticket_id)
         body = _harmless(desk.body_of(note, self.form))
         url = f"{self._options.url.rstrip('/')}/agent/tickets/{found['id']}"
-        earlier = self._ours(ticket_id, note.marker)
+        comments = self._comments(ticket_id)[0]
+        earlier = _ours(comments, note.marker)
+        if found.get("status") == "closed":
+            return self._closed(note, earlier[-1] if earlier else None, url)
         change: dict[str, Any] = {}
         values: dict[str, Any] = {str(one.get("id")): one.get("value") for one in found.get("custom_fields") or ()}
         wanted = own_fields(self._options.fields, note.fields)
@@ -333,24 +343,14 @@ class ZendeskSystem:
         stamp = desk.stamp(last.text, note.marker) if last else None
         if stamp is None or stamp.concluded not in {"", desk.conclusion(note)}:
             change["comment"] = self._comment(note, body, last)
-        if found.get("status") == "closed":
-            return self._closed(note, last, url)
         if change:
             self._update(ticket_id, change, str(found.get("updated_at")))
         tagged = self._tag(ticket_id, note, found.get("tags") or ())
         if "comment" in change:
-            return self._written(ticket_id, note, url)
+            return self._written(ticket_id, note, url, {one.id for one in comments})
         outcome = "kept" if change or tagged or (stamp and stamp.body != desk.digest(body)) else "unchanged"
         assert last is not None  # noqa: S101 - without one a comment is written
         return Attached("kept" if outcome == "kept" else "unchanged", str(last.id), url)
-
-    def _ours(self, ticket_id: str, marker: str) -> list[_Told]:
-        """Our notes on the ticket, oldest first. A public comment that quotes a marker is none."""
-        return [
-            one
-            for one in self._comments(ticket_id)[0]
-            if not one.public and (marker in one.text or marker in (one.html_body or ""))
-        ]
 
     def _comment(self, note: Note, body: str, last: _Told | None) -> dict[str, Any]:
         # Zendesk may take HTML comments out, so the marker is shown, small, at the end.
@@ -373,7 +373,8 @@ class ZendeskSystem:
             content=file.data,
             headers={"Content-Type": file.media_type},
         )
-        token = ((answer or {}).get("upload") or {}).get("token")
+        where = self._api.where
+        token = desk.fields(desk.fields(answer, where).get("upload"), where).get("token")
         if not token:
             raise SystemBroken(f"{self._api.where} gave no token for the file {file.name}")
         return str(token)
@@ -397,11 +398,11 @@ class ZendeskSystem:
             self._api.send("DELETE", path, missing=ticket_id, json={"tags": remove})
         return bool(add or remove)
 
-    def _written(self, ticket_id: str, note: Note, url: str) -> Attached:
-        """What stands on the ticket after a note was written: found again, and private."""
+    def _written(self, ticket_id: str, note: Note, url: str, before: set[int]) -> Attached:
+        """What stands on the ticket after a note was written: found again among the new comments, and private."""
         comments = self._comments(ticket_id)[0]
         line = desk.stamped(note, _harmless(desk.body_of(note, self.form)))
-        mine = [one for one in comments if line in one.text]
+        mine = [one for one in comments if one.id not in before and line in one.text]
         if not mine:
             raise SystemBroken(f"{self._api.where} took the note on ticket {ticket_id} and does not show it")
         for one in mine:
@@ -421,10 +422,15 @@ class ZendeskSystem:
         return Attached("kept", str(last.id), url, ("the ticket is closed and takes no change",))
 
 
-class _Stand(msgspec.Struct, frozen=True):
+def _ours(comments: Iterable[_Told], marker: str) -> list[_Told]:
+    """Our notes, oldest first. A public comment that quotes a marker is none."""
+    return [one for one in comments if not one.public and (marker in one.text or marker in (one.html_body or ""))]
+
+
+class _Stand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the poll stands: Zendesk's own cursor, or the time in seconds since 1970 to begin at."""
 
-    start: int = 0
+    start: int
     cursor: str | None = None
 
     @property
