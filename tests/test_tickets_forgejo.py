@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.tickets.system import Unverified
+from pipeline.tickets.system import SystemBroken, Unverified
 from tests.tickets_generic import delivery, note
 from tests.tickets_generic_cases import CASES, forge_comment, mac
 
@@ -39,7 +39,7 @@ def test_only_a_private_repository_is_private():
     with CASE.running() as (server, system):
         server.add()
         server.private, server.visibility = False, "internal"
-        with pytest.raises(Exception, match="not private"):
+        with pytest.raises(SystemBroken, match="not private"):
             system.attach(CASE.ticket_id, note())
         assert not server.count()["POST"]
 

@@ -12,7 +12,14 @@ from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable, 
 from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, Answer, note
 from tests.tickets_generic_cases import CASES, WHSEC
 
-EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+def of(holds=lambda _: True):
+    """The systems for which something holds."""
+    chosen = {name: case for name, case in CASES.items() if holds(case)}
+    return pytest.mark.parametrize("case", chosen.values(), ids=chosen)
+
+
+EVERY = of()
 OTHER = "problem-snapshot:ffffffffffffffff"
 
 
@@ -51,11 +58,9 @@ def test_the_second_of_two_secrets_holds_and_one_that_was_taken_out_does_not(cas
         system.receive(case.request(secret=case.secrets[1]))
 
 
-@EVERY
+@of(lambda case: "authorization" not in case.request().headers)
 def test_a_body_that_was_changed_on_the_way_is_refused(case):
     request = case.request()
-    if "authorization" in request.headers:
-        pytest.skip("a token signs nothing")
     with case.running() as (_, system), pytest.raises(Unverified):
         system.receive(type(request)(request.headers, request.body.replace(b"ann", b"eve"), NOW))
 
@@ -68,10 +73,8 @@ def test_without_secrets_nothing_is_taken_unless_that_was_said(case):
         assert system.receive(case.request()).ticket_id == case.ticket_id
 
 
-@EVERY
+@of(lambda case: case.timed)
 def test_a_delivery_that_somebody_kept_is_refused_where_its_time_is_signed(case):
-    if not case.timed:
-        pytest.skip("the scheme signs no time")
     with case.running() as (_, system):
         assert system.receive(case.request(at=NOW - timedelta(minutes=4))).ticket_id == case.ticket_id
         for at in (NOW - timedelta(minutes=6), NOW + timedelta(minutes=6)):

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from pipeline.errors import Refused
+from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import TicketOptions, github
 from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable
 from tests.tickets_generic import MARKER, Answer, Forge, delivery, note, opened
@@ -110,9 +110,10 @@ def test_more_comments_than_a_ticket_takes_are_left_out_and_told():
 
 
 def test_a_pull_request_is_no_ticket():
-    with running() as (server, system), pytest.raises(Exception, match="pull request"):
+    with running() as (server, system):
         server.add(pull_request={"url": "x"})
-        system.ticket(CASE.ticket_id)
+        with pytest.raises(TicketNotFound, match="pull request"):
+            system.ticket(CASE.ticket_id)
 
 
 @pytest.mark.parametrize("seen", [(False, "public"), (False, "private"), (True, "public")])
