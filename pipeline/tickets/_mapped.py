@@ -174,7 +174,8 @@ class MappedSystem:
     def _ignored(self, request: Incoming, event: Event) -> str | None:
         if same(self._options.user, event.actor):
             return "our own doing"
-        if not self._options.user and MARK.encode() in request.body:
+        known = self._options.user and self._options.event.actor
+        if not known and MARK.encode() in request.body:
             # Without a name to know us by, a delivery with a note of ours in it is taken for ours.
             return "the delivery holds our own note"
         return None
