@@ -110,7 +110,7 @@ class Api:
         repeat = method in _AGAIN if again is None else again
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._options.attempts),
-            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=3.0),
+            wait=tenacity.wait_exponential(multiplier=0.2, max=3.0) + tenacity.wait_random(0.0, 0.2),
             retry=tenacity.retry_if_exception(
                 lambda error: (
                     isinstance(error, _Passing) and (repeat or not error.taken) and (error.after or 0.0) <= _WAITED

@@ -288,8 +288,10 @@ class ForgeSystem:
         return (lambda since: walk(read, since, _PAGE)) if self.ordered else every
 
     def _newest(self, repository: str) -> list[Row]:
-        query = {"state": "all", "per_page": _PAGE, "limit": _PAGE, **self._listing("desc")}
-        return self._rows(repository, self._api.json("GET", f"{self.base}/repos/{repository}/issues", params=query))
+        path, query = f"{self.base}/repos/{repository}/issues", {"state": "all", **self._listing("desc")}
+        if self.ordered:
+            return self._rows(repository, self._api.json("GET", path, params={**query, "per_page": _PAGE}))
+        return self._rows(repository, self._pages(lambda more: self._api.json("GET", path, params=more), query))
 
     def _rows(self, repository: str, issues: Iterable[dict[str, Any]]) -> list[Row]:
         rows = []

@@ -60,15 +60,27 @@ class MappedOptions(SystemOptions, frozen=True, kw_only=True):
             if self.notes or self.change or self.delete:
                 raise ValueError("notes, change and delete are of no use without write")
             return
-        if not write.private and not (self.notes and self.notes.private):
+        self._check_write(write, self.notes)
+
+    def _check_write(self, write: WriteRequest, notes: ListRequest | None) -> None:
+        if not write.private and not (notes and notes.private):
             raise ValueError(
                 "write.private is missing: the path in the answer that says that only staff sees the note, or `true` in"
                 " backticks for a place that is never public"
             )
-        if self.notes is None and (write.method == "POST" or self.change or self.delete):
+        if notes is None:
+            if write.method == "POST" or self.change or self.delete:
+                raise ValueError(
+                    "notes is missing: a POST could write the note twice, and change and delete need the id of the one"
+                    " that is there. Without notes use PUT or PATCH, which set a field"
+                )
+            return
+        if notes.author and not self.user:
+            raise ValueError("user is missing: notes.author is compared with it")
+        if not notes.author and not notes.private:
             raise ValueError(
-                "notes is missing: a POST could write the note twice, and change and delete need the id of the one that"
-                " is there. Without notes use PUT or PATCH, which set a field"
+                "notes.private is missing, or notes.author and user: without them a customer's comment with our marker in"
+                " it would be taken for our note"
             )
 
 
@@ -162,7 +174,8 @@ class MappedSystem:
     def _ignored(self, request: Incoming, event: Event) -> str | None:
         if same(self._options.user, event.actor):
             return "our own doing"
-        if not self._options.user and MARK.encode() in request.body:
+        known = self._options.user and self._options.event.actor
+        if not known and MARK.encode() in request.body:
             # Without a name to know us by, a delivery with a note of ours in it is taken for ours.
             return "the delivery holds our own note"
         return None

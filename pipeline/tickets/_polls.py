@@ -35,11 +35,15 @@ class Row:
 class _Cursor(msgspec.Struct, frozen=True):
     since: datetime
     seen: dict[str, datetime] = {}
+    # What changed before this was there when the first poll began.
+    floor: datetime = _START
 
 
 def newest(rows: Iterable[Row], overlap: timedelta) -> str:
-    """The cursor of now, from the rows that changed last."""
-    return _encoded(tuple(rows), overlap, _Cursor(_START))
+    """The cursor of now, from the rows that changed last, or from all there are."""
+    known = tuple(rows)
+    floor = min((row.updated_at for row in known), default=_START)
+    return _encoded(known, overlap, _Cursor(_START, {}, floor.astimezone(UTC)))
 
 
 def sweep(
@@ -51,7 +55,7 @@ def sweep(
     read once there are enough.
     """
     last = _decoded(cursor)
-    rows = (row for row in read(last.since - overlap) if row.event.ignored is None)
+    rows = (row for row in read(max(last.since - overlap, last.floor)) if row.event.ignored is None)
     fresh = (row for row in rows if last.seen.get(row.event.ticket_id) != row.updated_at)
     found = sorted(islice(fresh, limit + 1) if ordered else fresh, key=lambda row: row.key)
     told = tuple(found[:limit])
@@ -110,7 +114,7 @@ def _encoded(rows: tuple[Row, ...], overlap: timedelta, last: _Cursor) -> str:
     since = max([last.since, *(row.updated_at.astimezone(UTC) for row in rows)])
     times = {**last.seen, **{row.event.ticket_id: row.updated_at.astimezone(UTC) for row in rows}}
     near = {ticket: time for ticket, time in sorted(times.items()) if time >= since - overlap}
-    return msgspec.json.encode(_Cursor(since, near)).decode()
+    return msgspec.json.encode(_Cursor(since, near, last.floor)).decode()
 
 
 def _places(cursor: str) -> dict[str, str]:

@@ -80,8 +80,9 @@ def sections(markdown: str) -> Mapping[str, str]:
     """
     found: dict[str, str] = {}
     heads = list(_SECTION.finditer(markdown))
-    for head, after in zip(heads, [*heads[1:], None], strict=True):
-        answer = markdown[head.end() : after.start() if after else len(markdown)].strip()
+    ends = [*(head.start() for head in heads[1:]), len(markdown)]
+    for head, end in zip(heads, ends, strict=False):
+        answer = markdown[head.end() : end].strip()
         if answer and answer != "_No response_" and len(answer) <= _FILLED:
             found.setdefault(head.group(1).strip()[:100], answer)
     return found
