@@ -83,7 +83,7 @@ def write(
     """
     if marker and not _MARKER.fullmatch(marker):
         raise ValueError(f"{marker!r} is no marker: problem-snapshot: and 16 hex digits")
-    for kept in range(len(blocks.parts), 0, -1):
+    for kept in range(len(blocks.parts), min(1, len(blocks.parts)) - 1, -1):
         text = write_form(_kept(blocks, kept), form, marker)
         if limit is None or size(text) <= limit:
             return text
@@ -156,7 +156,7 @@ class _NoteReader(Reader):
 
     def _facts(self, view: View, touched: Touched) -> Paragraph:
         action = prose(view.action or self.say("no_action"), 320)
-        sure = f"{view.percent}{self.semicolon}{view.runner_up}"
+        sure = f"{view.percent}{self.semicolon}{prose(view.runner_up, 160)}"
         causes = self.comma.join(f"{prose(cause.name, 80)} {cause.percent}" for cause in view.causes[:CAUSES])
         rows = [
             (self.say("meanwhile" if view.abstained else "first"), Run(action, "strong")),
@@ -218,7 +218,7 @@ class _NoteReader(Reader):
             return Part("missing", "", ())
         items: list[tuple[Line, ...]] = []
         for question in view.missing[:QUESTIONS]:
-            what = " ".join(part for part in (prose(question.what, 120), question.window) if part)
+            what = " ".join(part for part in (prose(question.what, 120), prose(question.window, 80)) if part)
             asked = plain(prose(self.say("ask", question=question.question), 320))
             items.append(((Run(what, "strong"),), asked) if what else (asked,))
         more = len(view.missing) - QUESTIONS
@@ -231,7 +231,7 @@ class _NoteReader(Reader):
         return [self._proof(finding.evidence[0], finding, said=False) for finding in found]
 
     def _found(self, proof: Proof) -> tuple[Line, ...]:
-        ref = Run(proof.ref, "ref", self.links.record(proof.ref))
+        ref = Run(prose(proof.ref, 24), "ref", self.links.record(proof.ref))
         told = [proof.moment.clock if proof.moment else "", prose(proof.service, 60)]
         beside = "".join(f" · {part}" for part in told if part)
         where = (ref, Run(f"{beside} · "), Run(shorten(proof.pointer, POINTER), "code"))
@@ -252,7 +252,7 @@ class _NoteReader(Reader):
         ways = [Run(self.say(name), "link", url) for name, url in named if url]
         between = Run(" · ")
         line: list[Run] = [run for way in ways for run in (way, between)]
-        command = Run(f"{self.s.provenance.tool} show {view.snapshot_id}", "code")
+        command = Run(shorten(f"{self.s.provenance.tool} show {view.snapshot_id}", 160), "code")
         opened = fact(self.say("open"), *line, command, language=self.language)
         made = f"{self.say('snapshot_id')} {view.snapshot_id} · {view.tool}"
         return (Paragraph((opened,)), Paragraph((plain(prose(made)),), small=True))
