@@ -27,7 +27,7 @@ from snapshots.render.clean import BREAK, clean_text, defused, one_line
 from snapshots.render.forms import WRITERS, Form, escape_wiki, write_form
 from snapshots.render.note import Links, Touched, left_out, marker_of, note_blocks, write
 from tests.hostile import PIECES, hostile
-from tests.note_forms import ADF, READERS, TAGS, read_adf, said
+from tests.note_forms import ADF, READERS, TAGS, gfm, read_adf, said
 from tests.snapshots_samples import SAMPLES
 
 GOLDEN = Path(__file__).parent / "golden" / "notes"
@@ -400,6 +400,44 @@ def test_the_schema_refuses_a_document_that_is_none():
     ):
         with pytest.raises(jsonschema.ValidationError):
             ADF.validate({"version": 1, "type": "doc", "content": content})
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("form", ["html", "markdown"])
+def test_in_a_browser_a_note_fits_a_narrow_column_and_does_nothing(form, language, tmp_path):
+    """380 pixels, as beside a ticket's fields: nothing sticks out, no script runs, no picture is asked for."""
+    attacks = [" ".join(PIECES), " " + "W" * 300, ""]
+    bodies = [write(note_blocks(hostile("dns_failure", attack), language, LINKS), form, MARKER) for attack in attacks]
+    notes = [body if form == "html" else gfm().render(body) for body in bodies]
+    columns = "".join(f'<div style="width:380px">{body}</div>' for body in notes)
+    # Markdown's page is GitHub's or GitLab's, whose style sheets let long words break; HTML stands in whatever page there is.
+    wraps = "overflow-wrap:break-word" if form == "markdown" else ""
+    script = """<script>for (const column of document.querySelectorAll("div")) {
+        const out = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > column.getBoundingClientRect().right + 1);
+        const told = document.createElement("output");
+        told.textContent = `${out.length} out, ${column.querySelectorAll("script,img,iframe,style,[onerror]").length} acting, ${column.scrollHeight > 300}`;
+        document.body.append(told);
+    }</script>"""
+    page = tmp_path / "note.html"
+    page.write_text(
+        f'<!doctype html><meta charset="utf-8"><body style="font:14px sans-serif;{wraps}">{columns}{script}',
+        encoding="utf-8",
+    )
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
+    run = subprocess.run(
+        ["chromium", *options, f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert re.findall("<output>(.*?)</output>", run.stdout) == ["0 out, 0 acting, true"] * 3
 
 
 def test_a_wiki_escape_is_only_where_it_is_needed():

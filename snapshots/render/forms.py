@@ -21,7 +21,7 @@ Form = Literal["html", "markdown", "wiki", "adf", "text"]
 
 # A quiet grey, out of Atlassian's palette.
 _GREY = "#97a0af"
-# Words of raw text that a narrow page cannot hold on one line.
+# Words that a narrow page cannot hold on one line. Clean text has no null, so that one can stand for a break.
 _OVERLONG = re.compile(r"\S{33,}")
 
 
@@ -62,22 +62,19 @@ def _html_line(line: Line) -> str:
 
 
 def _html_run(run: Run) -> str:
-    if run.style == "code":
-        return f"<code>{_breakable(html.escape(_parted(defused(run.text, code=True))))}</code>"
-    text = html.escape(defused(run.text))
+    text = _breakable(defused(run.text, code=run.style == "code"))
     if run.url:
         return f'<a href="{html.escape(run.url)}">{text}</a>'
-    return f"<b>{text}</b>" if run.style == "strong" else text
-
-
-def _parted(text: str) -> str:
-    """`text` with a null where an overlong word may break; clean text has none of its own."""
-    return _OVERLONG.sub(lambda found: re.sub(r"(?<=.)(?=(?:.{24})+$)", "\0", found[0]), text)
+    return f"<code>{text}</code>" if run.style == "code" else f"<b>{text}</b>" if run.style == "strong" else text
 
 
 def _breakable(text: str) -> str:
-    """On a narrow page a word breaks at `<wbr>`, which is not copied along as a space would be."""
-    return text.replace("\0", "<wbr>")
+    """Escaped text in which an overlong word may break, rather behind a mark than in a name; `<wbr>` is not copied along as a space would be."""
+
+    def parted(found: re.Match[str]) -> str:
+        return "\0".join(re.findall(r".{0,23}[:/_.,;=&]|.{1,24}", found[0]))
+
+    return html.escape(_OVERLONG.sub(parted, text)).replace("\0", "<wbr>")
 
 
 # ---- Markdown
