@@ -33,6 +33,7 @@ import msgspec.inspect as shapes
 
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
+from pipeline.notify import NotifyOptions
 from pipeline.publish import PublishOptions, with_source
 from pipeline.service.options import ServiceOptions
 from pipeline.sources import SourceOptions
@@ -124,6 +125,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     identifiers: Patterns = Patterns()
     redaction: Redacting = Redacting()
     sources: dict[str, SourceOptions] = {}
+    # Who is told of snapshots; only loaded where somebody is to be told.
+    notify: dict[str, NotifyOptions] = {}
     # Where snapshots are published, its `source` resolved; only loaded where something is to be published.
     publish: PublishOptions | None = None
     # The ticket systems whose deliveries are taken and to whose tickets notes go; only loaded where they are asked for.
@@ -277,10 +280,13 @@ def load_settings(
     sources: bool = True,
     publish: bool = False,
     service: bool = False,
+    notify: bool = False,
 ) -> Settings:
     """The settings of `profile` out of the file found; see `settings_of`."""
     env = os.environ if env is None else env
-    return settings_of(read_config(path, env), profile, env, sources=sources, publish=publish, service=service)
+    return settings_of(
+        read_config(path, env), profile, env, sources=sources, publish=publish, service=service, notify=notify
+    )
 
 
 def settings_of(
@@ -291,14 +297,15 @@ def settings_of(
     sources: bool = True,
     publish: bool = False,
     service: bool = False,
+    notify: bool = False,
 ) -> Settings:
     """The settings of one profile of `config`. Raises `UsageError` whose sentence names file, key and value.
 
     With `sources` false the sources are left out, without `publish` where snapshots are published, without `service` the hook
-    and its ticket systems, so that the secrets of what is not asked need not be there.
+    and its ticket systems, without `notify` who is told, so that the secrets of what is not asked need not be there.
     """
     tree, where, chosen = _chosen(config, profile, env)
-    for key in ("sources", "publish", "tickets", *(() if service else ("service",))):
+    for key in ("sources", "publish", "tickets", "notify", *(() if service else ("service",))):
         tree.pop(key, None)
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
@@ -310,6 +317,7 @@ def settings_of(
         sources=_sound(sources_of(config, profile, env)) if sources else {},
         publish=target,
         tickets=_sound(tickets_of(config, profile, env)) if service else {},
+        notify=_sound(notify_of(config, profile, env)) if notify else {},
     )
 
 
@@ -341,6 +349,11 @@ def tickets_of(config: Config, profile: str | None, env: Mapping[str, str]) -> d
     from pipeline.tickets import TicketOptions
 
     return _tables_of(config, profile, env, "tickets", TicketOptions)
+
+
+def notify_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, NotifyOptions | UsageError]:
+    """Who is told of snapshots in one profile, each with its options or with what is wrong with them."""
+    return _tables_of(config, profile, env, "notify", NotifyOptions)
 
 
 def _tables_of(
@@ -704,8 +717,10 @@ def plain_secrets(config: Config) -> list[str]:
 
     def look(value: Any, path: str, *, secret: bool) -> None:
         if isinstance(value, dict):
+            # The address of a chat is its secret.
+            told = re.search(r"(?:^|\.)notify\.[^.]*$", path) is not None
             for key, inner in value.items():
-                look(inner, _join(path, key), secret=secret or is_secret(key))
+                look(inner, _join(path, key), secret=secret or is_secret(key) or (told and key == "url"))
         elif isinstance(value, list):
             for inner in value:
                 look(inner, path, secret=secret)
@@ -750,7 +765,7 @@ def settings_digest(settings: Settings) -> str:
     from snapshots.model import canonical_json, sha256_hex
 
     plain = msgspec.to_builtins(settings)
-    for key in ("profile", "store", "budget", "language", "publish", "tickets", "service"):
+    for key in ("profile", "store", "budget", "language", "publish", "notify", "tickets", "service"):
         plain.pop(key)
     # What the file holds counts, not where it lies.
     try:

@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema
 from markdown_it import MarkdownIt
 
-from snapshots.render.blocks import Block, Heading, Items, Paragraph, lines_of
+from snapshots.render.blocks import Block, Items, lines_of, pruned
 from snapshots.render.clean import BREAK
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "adf-schema-57.7.22.json").read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ def words(text: str) -> list[str]:
 def said(blocks: Iterable[Block], *, marks: bool = False) -> list[str]:
     """The words of the blocks themselves; with `marks` as plain text marks its lists and shows its addresses."""
     out: list[str] = []
-    for block in blocks:
+    for block in pruned(blocks):
         if isinstance(block, Items):
             for number, item in enumerate(block.items, 1):
                 out += [f"{number}." if block.ordered else "-"] if marks else []
@@ -141,8 +141,9 @@ def read_adf(text: str) -> Shown:
 
 
 _WIKI_TOKEN = re.compile(
-    r"\\(?P<escaped>[^a-zA-Z0-9\s\\])|\[(?P<text>(?:\\.|[^\]|\\])*)\|(?P<url>[^\]|]*)\]|(?P<colour>\{color(?::#[0-9a-f]{6})?\})|(?P<mono>\{\{|\}\})"
-    r"|(?P<bold>\*)|(?P<mark>[\\{}\[\]!_+^~?|]|(?<!\w)-(?=\S)|-(?=-)|[:;](?=[()DPp])|\((?=[!/x+?*yni-]\)))|(?P<plain>.)",
+    r"\\(?P<escaped>[-#*_+?^~|%{}\[\]()!@])|\[(?P<text>(?:\\.|[^\]|\\])*)\|(?P<url>[^\]|]*)\]|(?P<colour>\{color(?::#[0-9a-f]{6})?\})"
+    r"|(?P<mono>\{\{|\}\})|(?P<backslash>\\(?=\u200b))|(?P<bold>(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w))"
+    r"|(?P<mark>[\\{}\[\]!]|(?<![^\W_])[*_+^~-](?!\d\d:\d\d)|[*_+^~-](?![^\W_])|\?\?|[:;](?=[()DPp])|\((?=[/x?yni]\)))|(?P<plain>.)",
     re.DOTALL,
 )
 
@@ -160,9 +161,16 @@ def read_wiki(text: str) -> Shown:
                 if token["url"] is not None:
                     shown.links.add(token["url"])
                     assert re.fullmatch(r"https?://[\w./#?&=%:@,;+~-]+", token["url"])
-                out += token["escaped"] or re.sub(r"\\(.)", r"\1", token["text"] or "") or token["plain"] or ""
+                out += (
+                    token["escaped"]
+                    or re.sub(r"\\(.)", r"\1", token["text"] or "")
+                    or token["plain"]
+                    or token["backslash"]
+                    or ""
+                )
             out += "\n"
-        shown.words += words(re.sub(r"&#(\d+);", lambda e: chr(int(e[1])), out).replace("&amp;", "&"))
+        assert not re.search(r"&#?\w+;", out), row
+        shown.words += words(out)
     return shown
 
 
@@ -179,5 +187,3 @@ TAGS = {
     "wiki": set(),
     "text": set(),
 }  # fmt: skip
-
-__all__ = ["READERS", "TAGS", "Heading", "Paragraph", "Shown", "gfm", "said", "words"]

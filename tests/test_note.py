@@ -27,7 +27,7 @@ from snapshots.render.clean import BREAK, clean_text, defused, one_line
 from snapshots.render.forms import WRITERS, Form, escape_wiki, write_form
 from snapshots.render.note import Links, Touched, left_out, marker_of, note_blocks, write
 from tests.hostile import PIECES, hostile
-from tests.note_forms import ADF, READERS, TAGS, read_adf, said
+from tests.note_forms import ADF, READERS, TAGS, gfm, read_adf, said
 from tests.snapshots_samples import SAMPLES
 
 GOLDEN = Path(__file__).parent / "golden" / "notes"
@@ -37,6 +37,8 @@ FORMS: tuple[Any, ...] = tuple(SUFFIXES)
 MARKER = marker_of("desk", "TK-1")
 LINKS = Links(page="https://desk.example/s/ps-1", document="https://desk.example/s/ps-1.json")
 OURS = {LINKS.page, LINKS.document}
+
+FULL_WIDTH = {mark: chr(ord(mark) + 0xFEE0) for mark in "+^~|"}
 
 attacks = st.lists(st.sampled_from(PIECES) | st.text(max_size=8), min_size=1, max_size=12).map(" ".join) | st.lists(
     st.sampled_from(PIECES), min_size=1, max_size=6
@@ -125,7 +127,14 @@ def test_what_was_not_read_is_told_in_numbers():
         Coverage(source="c", kind="jaeger", what="spans", status="partial", asked="x", matched=10, fetched=4),
     ]  # fmt: skip
     text = write(note_blocks(msgspec.structs.replace(SAMPLES["dns_failure"], coverage=rows, checks=[]), "en"), "text")
-    for part in ("logs (a): failed", "connection refused", "2,000 of 91,000 rows", "a sample", "89,000 left out", "4 of 10 rows"):
+    for part in (
+        "logs (a): failed",
+        "connection refused",
+        "2,000 of 91,000 rows",
+        "a sample",
+        "89,000 left out",
+        "4 of 10 rows",
+    ):
         assert part in text
 
 
@@ -134,7 +143,9 @@ def test_how_many_are_touched_is_told_where_it_is_known():
     assert "Touched" not in write(note_blocks(s, "en"), "text")
     text = write(note_blocks(s, "en", touched=Touched(tickets=7, customers=1_205, channels=2)), "text")
     assert "Touched: tickets 7 · customers 1,205 · channels 2" in text
-    many = msgspec.structs.replace(s, scope=msgspec.structs.replace(s.scope, focus_orders=["A", "B"], channels=["x", "y", "z"]))
+    many = msgspec.structs.replace(
+        s, scope=msgspec.structs.replace(s.scope, focus_orders=["A", "B"], channels=["x", "y", "z"])
+    )
     assert "影响范围：订单 2 · 渠道 3" in write(note_blocks(many, "zh"), "text")
 
 
@@ -165,7 +176,7 @@ def held(blocks: Blocks, form: Form) -> None:
     assert not re.search(r"problem-snapshot:", text, re.IGNORECASE)
     marked = write(blocks, form, MARKER)
     assert marked.count("problem-snapshot:") == marked.count(MARKER) == 1
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", json.loads(text) if form == "adf" and False else text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
     # Template engines know no escaping: whoever renders the stored note once more finds nothing to fill in.
     assert not re.search(r"\{\{\s*[\w/]|\{%|\{#|[$#]\{|<%", text) or form == "wiki"
 
@@ -174,12 +185,18 @@ def held(blocks: Blocks, form: Form) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_nothing_that_others_wrote_acts_in_a_note(name, form):
     held(note_blocks(hostile(name), "en", LINKS), form)
-    for piece in PIECES:
-        held(note_blocks(hostile(name, f" {piece}"), "zh", LINKS), form)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=60, deadline=None)
+def test_no_mark_of_any_system_acts_in_a_note(form):
+    # Checking against Atlassian's schema takes a fifth of a second.
+    pieces = PIECES if form != "adf" else [" ".join(PIECES[n::9]) for n in range(9)]
+    for piece in pieces:
+        held(note_blocks(hostile("dns_failure", f" {piece}"), "zh", LINKS), form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=25, deadline=None)
 @given(attack=attacks, name=st.sampled_from(sorted(SAMPLES)), language=st.sampled_from(LANGUAGES))
 def test_whatever_is_written_into_a_log_stays_text(form, attack, name, language):
     held(note_blocks(hostile(name, attack), language, LINKS), form)
@@ -191,7 +208,14 @@ def test_whatever_is_written_into_a_log_stays_text(form, attack, name, language)
 def test_a_run_of_any_text_reads_as_it_was(form, text, style):
     """Beside other text, since that is how it stands in a note."""
     text = one_line(clean_text(text))
-    blocks = Blocks("en", (), (Paragraph(((Run("is: ", "plain"), Run(text, style), Run(" .", "plain")),)), Items((((Run(text, style),), (Run(text, "code"),)),))))
+    blocks = Blocks(
+        "en",
+        (),
+        (
+            Paragraph(((Run("is: ", "plain"), Run(text, style), Run(" .", "plain")),)),
+            Items((((Run(text, style),), (Run(text, "code"),)),)),
+        ),
+    )
     shown = READERS[form](write_form(blocks, form))
     assert shown.words == said(blocks, marks=form == "text")
     assert not shown.links
@@ -199,24 +223,59 @@ def test_a_run_of_any_text_reads_as_it_was(form, text, style):
 
 def test_no_name_is_called_and_no_number_referred_to():
     """GitHub, GitLab, Redmine and Jira look for these in what the reader will see, so an entity would not do."""
-    for text in ("@all", "(@octocat)", "a@b.c", "#12", "x/y#9", "!4", "&7", "~bug", '%"v1"', "[~bob]", "[[Page]]", "http://x.y", "www.x.y", "mailto:a"):
+    for text in (
+        "@all",
+        "(@octocat)",
+        "a@b.c",
+        "#12",
+        "x/y#9",
+        "!4",
+        "&7",
+        "~bug",
+        '%"v1"',
+        "[~bob]",
+        "[[Page]]",
+        "http://x.y",
+        "www.x.y",
+        "mailto:a",
+    ):
         assert defused(text) != text
         assert defused(text).replace(BREAK, "") == text
         for form in FORMS:
-            assert text not in write(Blocks("en", (), (Paragraph(((Run(f"is {text}"),),)),)), form) if form != "adf" else True
+            assert f"is {text}" not in write(Blocks("en", (), (Paragraph(((Run(f"is {text}"),),)),)), form)
 
 
 @pytest.mark.skipif(shutil.which("pandoc") is None, reason="pandoc is not installed")
 @pytest.mark.parametrize("name", SAMPLES)
 def test_pandoc_reads_the_same_text_out_of_the_wiki_form(name):
-    for snapshot in (SAMPLES[name], hostile(name), *(hostile(name, f" {a} {b}") for a, b in zip(PIECES, PIECES[1:], strict=False))):
+    attacks = (" ".join(PIECES[n::8]) for n in range(8))
+    for snapshot in (SAMPLES[name], hostile(name), *(hostile(name, f" {attack}") for attack in attacks)):
         blocks = note_blocks(snapshot, "en", LINKS)
         text = write_form(blocks, "wiki")
-        run = subprocess.run(["pandoc", "-f", "jira", "-t", "json"], input=text, capture_output=True, text=True, check=True)
+        # Before version 3 it does not know that these may be escaped; Jira does.
+        text = re.sub(r"\\([+^~|])", lambda found: FULL_WIDTH[found[1]], text)
+        run = subprocess.run(
+            ["pandoc", "-f", "jira", "-t", "json"], input=text, capture_output=True, text=True, check=True
+        )
         shown, links, kinds = pandoc_words(json.loads(run.stdout)["blocks"])
-        assert shown == said(blocks)
+        narrow = {ord(wide): mark for mark, wide in FULL_WIDTH.items()}
+        assert [word.translate(narrow) for word in shown] == said(blocks)
         assert {url.partition("#")[0] for url in links} <= OURS
-        assert kinds <= {"Header", "Para", "Plain", "Strong", "Code", "Str", "Space", "LineBreak", "SoftBreak", "Link", "OrderedList", "BulletList", "Span"}
+        assert kinds <= {
+            "Header",
+            "Para",
+            "Plain",
+            "Strong",
+            "Code",
+            "Str",
+            "Space",
+            "LineBreak",
+            "SoftBreak",
+            "Link",
+            "OrderedList",
+            "BulletList",
+            "Span",
+        }
 
 
 def pandoc_words(node: Any) -> tuple[list[str], set[str], set[str]]:
@@ -265,21 +324,17 @@ def test_past_the_limit_whole_parts_go_from_the_end_and_are_named(name, form):
     assert write(blocks, form, MARKER, len(whole)) == whole
     assert not left_out(blocks, form, MARKER, len(whole))
     assert left_out(blocks, form, MARKER, len(whole) - 1)
-    seen, limit = [], len(whole) - 1
-    while True:
-        try:
-            text = write(blocks, form, MARKER, limit)
-        except ValueError as error:
-            assert str(limit) in str(error)
-            break
+    limit = len(whole) - 1
+    for gone in range(1, len(blocks.parts)):
+        text = write(blocks, form, MARKER, limit)
         assert len(text) <= limit
-        gone = int(re.search(r"Left out here for length \((\d+)\)", " ".join(READERS[form](text).words))[1])
+        assert f"Left out here for length ({gone})" in " ".join(READERS[form](text).words)
         assert all(part.name in text for part in blocks.parts[-gone:])
         assert SAMPLES[name].snapshot_id in text
         assert text.count(MARKER) == 1
-        seen.append(gone)
         limit = len(text) - 1
-    assert seen == list(range(1, len(blocks.parts)))
+    with pytest.raises(ValueError, match=str(limit)):
+        write(blocks, form, MARKER, limit)
 
 
 def test_the_limit_may_be_of_bytes():
@@ -315,7 +370,9 @@ def test_the_marker_is_hidden_where_what_hides_it_is_kept():
     assert read_adf(note("log_hole", "en", "adf")).words[-1] == MARKER
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "//desk.example/x", "desk.example", "ftp://desk.example", "http:x"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "//desk.example/x", "desk.example", "ftp://desk.example", "http:x"]
+)
 def test_a_link_that_is_no_web_address_is_refused(url):
     with pytest.raises(ValueError, match="no http or https address"):
         Links(page=url)
@@ -337,10 +394,54 @@ def test_without_links_a_note_has_none():
 
 def test_the_schema_refuses_a_document_that_is_none():
     """So that the checks above can fail."""
-    for content in ([{"type": "text", "text": "bare"}], [{"type": "paragraph", "content": [{"type": "text", "text": ""}]}]):
+    for content in (
+        [{"type": "text", "text": "bare"}],
+        [{"type": "paragraph", "content": [{"type": "text", "text": ""}]}],
+    ):
         with pytest.raises(jsonschema.ValidationError):
             ADF.validate({"version": 1, "type": "doc", "content": content})
 
 
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("form", ["html", "markdown"])
+def test_in_a_browser_a_note_fits_a_narrow_column_and_does_nothing(form, language, tmp_path):
+    """380 pixels, as beside a ticket's fields: nothing sticks out, no script runs, no picture is asked for."""
+    attacks = [" ".join(PIECES), " " + "W" * 300, ""]
+    bodies = [write(note_blocks(hostile("dns_failure", attack), language, LINKS), form, MARKER) for attack in attacks]
+    notes = [body if form == "html" else gfm().render(body) for body in bodies]
+    columns = "".join(f'<div style="width:380px">{body}</div>' for body in notes)
+    # Markdown's page is GitHub's or GitLab's, whose style sheets let long words break; HTML stands in whatever page there is.
+    wraps = "overflow-wrap:break-word" if form == "markdown" else ""
+    script = """<script>for (const column of document.querySelectorAll("div")) {
+        const out = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > column.getBoundingClientRect().right + 1);
+        const told = document.createElement("output");
+        told.textContent = `${out.length} out, ${column.querySelectorAll("script,img,iframe,style,[onerror]").length} acting, ${column.scrollHeight > 300}`;
+        document.body.append(told);
+    }</script>"""
+    page = tmp_path / "note.html"
+    page.write_text(
+        f'<!doctype html><meta charset="utf-8"><body style="font:14px sans-serif;{wraps}">{columns}{script}',
+        encoding="utf-8",
+    )
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
+    run = subprocess.run(
+        ["chromium", *options, f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert re.findall("<output>(.*?)</output>", run.stdout) == ["0 out, 0 acting, true"] * 3
+
+
 def test_a_wiki_escape_is_only_where_it_is_needed():
-    assert escape_wiki("SO-2026 at 12:13:53, 94 % (sure); a@b /etc/x.conf") == "SO-2026 at 12:13:53, 94 % (sure); a@b /etc/x.conf"
+    assert (
+        escape_wiki("SO-2026 at 12:13:53, 94 % (sure); a@b /etc/x.conf")
+        == "SO-2026 at 12:13:53, 94 % (sure); a@b /etc/x.conf"
+    )

@@ -26,7 +26,7 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from snapshots import words
-from snapshots.model import Check, Coverage, ProblemSnapshot, Text, canonical_bytes, read_snapshot
+from snapshots.model import Check, Coverage, Text, canonical_bytes, read_snapshot
 from snapshots.render import RENDERERS, render
 from snapshots.render.clean import BREAK, clean_text, one_line, shorten
 from snapshots.render.details import cited_evidence

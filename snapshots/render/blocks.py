@@ -6,8 +6,8 @@ own form. Only a run's `url` leads anywhere, and it is always one of ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -94,6 +94,27 @@ def lines_of(block: Block) -> Iterator[Line]:
         case Items():
             for item in block.items:
                 yield from item
+
+
+def pruned(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The blocks without runs, lines and items that hold nothing: a mark around nothing is shown as the mark."""
+    for block in blocks:
+        lines = [_filled(line) for line in lines_of(block)]
+        match block:
+            case Heading():
+                kept: Block = replace(block, line=lines[0])
+            case Paragraph():
+                kept = replace(block, lines=tuple(line for line in lines if line))
+            case Items():
+                items = (tuple(line for line in map(_filled, item) if line) for item in block.items)
+                kept = replace(block, items=tuple(item for item in items if item))
+        if any(lines_of(kept)):
+            yield kept
+
+
+def _filled(line: Line) -> Line:
+    kept = tuple(run for run in line if run.text.strip() or (run.style == "plain" and run.text))
+    return kept if any(run.text.strip() for run in kept) else ()
 
 
 @dataclass(frozen=True)

@@ -61,24 +61,27 @@ def clean(part: Part) -> Part:
 _FILLED = re.compile(r"(?i)(?<=[{$#<])(?=[{%])|(?<={)(?=#)|(?<=\[)(?=/?code\])|(?<=problem-snapshot)(?=:)")
 # What becomes a link by itself.
 _ADDRESSES = re.compile(
-    r"(?i)(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=mailto)(?=:)|(?<=xmpp)(?=:)|(?<=javascript)(?=:)|(?<=data)(?=:\w+/)"
+    r"(?i)(?<=/)(?=/)|(?<=\bwww)(?=\.)|(?:(?<=mailto)|(?<=xmpp)|(?<=news)|(?<=tel)|(?<=javascript))(?=:)|(?<=\bdata)(?=:\w+/)"
 )
-# What names a person or a thing in GitHub, GitLab, Redmine or Jira: @user, #12, !12, &12, ~label, %"milestone", [~user], [[page]].
+# What calls a person, also out of a quoted line: a reply by mail is plain text to GitHub.
+_CALLED = re.compile(r"(?<!\w@)(?<=@)(?=\S)")
+# What else names a person or a thing in GitHub, GitLab, Redmine or Jira: #12, !12, &12, ~label, %"milestone", [~user], [[page]].
 _NAMED = re.compile(r"(?<=@)(?=\S)|(?<=#)(?=\w)|(?<!\w)(?<=[!~&%$^])(?=[\w\"'])|(?<=\[)(?=[\[~^])")
 
 
 def defused(text: str, *, code: bool = False) -> str:
     r"""`text` in which nothing is a mention, a reference, a link, a template's hole or our marker: parted by `BREAK`.
 
-    Escaping does not do this: GitHub and GitLab look for names and addresses in what the reader will see
-    (https://github.com/gjtorikian/html-pipeline shows how), and a template engine does not know what is escaped. In `code`, where
-    neither looks, names are left whole, so that they can be copied.
+    Escaping does not do this. GitHub and GitLab look for names in what the reader will see, so that an entity or a backslash is no
+    help and a zero-width space is (https://github.com/github/markup/issues/1168), and a template engine does not know what is
+    escaped. In `code`, where only mail replies still call somebody
+    (https://github.com/dependabot/dependabot-core/pull/3157), other names are left whole, so that they can be copied.
 
     >>> defused("ask @all about #12 at http://x {{ y }}").replace(BREAK, "|")
-    'ask @|all about #|12 at http:|//x {|{ y }}'
+    'ask @|all about #|12 at http:/|/x {|{ y }}'
     """
     text = _ADDRESSES.sub(BREAK, _FILLED.sub(BREAK, text))
-    return text if code else _NAMED.sub(BREAK, text)
+    return (_CALLED if code else _NAMED).sub(BREAK, text)
 
 
 def one_line(text: str) -> str:

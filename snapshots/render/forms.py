@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from snapshots.render.blocks import Block, Heading, Items, Line, Paragraph, Run
+from snapshots.render.blocks import Block, Heading, Items, Line, Paragraph, Run, pruned
 from snapshots.render.clean import BREAK, defused
 from snapshots.render.markdown import code_md, escape_md
 
@@ -21,13 +21,13 @@ Form = Literal["html", "markdown", "wiki", "adf", "text"]
 
 # A quiet grey, out of Atlassian's palette.
 _GREY = "#97a0af"
-# Words of raw text that a narrow page cannot hold on one line.
+# Words that a narrow page cannot hold on one line. Clean text has no null, so that one can stand for a break.
 _OVERLONG = re.compile(r"\S{33,}")
 
 
 def write_form(blocks: Iterable[Block], form: Form, marker: str = "") -> str:
     """The blocks in one form, ending in one newline, with `marker` as their end where one is given."""
-    return WRITERS[form](blocks, marker)
+    return WRITERS[form](pruned(blocks), marker)
 
 
 # ---- HTML
@@ -62,22 +62,19 @@ def _html_line(line: Line) -> str:
 
 
 def _html_run(run: Run) -> str:
-    if run.style == "code":
-        return f"<code>{_breakable(html.escape(_parted(defused(run.text, code=True))))}</code>"
-    text = html.escape(defused(run.text))
+    text = _breakable(defused(run.text, code=run.style == "code"))
     if run.url:
         return f'<a href="{html.escape(run.url)}">{text}</a>'
-    return f"<b>{text}</b>" if run.style == "strong" else text
-
-
-def _parted(text: str) -> str:
-    """`text` with a null where an overlong word may break; clean text has none of its own."""
-    return _OVERLONG.sub(lambda found: re.sub(r"(?<=.)(?=(?:.{24})+$)", "\0", found[0]), text)
+    return f"<code>{text}</code>" if run.style == "code" else f"<b>{text}</b>" if run.style == "strong" else text
 
 
 def _breakable(text: str) -> str:
-    """On a narrow page a word breaks at `<wbr>`, which is not copied along as a space would be."""
-    return text.replace("\0", "<wbr>")
+    """Escaped text in which an overlong word may break, rather behind a mark than in a name; `<wbr>` is not copied along as a space would be."""
+
+    def parted(found: re.Match[str]) -> str:
+        return "\0".join(re.findall(r".{0,23}[:/_.,;=&]|.{1,24}", found[0]))
+
+    return html.escape(_OVERLONG.sub(parted, text)).replace("\0", "<wbr>")
 
 
 # ---- Markdown
@@ -120,26 +117,26 @@ def _md_run(run: Run) -> str:
 # ---- Jira's wiki text
 
 
-# What begins or ends a phrase, a link, an image, a macro or a cell; a hyphen only where it may cross something out. See
-# https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa?section=all.
-_WIKI = re.compile(r"[{}\[\]!*_+^~?|]|(?<!\w)-|-(?!\w)|^#(?=\s)")
-# Emoticons, and what makes a heading or a quotation of a line.
-_WIKI_FACES = re.compile(r"[:;](?=[()DPp])|\((?=(?:[!/x+?*yni-]|\*[rgby]|on|off|flag|flagoff)\))")
-_WIKI_STARTS = re.compile(r"^(h[1-6]|bq)\.")
+# What begins a macro, a link or an image; a phrase's mark, unless letters or digits stand on both its sides (it then neither opens nor
+# closes), or it is the sign of a time's offset (it could open, and nothing closes it); what makes a list or a table of a line; emoticons.
+# https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa?section=all lists them. The renderer takes a backslash before
+# - # * _ + ? ^ ~ | % { } [ ] ( ) ! @ and before nothing else.
+_WIKI = re.compile(
+    r"[{}\[\]!]|(?<![^\W_])[*_+^~-](?!\d\d:\d\d)|[*_+^~-](?![^\W_])|\?(?=\?)|(?<=\?)\?|^[#|]|(?<=[:;])[()]"
+    r"|\((?=(?:[/x?ynib]|\*[rgby]|on|off|flag|flagoff)\))"
+)
+# What a backslash does not help: a backslash itself, an entity, a heading or a quotation, and faces with a letter.
+_WIKI_PARTED = re.compile(r"(?<=\\)|(?<=&)(?=#?\w+;)|(?:(?<=^h[1-6])|(?<=^bq))(?=\.)|(?<=[:;])(?=[DPp])")
 _WIKI_BREAK = " \\\\ "
 
 
 def escape_wiki(text: str) -> str:
     r"""`text` so that Jira's wiki renderer shows it as it is.
 
-    A backslash escapes a mark and is itself only shown as an entity; an entity's own ampersand is one, too.
-
-    >>> print(escape_wiki(r"{code} *x* C:\x [~bob] 2026-11-02"))
-    \{code\} \*x\* C:&#92;x \[\~bob\] 2026-11-02
+    >>> print(escape_wiki(r"{code} *x* CREATE_FAILED [~bob] 2026-11-02 at 12:00 +08:00"))
+    \{code\} \*x\* CREATE_FAILED \[\~bob\] 2026-11-02 at 12:00 +08:00
     """
-    text = re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("\\", "&#92;")
-    text = _WIKI_STARTS.sub(r"\1&#46;", text)
-    return _WIKI_FACES.sub(lambda found: "\\" + found[0], _WIKI.sub(lambda found: "\\" + found[0], text))
+    return _WIKI.sub(lambda found: "\\" + found[0], _WIKI_PARTED.sub(BREAK, text))
 
 
 def write_wiki(blocks: Iterable[Block], marker: str) -> str:
@@ -171,10 +168,9 @@ def _wiki_run(run: Run) -> str:
     text = escape_wiki(defused(run.text))
     if run.style == "code":
         # Markup holds inside, too; a brace at an end would be taken for one of the mark's.
-        guard = BREAK if text.startswith("\\{") or text.endswith("}") else ""
-        return f"{{{{{guard}{text}{guard}}}}}" if text.strip() else ""
+        return f"{{{{{text}{BREAK if text.endswith('}') else ''}}}}}"
     if run.url:
-        return f"[{text}|{run.url}]"
+        return f"[{text.replace('|', BREAK)}|{run.url}]"
     return f"*{text}*" if run.style == "strong" else text
 
 

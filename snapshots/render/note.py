@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from snapshots.model import PaymentAttempt, ProblemSnapshot
@@ -28,6 +28,7 @@ QUESTIONS = 3
 UNCHECKED = 4
 AGAINST = 2
 CAUSES = 3
+CLAIMS = 3
 ATTEMPTS = 3
 SENTENCE = 240
 QUOTE = 200
@@ -68,6 +69,18 @@ def note_blocks(
     return reader.blocks(touched or Touched())
 
 
+def card_blocks(
+    snapshot: ProblemSnapshot,
+    language: Language,
+    links: Links | None = None,
+    *,
+    touched: Touched | None = None,
+) -> Blocks:
+    """The same in fewer words, for a chat: which ticket, what failed, what to do, and the sentences of the strongest findings."""
+    reader = _NoteReader(clean(snapshot), language, links or Links())
+    return reader.card(touched or Touched())
+
+
 def write(
     blocks: Blocks,
     form: Form,
@@ -83,8 +96,8 @@ def write(
     """
     if marker and not _MARKER.fullmatch(marker):
         raise ValueError(f"{marker!r} is no marker: problem-snapshot: and 16 hex digits")
-    for kept in range(len(blocks.parts), 0, -1):
-        text = write_form(_kept(blocks, kept), form, marker)
+    for kept in range(len(blocks.parts), min(1, len(blocks.parts)) - 1, -1):
+        text = write_form(first_parts(blocks, kept), form, marker)
         if limit is None or size(text) <= limit:
             return text
     raise ValueError(f"a note of at most {limit} cannot hold even its first part in {form}: {size(text)}")
@@ -95,16 +108,14 @@ def left_out(blocks: Blocks, form: Form, marker: str, limit: int | None, size: C
     return limit is not None and size(write_form(blocks, form, marker)) > limit
 
 
-def _kept(blocks: Blocks, parts: int) -> Iterator[Block]:
+def first_parts(blocks: Blocks, parts: int) -> Blocks:
     """The first parts, a sentence that names the others, and the foot."""
     gone = blocks.parts[parts:]
-    kept = replace(blocks, parts=blocks.parts[:parts])
-    if gone:
-        comma = "、" if blocks.language == "zh" else ", "
-        names = comma.join(part.name for part in gone)
-        told = label("left_out", blocks.language, count=len(gone), names=names)
-        kept = replace(kept, foot=(Paragraph((plain(told),)), *kept.foot))
-    yield from kept
+    if not gone:
+        return blocks
+    names = ("、" if blocks.language == "zh" else ", ").join(part.name for part in gone)
+    told = label("left_out", blocks.language, count=len(gone), names=names)
+    return replace(blocks, parts=blocks.parts[:parts], foot=(Paragraph((plain(told),)), *blocks.foot))
 
 
 def plain(text: str) -> Line:
@@ -115,6 +126,11 @@ def plain(text: str) -> Line:
 def fact(name: str, *value: Run, language: Language) -> Line:
     """A line that names what it tells."""
     return (Run(name, "strong"), Run("：" if language == "zh" else ": "), *value)
+
+
+def _between(runs: Sequence[Run]) -> Line:
+    """The runs on one line, set apart."""
+    return tuple(run for n, one in enumerate(runs) for run in ((Run(" · "), one) if n else (one,)))
 
 
 def prose(text: str, limit: int = SENTENCE) -> str:
@@ -143,6 +159,23 @@ class _NoteReader(Reader):
         ]
         return Blocks(self.language, tuple(part for part in parts if part.blocks), self._foot(view))
 
+    def card(self, touched: Touched) -> Blocks:
+        """What a chat is told."""
+        view = self.view()
+        ticket = fact(self.say("ticket"), Run(prose(f"{view.ticket} {view.title}", 160)), language=self.language)
+        head = (self._title(view), Paragraph((ticket,)), *self._first(view), self._facts(view, touched, short=True))
+        claims = [(plain(prose(proof.statement)),) for proof in self._strongest()[:CLAIMS]]
+        parts = [
+            Part("head", view.verdict, head),
+            self._questions(view),
+            self._list("proof", view.proof_title, claims),
+        ]
+        named = (("open_page", self.links.page), ("open_ticket", self.links.ticket))
+        ways = [Run(self.say(name), "link", url) for name, url in named if url]
+        made = plain(prose(f"{self.say('snapshot_id')} {view.snapshot_id}"))
+        foot = (*([Paragraph((_between(ways),))] if ways else []), Paragraph((made,), small=True))
+        return Blocks(self.language, tuple(part for part in parts if part.blocks), foot)
+
     # The head.
 
     def _title(self, view: View) -> Heading:
@@ -154,9 +187,9 @@ class _NoteReader(Reader):
     def _first(self, view: View) -> list[Block]:
         return [Paragraph(((Run(prose(view.summary, 320), "strong"),),))] if view.summary else []
 
-    def _facts(self, view: View, touched: Touched) -> Paragraph:
+    def _facts(self, view: View, touched: Touched, *, short: bool = False) -> Paragraph:
         action = prose(view.action or self.say("no_action"), 320)
-        sure = f"{view.percent}{self.semicolon}{view.runner_up}"
+        sure = f"{view.percent}{self.semicolon}{prose(view.runner_up, 160)}"
         causes = self.comma.join(f"{prose(cause.name, 80)} {cause.percent}" for cause in view.causes[:CAUSES])
         rows = [
             (self.say("meanwhile" if view.abstained else "first"), Run(action, "strong")),
@@ -170,7 +203,9 @@ class _NoteReader(Reader):
             (self.say("touched"), Run(self._touched(touched))),
             (self.say("when"), Run(self._when(view))),
         ]
-        return Paragraph(tuple(fact(name, value, language=self.language) for name, value in rows if value.text))
+        left = {self.say("payments"), self.say("when")} if short else set()
+        kept = [(name, value) for name, value in rows if value.text and name not in left]
+        return Paragraph(tuple(fact(name, value, language=self.language) for name, value in kept))
 
     def _when(self, view: View) -> str:
         utc = (f"（{view.utc}）" if self.language == "zh" else f" ({view.utc})") if view.utc else ""
@@ -204,7 +239,7 @@ class _NoteReader(Reader):
     # The parts.
 
     def _list(
-        self, key: str, name: str, items: list[tuple[Line, ...]], *, ordered: bool = False, none: str = ""
+        self, key: str, name: str, items: Sequence[tuple[Line, ...]], *, ordered: bool = False, none: str = ""
     ) -> Part:
         blocks: tuple[Block, ...] = ()
         if items:
@@ -218,7 +253,7 @@ class _NoteReader(Reader):
             return Part("missing", "", ())
         items: list[tuple[Line, ...]] = []
         for question in view.missing[:QUESTIONS]:
-            what = " ".join(part for part in (prose(question.what, 120), question.window) if part)
+            what = " ".join(part for part in (prose(question.what, 120), prose(question.window, 80)) if part)
             asked = plain(prose(self.say("ask", question=question.question), 320))
             items.append(((Run(what, "strong"),), asked) if what else (asked,))
         more = len(view.missing) - QUESTIONS
@@ -231,7 +266,7 @@ class _NoteReader(Reader):
         return [self._proof(finding.evidence[0], finding, said=False) for finding in found]
 
     def _found(self, proof: Proof) -> tuple[Line, ...]:
-        ref = Run(proof.ref, "ref", self.links.record(proof.ref))
+        ref = Run(prose(proof.ref, 24), "ref", self.links.record(proof.ref))
         told = [proof.moment.clock if proof.moment else "", prose(proof.service, 60)]
         beside = "".join(f" · {part}" for part in told if part)
         where = (ref, Run(f"{beside} · "), Run(shorten(proof.pointer, POINTER), "code"))
@@ -250,12 +285,21 @@ class _NoteReader(Reader):
     def _foot(self, view: View) -> tuple[Block, ...]:
         named = (("open_page", self.links.page), ("open_document", self.links.document))
         ways = [Run(self.say(name), "link", url) for name, url in named if url]
-        between = Run(" · ")
-        line: list[Run] = [run for way in ways for run in (way, between)]
-        command = Run(f"{self.s.provenance.tool} show {view.snapshot_id}", "code")
-        opened = fact(self.say("open"), *line, command, language=self.language)
+        command = Run(shorten(f"{self.s.provenance.tool} show {view.snapshot_id}", 160), "code")
+        opened = fact(self.say("open"), *_between([*ways, command]), language=self.language)
         made = f"{self.say('snapshot_id')} {view.snapshot_id} · {view.tool}"
         return (Paragraph((opened,)), Paragraph((plain(prose(made)),), small=True))
 
 
-__all__ = ["Blocks", "Form", "Links", "Touched", "left_out", "marker_of", "note_blocks", "write"]
+__all__ = [
+    "Blocks",
+    "Form",
+    "Links",
+    "Touched",
+    "card_blocks",
+    "first_parts",
+    "left_out",
+    "marker_of",
+    "note_blocks",
+    "write",
+]
