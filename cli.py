@@ -1287,11 +1287,11 @@ def completion(*, shell: str) -> None:
     emit(script(commands, {}, NAME, "_PROBLEM_SNAPSHOT_COMPLETE").source())
 
 
-if __name__ == "__main__":
-    main()
-
-
 # ---- groups of commands with files of their own
 
 for _command in (serve, work, poll, jobs):
     commands.add_command(_command)
+
+
+if __name__ == "__main__":
+    main()
