@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.attach import Touched, attach_snapshot
-from pipeline.errors import Refused, SnapshotError, TicketNotFound, UsageError
+from pipeline.errors import SnapshotError, TicketNotFound, UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.ledger import Busy, Ended, Job, NewDelivery
 from pipeline.service.storms import TOLD_AT
@@ -20,15 +20,20 @@ from pipeline.values import Ticket
 from snapshots.store import StoreError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from pipeline.attach import Links
-    from pipeline.run import Taken
+    from pipeline.notify.target import EventKind
     from pipeline.service.ledger import Ledger
+    from pipeline.service.messages import Messages
     from pipeline.service.storms import Storm, Storms
     from pipeline.settings import Settings
-    from pipeline.tickets.system import Attached, TicketSystem
+    from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
     from snapshots.store import Store
 
+# What is written in the transaction that ends a job.
+Also = Callable[["Connection"], None]
 _log = logging.getLogger(__name__)
 # A failure that trying again is not likely to mend is tried so often all the same: what looks final may be a release in progress.
 _HOPELESS = 3
@@ -47,8 +52,7 @@ class Bench:
     settings: Settings
     links: Callable[[str], Links]
     storms: Storms
-    # Called with what was attached, after it is on the ticket and before the job is done: so it may be called twice.
-    after: Callable[[Ticket, Taken, Attached], None] = lambda _ticket, _taken, _attached: None
+    messages: Messages
 
     def work(self, delivery: str, worker: str) -> None:
         """Does the job of one delivery, and writes down what became of it."""
@@ -58,27 +62,32 @@ class Bench:
         if isinstance(job, Busy):
             self.ledger.postpone(delivery, _BUSY)
             return
-        ended = self._ended(job)
+        ended, also = self._ended(job)
         if ended.reason:
             _log.warning("%s ticket %s: %s: %s", job.system, job.ticket_id, ended.outcome, ended.reason)
-        self.ledger.finish(job, worker, ended)
+        self.ledger.finish(job, worker, ended, also)
 
-    def _ended(self, job: Job) -> Ended:
+    def _ended(self, job: Job) -> tuple[Ended, Also]:
+        """How the attempt ended, and what is to be written down together with that."""
         try:
             return self._done(job)
-        except TicketNotFound as error:
-            return Ended("dropped", _said(error))
-        except SystemUnavailable as error:
-            return self._again(job, error, at_least=error.after or 0.0)
-        except (SystemBroken, UsageError) as error:
-            return self._again(job, error, tries=_HOPELESS)
-        except (Refused, SnapshotError, StoreError) as error:
-            return self._again(job, error)
         except Exception as error:  # noqa: BLE001 - one ticket never takes the others along
-            _log.exception("a job failed in a way that is not foreseen")
-            return self._again(job, error, tries=_HOPELESS)
+            return self._failed(job, error), _nothing
 
-    def _done(self, job: Job) -> Ended:
+    def _failed(self, job: Job, failure: Exception) -> Ended:
+        match failure:
+            case TicketNotFound():
+                return Ended("dropped", _said(failure))
+            case SystemUnavailable():
+                return self._again(job, failure, at_least=failure.after or 0.0)
+            case SystemBroken() | UsageError():
+                return self._again(job, failure, tries=_HOPELESS)
+            case SnapshotError() | StoreError():
+                return self._again(job, failure)
+        _log.error("a job failed in a way that is not foreseen", exc_info=failure)
+        return self._again(job, failure, tries=_HOPELESS)
+
+    def _done(self, job: Job) -> tuple[Ended, Also]:
         system = self.systems.get(job.system)
         if system is None:
             raise UsageError(f"there is no [tickets.{job.system}] any more")
@@ -97,12 +106,14 @@ class Bench:
         self._tell_parent(storm, job)
         for note in attached.notes:
             _log.info("%s ticket %s: %s", job.system, job.ticket_id, note)
-        self.after(ticket, taken, attached)
-        return Ended(
-            "done",
-            snapshot_id=taken.snapshot.snapshot_id,
-            note_id=attached.note_id,
-            note_url=attached.url,
+        snapshot = taken.snapshot
+        ended = Ended("done", snapshot_id=snapshot.snapshot_id, note_id=attached.note_id, note_url=attached.url)
+        if job.snapshot_id == snapshot.snapshot_id:
+            return ended, _nothing
+        kind: EventKind = "snapshot.updated" if job.snapshot_id else "snapshot.created"
+        child = storm is not None and not storm.is_parent(job.system, job.ticket_id)
+        return ended, lambda connection: self.messages.tell(
+            connection, kind, snapshot, replaces=job.snapshot_id, child=child
         )
 
     def _tell_parent(self, storm: Storm | None, job: Job) -> None:
@@ -128,6 +139,10 @@ class Bench:
             times = "once" if job.number == 1 else f"{job.number} times"
             return Ended("dead", f"tried {times}; at last: {_said(error)}")
         return Ended("again", _said(error), again=max(pauses[job.number - 1], at_least))
+
+
+def _nothing(_connection: Connection) -> None:
+    """Nothing is written beside."""
 
 
 def _touched(storm: Storm | None) -> Touched | None:

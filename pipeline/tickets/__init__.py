@@ -14,13 +14,14 @@
     zendesk             Zendesk Support
 
 `file.py` reads `ticket.json`, from a bundle, a path or standard input. A new system needs a file with its `Options`
-(tagged by `kind`) and its class, a name in `TicketOptions` and a case in `open_system`. Clients of outside systems are
+(tagged by `kind`) and its class, a name in `TicketOptions` and one in `_CLASSES`. Clients of outside systems are
 imported by the methods that use them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pipeline.tickets.cloudevents import Options as CloudEventsOptions
 from pipeline.tickets.forgejo import Options as ForgejoOptions
@@ -55,56 +56,26 @@ TicketOptions = (
 )
 
 
+# kind -> its class, in the file of that name.
+_CLASSES = {
+    "cloudevents": "CloudEventsSystem",
+    "forgejo": "ForgejoSystem",
+    "freshdesk": "FreshdeskSystem",
+    "generic": "GenericSystem",
+    "github": "GitHubSystem",
+    "gitlab": "GitLabSystem",
+    "jira": "JiraCloudSystem",
+    "jira_dc": "JiraDataCenterSystem",
+    "servicenow": "ServiceNowSystem",
+    "standard_webhooks": "StandardWebhooksSystem",
+    "zammad": "ZammadSystem",
+    "zendesk": "ZendeskSystem",
+}
+
+
 def open_system(name: str, options: TicketOptions) -> TicketSystem:
     """The ticket system that `options` describe, under the name it has in the configuration. Connects to nothing yet."""
-    match options:
-        case CloudEventsOptions():
-            from pipeline.tickets.cloudevents import CloudEventsSystem
-
-            return CloudEventsSystem(name, options)
-        case ForgejoOptions():
-            from pipeline.tickets.forgejo import ForgejoSystem
-
-            return ForgejoSystem(name, options)
-        case FreshdeskOptions():
-            from pipeline.tickets.freshdesk import FreshdeskSystem
-
-            return FreshdeskSystem(name, options)
-        case GenericOptions():
-            from pipeline.tickets.generic import GenericSystem
-
-            return GenericSystem(name, options)
-        case GitHubOptions():
-            from pipeline.tickets.github import GitHubSystem
-
-            return GitHubSystem(name, options)
-        case GitLabOptions():
-            from pipeline.tickets.gitlab import GitLabSystem
-
-            return GitLabSystem(name, options)
-        case JiraOptions():
-            from pipeline.tickets.jira import JiraCloudSystem
-
-            return JiraCloudSystem(name, options)
-        case JiraDataCenterOptions():
-            from pipeline.tickets.jira_dc import JiraDataCenterSystem
-
-            return JiraDataCenterSystem(name, options)
-        case ServiceNowOptions():
-            from pipeline.tickets.servicenow import ServiceNowSystem
-
-            return ServiceNowSystem(name, options)
-        case StandardWebhooksOptions():
-            from pipeline.tickets.standard_webhooks import StandardWebhooksSystem
-
-            return StandardWebhooksSystem(name, options)
-        case ZammadOptions():
-            from pipeline.tickets.zammad import ZammadSystem
-
-            return ZammadSystem(name, options)
-        case ZendeskOptions():
-            from pipeline.tickets.zendesk import ZendeskSystem
-
-            return ZendeskSystem(name, options)
-        case _:
-            assert_never(options)
+    kind = str(options.__struct_config__.tag)
+    module = import_module(f"pipeline.tickets.{kind}")
+    system: TicketSystem = getattr(module, _CLASSES[kind])(name, options)
+    return system
