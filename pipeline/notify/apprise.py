@@ -11,7 +11,6 @@ from pipeline.errors import UsageError
 from pipeline.notify.target import ChatOptions, Event, Sent, TargetUnavailable, chat_blocks, wanted
 from snapshots.render.blocks import Blocks, Heading
 from snapshots.render.clean import defused, shorten
-from snapshots.render.forms import write_text
 
 _TITLE = 150
 
@@ -64,6 +63,8 @@ class AppriseTarget:
 
 def message(blocks: Blocks) -> tuple[str, str]:
     """The title and the text below it."""
+    from snapshots.render.forms import write_text
+
     titles = (block for block in blocks if isinstance(block, Heading))
     title = next((shorten(defused("".join(run.text for run in block.line)), _TITLE) for block in titles), "")
     rest = [block for block in blocks if not (isinstance(block, Heading) and block.level == 1)]

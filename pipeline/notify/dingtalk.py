@@ -16,9 +16,8 @@ from typing import Any
 from pipeline.notify._post import Posting, fitting
 from pipeline.notify._robot_markdown import wide, write_robot
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Blocks, Heading
+from snapshots.render.blocks import Blocks, Heading, first_parts
 from snapshots.render.clean import shorten
-from snapshots.render.note import first_parts
 from snapshots.words import label
 
 # In bytes, as far as a robot takes a message.

@@ -15,9 +15,8 @@ from typing import Any
 
 from pipeline.notify._post import Posting, fitting
 from pipeline.notify.target import ChatOptions, Event, Sent, Verdict, chat_blocks
-from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, pruned
+from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, first_parts, pruned
 from snapshots.render.clean import defused
-from snapshots.render.note import first_parts
 
 LIMIT = 20_000
 _COLOURS: Mapping[Verdict, str] = {"located": "red", "undecided": "yellow", "no_fault": "green"}

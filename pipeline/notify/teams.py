@@ -11,9 +11,8 @@ from typing import Any
 
 from pipeline.notify._post import Posting, fitting
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, pruned
+from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, first_parts, pruned
 from snapshots.render.clean import defused
-from snapshots.render.note import first_parts
 
 LIMIT = 28_000
 

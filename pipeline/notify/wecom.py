@@ -12,8 +12,7 @@ from typing import Any
 from pipeline.notify._post import Posting, encoded
 from pipeline.notify._robot_markdown import write_robot
 from pipeline.notify.target import ChatOptions, Event, Sent, TargetBroken, chat_blocks
-from snapshots.render.blocks import Blocks
-from snapshots.render.note import first_parts
+from snapshots.render.blocks import Blocks, first_parts
 
 LIMIT = 4096
 # No such address.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
-from snapshots.words import Language
+from snapshots.words import Language, label
 
 # `ref` is the number of a cited record: a link where there is a page to lead to, and a few letters where there is none.
 Style = Literal["plain", "strong", "code", "link", "ref"]
@@ -115,6 +115,21 @@ def pruned(blocks: Iterable[Block]) -> Iterator[Block]:
 def _filled(line: Line) -> Line:
     kept = tuple(run for run in line if run.text.strip() or (run.style == "plain" and run.text))
     return kept if any(run.text.strip() for run in kept) else ()
+
+
+def first_parts(blocks: Blocks, parts: int) -> Blocks:
+    """The first parts, a sentence that names the others, and the foot."""
+    gone = blocks.parts[parts:]
+    if not gone:
+        return blocks
+    names = ("、" if blocks.language == "zh" else ", ").join(part.name for part in gone)
+    told = label("left_out", blocks.language, count=len(gone), names=names)
+    return replace(blocks, parts=blocks.parts[:parts], foot=(Paragraph((plain(told),)), *blocks.foot))
+
+
+def plain(text: str) -> Line:
+    """A line of plain text."""
+    return (Run(text),)
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,29 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from snapshots.model import PaymentAttempt, ProblemSnapshot
-from snapshots.render.blocks import Block, Blocks, Heading, Items, Line, Links, Paragraph, Part, Run
+from snapshots.render.blocks import (
+    Block,
+    Blocks,
+    Heading,
+    Items,
+    Line,
+    Links,
+    Paragraph,
+    Part,
+    Run,
+    first_parts,
+    plain,
+)
 from snapshots.render.clean import clean, shorten
 from snapshots.render.figures import count
 from snapshots.render.forms import Form, write_form
 from snapshots.render.reader import Reader
 from snapshots.render.shapes import Proof, View
 from snapshots.render.view import ticket_zone
-from snapshots.words import Language, label
+from snapshots.words import Language
 
 FINDINGS = 4
 QUESTIONS = 3
@@ -106,21 +118,6 @@ def write(
 def left_out(blocks: Blocks, form: Form, marker: str, limit: int | None, size: Callable[[str], int] = len) -> bool:
     """Whether `write` leaves something out at that limit."""
     return limit is not None and size(write_form(blocks, form, marker)) > limit
-
-
-def first_parts(blocks: Blocks, parts: int) -> Blocks:
-    """The first parts, a sentence that names the others, and the foot."""
-    gone = blocks.parts[parts:]
-    if not gone:
-        return blocks
-    names = ("、" if blocks.language == "zh" else ", ").join(part.name for part in gone)
-    told = label("left_out", blocks.language, count=len(gone), names=names)
-    return replace(blocks, parts=blocks.parts[:parts], foot=(Paragraph((plain(told),)), *blocks.foot))
-
-
-def plain(text: str) -> Line:
-    """A line of plain text."""
-    return (Run(text),)
 
 
 def fact(name: str, *value: Run, language: Language) -> Line:
