@@ -71,3 +71,6 @@ def send(target: Target, event: Event) -> Sent:
     if not target.wants(event):
         return Sent("skipped", note=f"{target.name} does not want this one (when = {list(target.when)})")
     return target.send(event)
+
+
+__all__ = ["Event", "NotifyOptions", "Sent", "Target", "open_target", "send"]

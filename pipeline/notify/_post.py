@@ -104,6 +104,7 @@ class Posting:
         """What an answer with a code comes to: 0 is well, `refused` asks for other secrets, `passing` names the seconds to wait."""
         answer = self._json(response)
         code: Any = answer.get(code_key)
+        code = code if isinstance(code, int) else None
         if code == 0:
             return Sent("sent", response.status_code)
         told = f"{self.where} answered {self._said(str(code))}: {self._said(str(answer.get(said_key) or ''))}"

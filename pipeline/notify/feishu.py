@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.notify._post import Posting, fitting
-from pipeline.notify.target import ChatOptions, Event, Sent, Verdict, chat_blocks
+from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
 from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, first_parts, pruned
 from snapshots.render.clean import defused
+from snapshots.render.reader import Verdict
 
 LIMIT = 20_000
 _COLOURS: Mapping[Verdict, str] = {"located": "red", "undecided": "yellow", "no_fault": "green"}

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from pipeline.notify.target import Event, EventKind, Verdict, level_of
+from pipeline.notify.target import Event, EventKind, level_of
 from snapshots.model import Coverage, Finding, ProblemSnapshot, Text
+from snapshots.render.reader import Verdict
 
 VERSION: Literal["1"] = "1"
 # What Standard Webhooks asks for.
@@ -144,7 +145,7 @@ class _Teller:
                 created_at=s.ticket.created_at,
             ),
             verdict=event.verdict,
-            severity=level_of(s) or None,
+            severity=self.cut(level_of(s) or None),
             seed_class=d.seed_class,
             fault_class=d.fault_class,
             fault_subclass=d.fault_subclass,

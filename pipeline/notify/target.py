@@ -18,10 +18,10 @@ import msgspec
 from pipeline.errors import SnapshotError
 from snapshots.model import ProblemSnapshot
 from snapshots.render.blocks import Blocks, Links
+from snapshots.render.reader import Verdict, verdict_of
 from snapshots.words import Language
 
 EventKind = Literal["snapshot.created", "snapshot.updated"]
-Verdict = Literal["located", "undecided", "no_fault"]
 Level = Literal["P1", "P2", "P3", "P4"]
 
 # The words of `when`, in groups: of each group that is named, one has to fit.
@@ -74,15 +74,7 @@ class Event:
     @property
     def verdict(self) -> Verdict:
         """Whether a fault was located."""
-        return verdict_of(self.snapshot)
-
-
-def verdict_of(snapshot: ProblemSnapshot) -> Verdict:
-    """What the diagnosis comes to, as a person reads it."""
-    from snapshots.render.view import build_view
-
-    kind: Verdict = build_view(snapshot, language="en", full=False).kind  # type: ignore[assignment]
-    return kind
+        return verdict_of(self.snapshot.diagnosis)
 
 
 def level_of(snapshot: ProblemSnapshot) -> str:

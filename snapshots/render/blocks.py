@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
+from snapshots.render.clean import shorten
 from snapshots.words import Language, label
 
 # `ref` is the number of a cited record: a link where there is a page to lead to, and a few letters where there is none.
@@ -125,6 +126,25 @@ def first_parts(blocks: Blocks, parts: int) -> Blocks:
     names = ("、" if blocks.language == "zh" else ", ").join(part.name for part in gone)
     told = label("left_out", blocks.language, count=len(gone), names=names)
     return replace(blocks, parts=blocks.parts[:parts], foot=(Paragraph((plain(told),)), *blocks.foot))
+
+
+def shortened(blocks: Blocks, limit: int) -> Blocks:
+    """The blocks with no run of text longer than `limit`."""
+
+    def line(runs: Line) -> Line:
+        return tuple(run if run.url else replace(run, text=shorten(run.text, limit)) for run in runs)
+
+    def block(one: Block) -> Block:
+        match one:
+            case Heading():
+                return replace(one, line=line(one.line))
+            case Paragraph():
+                return replace(one, lines=tuple(map(line, one.lines)))
+            case Items():
+                return replace(one, items=tuple(tuple(map(line, item)) for item in one.items))
+
+    parts = tuple(replace(part, blocks=tuple(map(block, part.blocks))) for part in blocks.parts)
+    return replace(blocks, parts=parts, foot=tuple(map(block, blocks.foot)))
 
 
 def plain(text: str) -> Line:
