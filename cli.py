@@ -526,23 +526,23 @@ def notify_receivers(*, snapshot: str, names: tuple[str, ...], page: str, dry_ru
     from datetime import UTC, datetime
 
     from pipeline.notify import Event, open_target
+    from pipeline.settings import load_settings
     from snapshots.render.blocks import Links
 
-    settings = where.settings(sources=False, notify=True)
-    unknown = [name for name in names if name not in settings.notify]
-    if unknown or not settings.notify:
-        there = (
-            ", ".join(sorted(settings.notify)) or f"none; add a table [defaults.notify.NAME], `{NAME} init` shows it"
-        )
+    receivers = load_settings(where.config, where.profile, sources=False, notify=True).notify
+    unknown = [name for name in names if name not in receivers]
+    if unknown or not receivers:
+        there = ", ".join(sorted(receivers)) or f"none; add a table [defaults.notify.NAME], `{NAME} init` shows it"
         raise UsageError(f"--to {unknown[0]}: there are: {there}" if unknown else f"nobody is to be told: {there}")
     try:
         links = Links(page=page)
     except ValueError as error:
         raise UsageError(f"--page {error}") from error
-    event = Event("snapshot.created", find_snapshot(snapshot, settings), datetime.now(UTC), links)
+    found = find_snapshot(snapshot, where.settings(sources=False))
+    event = Event("snapshot.created", found, datetime.now(UTC), links)
     failed = 0
-    for name in names or sorted(settings.notify):
-        with contextlib.closing(open_target(name, settings.notify[name])) as target:
+    for name in names or sorted(receivers):
+        with contextlib.closing(open_target(name, receivers[name])) as target:
             try:
                 wanted = name in names or target.wants(event)
                 sent = target.send(event) if wanted and not dry_run else None

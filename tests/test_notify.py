@@ -1,4 +1,4 @@
-"""Messages of snapshots: who gets which, what each receiver is sent, what its answers mean, and that no text of others acts in a chat.
+"""Messages of snapshots: who gets which, what is sent, what the answers mean, and that no text of others acts in a chat.
 
 The receivers are small servers on loopback that answer as each vendor documents it; none of them is the vendor.
 """

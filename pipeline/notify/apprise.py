@@ -1,6 +1,7 @@
-"""Whatever else Apprise knows, as plain text: mail, Telegram, Matrix, Mattermost and a hundred more; https://github.com/caronc/apprise (BSD-2).
+"""Whatever else Apprise knows, as plain text: mail, Telegram, Matrix and a hundred more; https://github.com/caronc/apprise.
 
-It comes with `pip install "problem-snapshot[apprise]"`, since it brings nine megabytes and a second HTTP client along for those who need it.
+It comes with `pip install "problem-snapshot[apprise]"`, since it brings nine megabytes and a second HTTP client along
+for those who need it.
 """
 
 from __future__ import annotations

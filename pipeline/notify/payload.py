@@ -1,4 +1,4 @@
-"""The JSON that a webhook is sent: `type`, `timestamp` and `data`, as Standard Webhooks lays out, and a `version` that tells the shape.
+"""The JSON that a webhook is sent: `type`, `timestamp` and `data`, as Standard Webhooks lays out, and a `version`.
 
 Within a version fields are only added. The document itself has its own `schema_version` (`problem-snapshot schema`).
 """
@@ -40,7 +40,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingRef(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding: its id in the document, what it says, the refs of the records that it cites, what it weighs in log-odds."""
+    """One finding: its id in the document, what it says, which records it cites, what it weighs in log-odds."""
 
     id: str
     kind: str
@@ -105,7 +105,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def payload_bytes(event: Event, *, document: bool = False) -> bytes:
-    """The body of an event: under 20 kB, findings left out and texts cut where there is no room; `document` adds the whole snapshot."""
+    """The body of an event: under 20 kB, findings left out and texts cut where there is no room.
+
+    `document` adds the whole snapshot, however large it is.
+    """
     for findings, room in _ROOM:
         data = _Teller(event, room).data(findings)
         body = _encoded(event, data)

@@ -49,7 +49,7 @@ class TargetUnavailable(SnapshotError):
 
 
 class TargetBroken(SnapshotError):
-    """The receiver did not take what was sent, or answered something that cannot be read: sending it again does not help."""
+    """The receiver did not take what was sent, or answered what cannot be read: sending it again does not help."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def level_of(snapshot: ProblemSnapshot) -> str:
 
 @dataclass(frozen=True)
 class Sent:
-    """What came of one try. `disabled`: the receiver says that it is gone for good, so nothing is to be sent to it any more."""
+    """What came of one try. `disabled`: the receiver is gone for good, so nothing is to be sent to it any more."""
 
     outcome: Literal["sent", "skipped", "disabled"]
     status: int | None = None
@@ -94,9 +94,10 @@ class Sent:
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What every receiver's table has.
 
-    `url` is secret where it holds a token, as those of chats do. `when` says which messages go there: P1 to P4, located, undecided, no_fault, created,
-    updated. Of each kind of word that is named one has to fit, so `["P1", "P2", "located"]` is severity P1 or P2, and located; with
-    nothing named everything goes. While no severity is known, no P fits. `timeout` is one request's, in seconds.
+    `url` is secret where it holds a token, as those of chats do. `when` says which messages go there: P1 to P4,
+    located, undecided, no_fault, created, updated. Of each kind of word that is named one has to fit, so `["P1",
+    "P2", "located"]` is severity P1 or P2, and located; with nothing named everything goes. While no severity is
+    known, no P fits. `timeout` is one request's, in seconds.
     """
 
     url: str

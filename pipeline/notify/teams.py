@@ -1,7 +1,10 @@
-"""A workflow of Microsoft Teams that posts what its webhook is sent: https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook.
+"""A workflow of Microsoft Teams that posts what its webhook is sent.
 
-The message is an Adaptive Card of `RichTextBlock`s, whose `TextRun`s know no Markdown (https://adaptivecards.io/explorer/TextRun.html); nobody is called, since
-`<at>` means something only with an entity beside it. At most 28 kB and four messages a second.
+https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook tells the envelope.
+
+The message is an Adaptive Card of `RichTextBlock`s, whose `TextRun`s know no Markdown
+(https://adaptivecards.io/explorer/TextRun.html); nobody is called, since `<at>` means something only with an entity
+beside it. At most 28 kB and four messages a second.
 """
 
 from __future__ import annotations

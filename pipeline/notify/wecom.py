@@ -1,7 +1,8 @@
 """A group robot of WeCom (企业微信): https://developer.work.weixin.qq.com/document/path/99110.
 
-The message is `markdown_v2`, which unlike `markdown` knows no `<@user>` that calls somebody. Its content has at most 4,096 bytes; a robot may send 20 messages a minute. The
-answer is 200 with an `errcode` whatever it thinks of the message.
+The message is `markdown_v2`, which unlike `markdown` knows no `<@user>` that calls somebody. Its content has at most
+4,096 bytes; a robot may send 20 messages a minute. The answer is 200 with an `errcode` whatever it thinks of the
+message.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class WeComTarget(Posting):
 
 
 def message(blocks: Blocks, where: str = "WeCom") -> dict[str, Any]:
-    """As many parts as there is room for; what is left out is named. A first part that is too long for itself has its texts cut."""
+    """As many parts as there is room for, the others named; a first part that is too long for itself has its texts cut."""
     whole = (first_parts(blocks, kept) for kept in range(len(blocks.parts), 0, -1))
     cut = (shortened(first_parts(blocks, 1), room) for room in (160, 80, 40, 20))
     for tried in (*whole, *cut):

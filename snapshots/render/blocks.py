@@ -1,7 +1,7 @@
-"""A short text with some shape, before it is written for a ticket system or a chat: headings, paragraphs, lists, runs of text.
+"""A short text with some shape, before it is written for a ticket system or a chat: headings, paragraphs, lists, runs.
 
-What a run holds is plain text, from wherever it came; each writer (`snapshots.render.forms`, `pipeline.notify`) makes it harmless for its
-own form. Only a run's `url` leads anywhere, and it is always one of ours.
+What a run holds is plain text, from wherever it came; each writer (`snapshots.render.forms`, `pipeline.notify`) makes
+it harmless for its own form. Only a run's `url` leads anywhere, and it is always one of ours.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Block = Heading | Paragraph | Items
 
 @dataclass(frozen=True)
 class Part:
-    """Blocks that stay together. `name` is what it is called where it had to be left out; `key` tells it from the others."""
+    """Blocks that stay together. `name` is what they are called where they had to be left out, `key` tells them apart."""
 
     key: str
     name: str
@@ -174,7 +174,9 @@ class Links:
 
 
 def plain_url(url: str) -> str:
-    """`url` with every character percent-encoded that a form may take for one of its own. Raises `ValueError` for what is no http address.
+    """`url` with every character percent-encoded that a form may take for one of its own.
+
+    Raises `ValueError` for what is no http or https address.
 
     >>> plain_url("https://desk.example/s/ps-1?q=a b&r=(x)|y")
     'https://desk.example/s/ps-1?q=a%20b&r=%28x%29%7Cy'

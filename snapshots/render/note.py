@@ -88,7 +88,7 @@ def card_blocks(
     *,
     touched: Touched | None = None,
 ) -> Blocks:
-    """The same in fewer words, for a chat: which ticket, what failed, what to do, and the sentences of the strongest findings."""
+    """The same in fewer words, for a chat: which ticket, what failed, what to do, and what the strongest findings say."""
     reader = _NoteReader(clean(snapshot), language, links or Links())
     return reader.card(touched or Touched())
 
@@ -100,11 +100,11 @@ def write(
     limit: int | None = None,
     size: Callable[[str], int] = len,
 ) -> str:
-    """The note in one form, ending in one newline, with `marker` once, hidden where the form can hide it and the system keeps it.
+    """The note in one form, ending in one newline, with `marker` once: hidden where what hides it is kept.
 
-    Past `limit` (characters, or what `size` counts) whole parts are left out from the end, and their number and names are
-    told; the full document then goes along as a file. Raises `ValueError` for a marker that is none, and where not even the
-    first part has room.
+    Past `limit` (characters, or what `size` counts) whole parts are left out from the end, and their number and names
+    are told; the full document then goes along as a file. Raises `ValueError` for a marker that is none, and where
+    not even the first part has room.
     """
     if marker and not _MARKER.fullmatch(marker):
         raise ValueError(f"{marker!r} is no marker: problem-snapshot: and 16 hex digits")
