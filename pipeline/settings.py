@@ -290,8 +290,8 @@ def settings_of(
 ) -> Settings:
     """The settings of one profile of `config`. Raises `UsageError` whose sentence names file, key and value.
 
-    With `sources` false the sources are left out, without `publish` where snapshots are published and without `notify`
-    who is told of them, so that the secrets of what is not asked need not be there.
+    With `sources` false the sources are left out, without `publish` where snapshots are published and without `notify` who is told of
+    them, so that the secrets of what is not asked need not be there.
     """
     tree, where, chosen = _chosen(config, profile, env)
     for key in ("sources", "publish", "notify"):
