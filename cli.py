@@ -493,6 +493,86 @@ def show(*, snapshot: str, view: View, where: From) -> None:
     show_snapshot(find_snapshot(snapshot, settings), view, settings)
 
 
+@commands.command("note")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@click.option(
+    "--form",
+    type=click.Choice(["html", "markdown", "wiki", "adf", "text"]),
+    default="text",
+    show_default=True,
+    help="As which system takes it; wiki is Jira Data Center's, adf Jira Cloud's.",
+)
+@click.option("--language", "-l", type=click.Choice(["auto", "en", "zh"]), help="auto is the ticket's language.")
+@click.option("--page", default="", metavar="URL", help="Where the snapshot's page is, for its links.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many characters; what is left out is named.")
+@from_options
+@debug_option
+def print_note(*, snapshot: str, form: Any, language: str | None, page: str, limit: int | None, where: From) -> None:
+    """Print a snapshot's note as it would go on its ticket.
+
+    \b
+    problem-snapshot note TK-1042 --form markdown
+    """
+    from snapshots.render.note import Links, marker_of, note_blocks, write
+
+    settings = where.settings(sources=False, language=language)
+    found = find_snapshot(snapshot, settings)
+    spoken = found.ticket.language if settings.language == "auto" else settings.language
+    marker = marker_of(found.ticket.system, found.ticket.id)
+    try:
+        blocks = note_blocks(found, "zh" if spoken == "zh" else "en", Links(page=page))
+        text = write(blocks, form, marker, limit)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    emit(text)
+
+
+@commands.command("notify")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@click.option("--to", "names", multiple=True, metavar="NAME", help="Only this receiver; may be given again.")
+@click.option("--page", default="", metavar="URL", help="Where the snapshot's page is.")
+@click.option("--dry-run", is_flag=True, help="Only tell who would be told.")
+@from_options
+@debug_option
+def notify_receivers(*, snapshot: str, names: tuple[str, ...], page: str, dry_run: bool, where: From) -> int:
+    """Tell the configured receivers of a snapshot, as their `when` says; those named by --to in any case.
+
+    \b
+    problem-snapshot notify TK-1042 --to oncall
+    """
+    from datetime import UTC, datetime
+
+    from pipeline.notify import Event, open_target
+    from pipeline.settings import load_settings
+    from snapshots.render.blocks import Links
+
+    receivers = load_settings(where.config, where.profile, sources=False, notify=True).notify
+    unknown = [name for name in names if name not in receivers]
+    if unknown or not receivers:
+        there = ", ".join(sorted(receivers)) or f"none; add a table [defaults.notify.NAME], `{NAME} init` shows it"
+        raise UsageError(f"--to {unknown[0]}: there are: {there}" if unknown else f"nobody is to be told: {there}")
+    try:
+        links = Links(page=page)
+    except ValueError as error:
+        raise UsageError(f"--page {error}") from error
+    found = find_snapshot(snapshot, where.settings(sources=False))
+    event = Event("snapshot.created", found, datetime.now(UTC), links)
+    failed = 0
+    for name in names or sorted(receivers):
+        with contextlib.closing(open_target(name, receivers[name])) as target:
+            try:
+                wanted = name in names or target.wants(event)
+                sent = target.send(event) if wanted and not dry_run else None
+            except SnapshotError as error:
+                failed += 1
+                emit(f"{name}: {_line(error)}\n")
+                continue
+        told = (sent.note or sent.outcome) if sent else "would be told" if wanted else "not told, as its `when` says"
+        failed += sent is not None and sent.outcome == "disabled"
+        emit(f"{name}: {told}\n")
+    return PARTIAL if failed else 0
+
+
 @commands.command("list")
 @click.option(
     "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."

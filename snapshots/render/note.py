@@ -11,17 +11,29 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from snapshots.model import PaymentAttempt, ProblemSnapshot
-from snapshots.render.blocks import Block, Blocks, Heading, Items, Line, Links, Paragraph, Part, Run
+from snapshots.render.blocks import (
+    Block,
+    Blocks,
+    Heading,
+    Items,
+    Line,
+    Links,
+    Paragraph,
+    Part,
+    Run,
+    first_parts,
+    plain,
+)
 from snapshots.render.clean import clean, shorten
 from snapshots.render.figures import count
 from snapshots.render.forms import Form, write_form
 from snapshots.render.reader import Reader
 from snapshots.render.shapes import Proof, View
 from snapshots.render.view import ticket_zone
-from snapshots.words import Language, label
+from snapshots.words import Language
 
 FINDINGS = 4
 QUESTIONS = 3
@@ -76,7 +88,7 @@ def card_blocks(
     *,
     touched: Touched | None = None,
 ) -> Blocks:
-    """The same in fewer words, for a chat: which ticket, what failed, what to do, and the sentences of the strongest findings."""
+    """The same in fewer words, for a chat: which ticket, what failed, what to do, and what the strongest findings say."""
     reader = _NoteReader(clean(snapshot), language, links or Links())
     return reader.card(touched or Touched())
 
@@ -88,11 +100,11 @@ def write(
     limit: int | None = None,
     size: Callable[[str], int] = len,
 ) -> str:
-    """The note in one form, ending in one newline, with `marker` once, hidden where the form can hide it and the system keeps it.
+    """The note in one form, ending in one newline, with `marker` once: hidden where what hides it is kept.
 
-    Past `limit` (characters, or what `size` counts) whole parts are left out from the end, and their number and names are
-    told; the full document then goes along as a file. Raises `ValueError` for a marker that is none, and where not even the
-    first part has room.
+    Past `limit` (characters, or what `size` counts) whole parts are left out from the end, and their number and names
+    are told; the full document then goes along as a file. Raises `ValueError` for a marker that is none, and where
+    not even the first part has room.
     """
     if marker and not _MARKER.fullmatch(marker):
         raise ValueError(f"{marker!r} is no marker: problem-snapshot: and 16 hex digits")
@@ -106,21 +118,6 @@ def write(
 def left_out(blocks: Blocks, form: Form, marker: str, limit: int | None, size: Callable[[str], int] = len) -> bool:
     """Whether `write` leaves something out at that limit."""
     return limit is not None and size(write_form(blocks, form, marker)) > limit
-
-
-def first_parts(blocks: Blocks, parts: int) -> Blocks:
-    """The first parts, a sentence that names the others, and the foot."""
-    gone = blocks.parts[parts:]
-    if not gone:
-        return blocks
-    names = ("、" if blocks.language == "zh" else ", ").join(part.name for part in gone)
-    told = label("left_out", blocks.language, count=len(gone), names=names)
-    return replace(blocks, parts=blocks.parts[:parts], foot=(Paragraph((plain(told),)), *blocks.foot))
-
-
-def plain(text: str) -> Line:
-    """A line of plain text."""
-    return (Run(text),)
 
 
 def fact(name: str, *value: Run, language: Language) -> Line:
