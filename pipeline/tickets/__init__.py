@@ -55,7 +55,7 @@ TicketOptions = (
 )
 
 
-def open_system(name: str, options: TicketOptions) -> TicketSystem:
+def open_system(name: str, options: TicketOptions) -> TicketSystem:  # noqa: PLR0911 - one a kind
     """The ticket system that `options` describe, under the name it has in the configuration. Connects to nothing yet."""
     match options:
         case CloudEventsOptions():
