@@ -415,27 +415,24 @@ def test_in_a_browser_a_note_fits_a_narrow_column_and_does_nothing(form, languag
     # Markdown's page is GitHub's or GitLab's, whose style sheets let long words break; HTML stands in whatever page
     # there is.
     wraps = "overflow-wrap:break-word" if form == "markdown" else ""
-    script = """<script>for (const column of document.querySelectorAll("div")) {
-        const out = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right >
-        column.getBoundingClientRect().right + 1); const told = document.createElement("output"); told.textContent =
-        `${out.length} out, ${column.querySelectorAll("script,img,iframe,style,[onerror]").length} acting,
-        ${column.scrollHeight > 300}`; document.body.append(told);
-    }</script>"""
+    script = """<script>
+        for (const column of document.querySelectorAll("div")) {
+            const edge = column.getBoundingClientRect().right + 1;
+            const out = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > edge);
+            const acting = column.querySelectorAll("script,img,iframe,style,[onerror]");
+            const told = document.createElement("output");
+            told.textContent = `${out.length} out, ${acting.length} acting, ${column.scrollHeight > 300}`;
+            document.body.append(told);
+        }
+    </script>"""
     page = tmp_path / "note.html"
     page.write_text(
         f'<!doctype html><meta charset="utf-8"><body style="font:14px sans-serif;{wraps}">{columns}{script}',
         encoding="utf-8",
     )
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-sync",
-    ]
+    quiet = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     run = subprocess.run(
-        ["chromium", *options, f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
+        ["chromium", *quiet.split(), f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert re.findall("<output>(.*?)</output>", run.stdout) == ["0 out, 0 acting, true"] * 3
