@@ -67,7 +67,9 @@ class Meters:
             last, self._last = self._last, {}
         for key, sentence in sorted(last.items()):
             told = " ".join(sentence.split())[:300]
-            _log.warning("refused %s deliver%s for %s: %s", counted[key], "y" if counted[key] == 1 else "ies", key[0], told)
+            _log.warning(
+                "refused %s deliver%s for %s: %s", counted[key], "y" if counted[key] == 1 else "ies", key[0], told
+            )
         for (system, reason), count in sorted(counted.items()):
             try:
                 self._ledger.refused(system, reason, count)
