@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -39,6 +40,41 @@ WORDS = st.text(st.characters(exclude_characters="<>&{}[]|\r", exclude_categorie
 )
 def test_html_is_read_as_a_person_would_see_it(html: str | None, text: str) -> None:
     assert html_text(html) == text
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<",
+        "<a ",
+        "</",
+        "<!--",
+        "<![CDATA[",
+        '<a href="',
+        "&",
+        "&#",
+        "&#9",
+        "<?",
+        "{code:",
+        "[a|b",
+        "\n \n",
+        "<a b='",
+        " alt=",
+    ],
+)
+def test_no_text_takes_long_to_read(piece: str) -> None:
+    """A quarter of a megabyte in well under a second of processor time."""
+    text = piece * (250_000 // len(piece))
+    start = time.process_time()
+    html_text(text)
+    html_text(f"<img {text}>")
+    wiki_text(text)
+    assert time.process_time() - start < 2
+
+
+def test_a_number_without_end_is_no_character() -> None:
+    assert html_text(f"a&#{'9' * 5000};b&#x{'f' * 5000};c&#65;") == "a\ufffdb\ufffdcA"
 
 
 @given(st.text(max_size=300))
