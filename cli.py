@@ -39,6 +39,7 @@ from pipeline.commands.options import (
     from_options,
     view_options,
 )
+from pipeline.commands.service import jobs, poll, serve, work
 from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 
@@ -241,6 +242,8 @@ def commands() -> None:
 @click.option("--exit-code", "verdict", is_flag=True, help="Exit 10 when located, 11 when undetermined.")
 @click.option("--no-store", is_flag=True, help="Do not keep the snapshot.")
 @click.option("--explain-plan", is_flag=True, help="Show which rows would be fetched, and fetch none of them.")
+@click.option("--attach", "attached", is_flag=True, help="Put it on the ticket as a private note (TICKET is NAME:ID).")
+@click.option("--dry-run", is_flag=True, help="Print the note instead of putting it on the ticket.")
 @click.option("--publish", "published", is_flag=True, help="Write it to the configured Elasticsearch index as well.")
 @view_options
 @from_options
@@ -254,24 +257,34 @@ def take(
     verdict: bool,
     no_store: bool,
     explain_plan: bool,
+    attached: bool,
+    dry_run: bool,
     published: bool,
     view: View,
     where: From,
 ) -> int:
     """Take the snapshot of TICKET.
 
-    TICKET is an id inside --bundle, the path of a ticket.json, or - for standard input. With a bundle only the bundle is
-    read; otherwise the configured sources are asked.
+    TICKET is an id inside --bundle, the path of a ticket.json, - for standard input, or NAME:ID, where NAME is a configured
+    ticket system. With a bundle only the bundle is read; otherwise the configured sources are asked.
 
     \b
     problem-snapshot take TK-1042 --bundle ./incident -o html --out TK-1042.html
     problem-snapshot take ticket.json --profile prod --around "2026-11-23 10:02 +08:00"
+    problem-snapshot take helpdesk:4711 --profile prod --attach
     """
+    from pipeline.commands.tickets import attach, ticket_of_system
     from pipeline.judge import weights_in_force
     from pipeline.run import plan_snapshot, take_snapshot
     from pipeline.tickets.file import find_ticket
 
-    found, bundle = find_ticket(ticket, bundle, _stdin(), say)
+    held = click.get_current_context().with_resource(ticket_of_system(ticket, where, bundled=bundle is not None))
+    if held is None and (attached or dry_run):
+        raise UsageError("--attach and --dry-run need the ticket's system: name the ticket as NAME:ID")
+    if held is not None:
+        found = held.ticket
+    else:
+        found, bundle = find_ticket(ticket, bundle, _stdin(), say)
     if bundle is not None and _says_profile_but_no_bundle():
         bundle = None
     settings = where.settings(
@@ -294,7 +307,11 @@ def take(
         except SnapshotError as error:
             # What was found is shown all the same.
             kept = error
-    show_snapshot(snapshot, view, settings, zone)
+    on_ticket = True
+    if held is not None and (attached or dry_run):
+        on_ticket = attach(held, snapshot, dry_run=dry_run)
+    if not dry_run:
+        show_snapshot(snapshot, view, settings, zone)
     # After it is kept and shown: what fails here, or hangs, loses nothing.
     sent = settings.publish is None or _published(snapshot, settings.publish)
     if isinstance(kept, SnapshotError):
@@ -304,7 +321,7 @@ def take(
         say(f"Stored: {kept}")
         if view.format == "table":
             say(f"As a page: {NAME} show {snapshot.snapshot_id} -o html --out {file_name(snapshot)}.html")
-    return exit_code_of(snapshot, verdict=verdict) if sent else PARTIAL
+    return exit_code_of(snapshot, verdict=verdict) if sent and on_ticket else PARTIAL
 
 
 def _published(snapshot: ProblemSnapshot, target: PublishOptions) -> bool:
@@ -474,6 +491,86 @@ def show(*, snapshot: str, view: View, where: From) -> None:
     """
     settings = where.settings(sources=False, language=view.language, timezone=view.timezone)
     show_snapshot(find_snapshot(snapshot, settings), view, settings)
+
+
+@commands.command("note")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@click.option(
+    "--form",
+    type=click.Choice(["html", "markdown", "wiki", "adf", "text"]),
+    default="text",
+    show_default=True,
+    help="As which system takes it; wiki is Jira Data Center's, adf Jira Cloud's.",
+)
+@click.option("--language", "-l", type=click.Choice(["auto", "en", "zh"]), help="auto is the ticket's language.")
+@click.option("--page", default="", metavar="URL", help="Where the snapshot's page is, for its links.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many characters; what is left out is named.")
+@from_options
+@debug_option
+def print_note(*, snapshot: str, form: Any, language: str | None, page: str, limit: int | None, where: From) -> None:
+    """Print a snapshot's note as it would go on its ticket.
+
+    \b
+    problem-snapshot note TK-1042 --form markdown
+    """
+    from snapshots.render.note import Links, marker_of, note_blocks, write
+
+    settings = where.settings(sources=False, language=language)
+    found = find_snapshot(snapshot, settings)
+    spoken = found.ticket.language if settings.language == "auto" else settings.language
+    marker = marker_of(found.ticket.system, found.ticket.id)
+    try:
+        blocks = note_blocks(found, "zh" if spoken == "zh" else "en", Links(page=page))
+        text = write(blocks, form, marker, limit)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    emit(text)
+
+
+@commands.command("notify")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@click.option("--to", "names", multiple=True, metavar="NAME", help="Only this receiver; may be given again.")
+@click.option("--page", default="", metavar="URL", help="Where the snapshot's page is.")
+@click.option("--dry-run", is_flag=True, help="Only tell who would be told.")
+@from_options
+@debug_option
+def notify_receivers(*, snapshot: str, names: tuple[str, ...], page: str, dry_run: bool, where: From) -> int:
+    """Tell the configured receivers of a snapshot, as their `when` says; those named by --to in any case.
+
+    \b
+    problem-snapshot notify TK-1042 --to oncall
+    """
+    from datetime import UTC, datetime
+
+    from pipeline.notify import Event, open_target
+    from pipeline.settings import load_settings
+    from snapshots.render.blocks import Links
+
+    receivers = load_settings(where.config, where.profile, sources=False, notify=True).notify
+    unknown = [name for name in names if name not in receivers]
+    if unknown or not receivers:
+        there = ", ".join(sorted(receivers)) or f"none; add a table [defaults.notify.NAME], `{NAME} init` shows it"
+        raise UsageError(f"--to {unknown[0]}: there are: {there}" if unknown else f"nobody is to be told: {there}")
+    try:
+        links = Links(page=page)
+    except ValueError as error:
+        raise UsageError(f"--page {error}") from error
+    found = find_snapshot(snapshot, where.settings(sources=False))
+    event = Event("snapshot.created", found, datetime.now(UTC), links)
+    failed = 0
+    for name in names or sorted(receivers):
+        with contextlib.closing(open_target(name, receivers[name])) as target:
+            try:
+                wanted = name in names or target.wants(event)
+                sent = target.send(event) if wanted and not dry_run else None
+            except SnapshotError as error:
+                failed += 1
+                emit(f"{name}: {_line(error)}\n")
+                continue
+        told = (sent.note or sent.outcome) if sent else "would be told" if wanted else "not told, as its `when` says"
+        failed += sent is not None and sent.outcome == "disabled"
+        emit(f"{name}: {told}\n")
+    return PARTIAL if failed else 0
 
 
 @commands.command("list")
@@ -1268,6 +1365,12 @@ def completion(*, shell: str) -> None:
     if script is None:  # pragma: no cover - click has all three
         raise UsageError(f"there is no completion for {shell}")
     emit(script(commands, {}, NAME, "_PROBLEM_SNAPSHOT_COMPLETE").source())
+
+
+# ---- groups of commands with files of their own
+
+for _command in (serve, work, poll, jobs):
+    commands.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ WORDS = st.text(st.characters(exclude_characters="<>&{}[]|\r", exclude_categorie
         ("<p>5 &lt; 6 &amp; 7</p>", "5 < 6 & 7"),
         ("<script>alert(1)</script>ok<style>p{}</style><!-- hidden -->", "ok"),
         ('<img alt="screenshot of order M1" src="x">', "screenshot of order M1"),
+        ("<p>见图：<img src='x' alt='订单 M1 截图'></p>", "见图：订单 M1 截图"),
         ("<p>订单<b>M1</b>支付失败</p>", "订单M1支付失败"),
         ("<div>" * 20_000 + "deep", "deep"),
         ("1 < 2 and <b", "1 < 2 and <b"),
