@@ -1106,7 +1106,7 @@ def init(*, force: bool) -> None:
 @from_options
 @debug_option
 def doctor(*, timeout: float, fields: bool, where: From) -> int:
-    """Try each source, the store, where snapshots are published, and the configuration.
+    """Try each source and ticket system, the store, where snapshots are published, and the configuration.
 
     Says what is wrong and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
@@ -1122,7 +1122,15 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
         exit_code,
         field_lines,
     )
-    from pipeline.settings import config_places, plain_secrets, publish_of, read_config, source_table, sources_of
+    from pipeline.settings import (
+        config_places,
+        plain_secrets,
+        publish_of,
+        read_config,
+        source_table,
+        sources_of,
+        tickets_of,
+    )
     from pipeline.sources import open_source
 
     config = read_config(where.config, os.environ)
@@ -1150,6 +1158,7 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
             opened[name] = options if isinstance(options, UsageError) else open_source(name, options)
         except SnapshotError as error:
             opened[name] = error
+    others += _hook_health(tickets_of(config, where.profile, os.environ), where, timeout)
     healths = examine(opened, timeout)
     emit("\n".join(line for health in [*others, *healths] for line in _health_lines(health)))
     for health in healths if fields else ():
@@ -1163,6 +1172,21 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
             f"No source is configured: `{NAME} init` writes a configuration; a bundle needs none (take ID --bundle DIR)."
         )
     return exit_code(healths, others)
+
+
+def _hook_health(tickets: Mapping[str, Any], where: From, timeout: float) -> list[Health]:
+    """How the ticket systems are and the database of the hook, where there are some."""
+    if not tickets:
+        return []
+    from pipeline.doctor import Health
+    from pipeline.service.health import examine_service, examine_tickets
+
+    found = examine_tickets(tickets, timeout)
+    try:
+        service = examine_service(where.settings(sources=False, service=True).service)
+    except UsageError as error:
+        service = Health("service", "database", "failed", (str(error),))
+    return [service, *found]
 
 
 def _health_lines(health: Health) -> Iterator[str]:
