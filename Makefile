@@ -36,7 +36,7 @@ bench: .venv/.ready ## run the benchmarks, one after another
 services-install: .venv/.ready ## install what the test services need (as root on Debian; downloads Elasticsearch, builds Jaeger)
 	@$(BIN)/python -m tests.services install
 
-services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB and Jaeger for use by hand, and print their addresses
+services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB, Jaeger and Request Tracker for use by hand, and print their addresses
 	@$(BIN)/python -m tests.services up
 
 services-down: .venv/.ready ## stop what services-up started, and delete its data

@@ -8,6 +8,7 @@
     gitlab              issues of GitLab
     jira                Jira Cloud, with Jira Service Management
     jira_dc             Jira Data Center
+    rt                  Request Tracker 5, with the scrips of rt_scrips.pl
     servicenow          ServiceNow
     standard_webhooks   any system that sends Standard Webhooks
     zammad              tickets of Zammad
@@ -30,6 +31,7 @@ from pipeline.tickets.github import Options as GitHubOptions
 from pipeline.tickets.gitlab import Options as GitLabOptions
 from pipeline.tickets.jira import Options as JiraOptions
 from pipeline.tickets.jira_dc import Options as JiraDataCenterOptions
+from pipeline.tickets.rt import Options as RtOptions
 from pipeline.tickets.servicenow import Options as ServiceNowOptions
 from pipeline.tickets.standard_webhooks import Options as StandardWebhooksOptions
 from pipeline.tickets.zammad import Options as ZammadOptions
@@ -48,6 +50,7 @@ TicketOptions = (
     | GitLabOptions
     | JiraOptions
     | JiraDataCenterOptions
+    | RtOptions
     | ServiceNowOptions
     | StandardWebhooksOptions
     | ZammadOptions
@@ -90,6 +93,10 @@ def open_system(name: str, options: TicketOptions) -> TicketSystem:
             from pipeline.tickets.jira_dc import JiraDataCenterSystem
 
             return JiraDataCenterSystem(name, options)
+        case RtOptions():
+            from pipeline.tickets.rt import RtSystem
+
+            return RtSystem(name, options)
         case ServiceNowOptions():
             from pipeline.tickets.servicenow import ServiceNowSystem
 
