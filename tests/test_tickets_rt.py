@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
@@ -256,10 +257,11 @@ def test_tickets_that_are_deleted_merged_or_never_were_are_told_apart(desk: rt.D
 
 
 def test_a_wrong_token_is_refused_and_an_rt_that_is_away_is_unavailable(desk: rt.Desk) -> None:
-    with pytest.raises(Refused, match=r"\[tickets\.support\]"):
-        opened(desk, token="1-27-0000").ticket("1")
-    with pytest.raises(SystemUnavailable):
-        opened(desk, url=f"http://127.0.0.1:{services.free_port()}", attempts=1).ticket("1")
+    away = {"url": f"http://127.0.0.1:{services.free_port()}", "attempts": 1}
+    with contextlib.closing(opened(desk, token="1-27-0")) as one, pytest.raises(Refused, match=r"\[tickets\.support\]"):
+        one.ticket("1")
+    with contextlib.closing(opened(desk, **away)) as one, pytest.raises(SystemUnavailable):
+        one.ticket("1")
 
 
 # Writing
@@ -366,7 +368,7 @@ def test_a_poll_tells_each_change_once_also_over_many_pages(
     desk: rt.Desk, system: RtSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The tickets of all tests here are on many pages then.
-    monkeypatch.setattr("pipeline.tickets.rt._PER_PAGE", 3)
+    monkeypatch.setattr("pipeline.tickets.rt._PER_PAGE", 10)
     start = system.changed(None)
     ids = [desk.new_ticket(f"Payment {number}", "Order 1") for number in range(4)]
     seen, cursor = [], start.cursor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -176,14 +176,14 @@ def calls_broken_bodies_malformed(system: TicketSystem, signed: Any) -> None:
             system.receive(signed(body))
 
 
-def attaches_once(system: TicketSystem, desk: Any, ticket_id: str) -> None:
-    """The same note five times is one note, private; another text changes the same one; two at once leave one."""
+def attaches_once(system: TicketSystem, desk: Any, ticket_id: str, names: Sequence[str] = ("snapshot.json",)) -> None:
+    """The same note five times is one note, private; another text changes the same one. `names` are of files that went along."""
     first = note_for(ticket_id, f"first {HOSTILE}", files=files("snapshot.json"))
     outcomes = [system.attach(ticket_id, first) for _ in range(5)]
     assert [one.outcome for one in outcomes] == ["created", *["unchanged"] * 4]
     [before] = own_only(desk.notes(ticket_id), ticket_id)
     assert before["private"]
-    assert before["files"] == ["snapshot.json"]
+    assert before["files"] == list(names)
     assert before["id"] == outcomes[0].note_id == outcomes[4].note_id
 
     changed = system.attach(ticket_id, note_for(ticket_id, "second", files=files("snapshot.json"), known=before["id"]))
@@ -193,7 +193,7 @@ def attaches_once(system: TicketSystem, desk: Any, ticket_id: str) -> None:
     assert after["private"]
     assert "second" in after["body"]
     assert "first" not in after["body"]
-    assert after["files"] == ["snapshot.json"]
+    assert after["files"] == list(names)
 
 
 def attaches_at_once(system: TicketSystem, desk: Any, ticket_id: str, count: int = 4) -> None:

@@ -1,6 +1,7 @@
 """Where tickets come from, and where snapshots go back to: one ticket system a file, each of the shape in `system.py`.
 
     cloudevents         any system that sends CloudEvents
+    django_helpdesk     django-helpdesk
     forgejo             issues of Forgejo or Gitea
     freshdesk           Freshdesk
     generic             any system that sends JSON, as configured
@@ -24,6 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from pipeline.tickets.cloudevents import Options as CloudEventsOptions
+from pipeline.tickets.django_helpdesk import Options as DjangoHelpdeskOptions
 from pipeline.tickets.forgejo import Options as ForgejoOptions
 from pipeline.tickets.freshdesk import Options as FreshdeskOptions
 from pipeline.tickets.generic import Options as GenericOptions
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 # What a `[tickets.NAME]` table of the configuration is; its `kind` tells which.
 TicketOptions = (
     CloudEventsOptions
+    | DjangoHelpdeskOptions
     | ForgejoOptions
     | FreshdeskOptions
     | GenericOptions
@@ -58,13 +61,17 @@ TicketOptions = (
 )
 
 
-def open_system(name: str, options: TicketOptions) -> TicketSystem:
+def open_system(name: str, options: TicketOptions) -> TicketSystem:  # noqa: C901, PLR0911 - one case a system
     """The ticket system that `options` describe, under the name it has in the configuration. Connects to nothing yet."""
     match options:
         case CloudEventsOptions():
             from pipeline.tickets.cloudevents import CloudEventsSystem
 
             return CloudEventsSystem(name, options)
+        case DjangoHelpdeskOptions():
+            from pipeline.tickets.django_helpdesk import DjangoHelpdeskSystem
+
+            return DjangoHelpdeskSystem(name, options)
         case ForgejoOptions():
             from pipeline.tickets.forgejo import ForgejoSystem
 

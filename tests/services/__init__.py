@@ -1,4 +1,5 @@
-"""Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker and nginx, on loopback and free ports.
+"""Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker,
+django-helpdesk and nginx, on loopback and free ports.
 
 Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
 that cannot be had on this machine raises `Unavailable` with the reason in a few words.
