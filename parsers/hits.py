@@ -180,7 +180,7 @@ class Wanted:
                 return None
             columns = {}
             for number, leaf in enumerate(found[: place[1]].tolist()):
-                column = _column(data, starts[number, :rows], sizes[number, :rows])
+                column = texts_at(data, starts[number, :rows], sizes[number, :rows])
                 if column is None:
                     return None
                 columns[self.paths[leaf]] = column
@@ -193,8 +193,11 @@ def _scratch() -> tuple[Any, Any, Any]:
     return np.empty(_MOST, np.int64), np.empty((_MOST, _BLOCK), np.int32), np.empty((_MOST, _BLOCK), np.int32)
 
 
-def _column(data: Any, starts: Any, sizes: Any) -> pa.Array | None:
-    """The texts that `walk` found as an Array, or None where one of them is none."""
+def texts_at(data: Any, starts: Any, sizes: Any) -> pa.Array | None:
+    """The texts of `sizes` bytes (int32) from the bytes `starts` (int32) of `data` (uint8) on; null where one begins before it.
+
+    A size below zero is that of JSON with escapes in it, which are spelled out. None where one of them is no text.
+    """
     from parsers.folding_kernel import call
     from parsers.hits_kernel import gather
 
