@@ -209,7 +209,10 @@ def _without_duplicates(table: Any) -> Any:
     if ids.null_count == len(ids):
         return table
     key = pc.binary_join_element_wise(pc.fill_null(table.column("_index"), ""), ids, "\x00")
-    codes = _whole(pc.dictionary_encode(_whole(key))).indices.fill_null(-1).to_numpy()
+    encoded = _whole(pc.dictionary_encode(_whole(key)))
+    if len(encoded.dictionary) == len(encoded):
+        return table
+    codes = encoded.indices.fill_null(-1).to_numpy()
     _, first = np.unique(codes, return_index=True)
     if len(first) == len(codes):
         return table

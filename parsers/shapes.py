@@ -23,6 +23,8 @@ import pyarrow as pa
 
 # From this many lines on, loading the compiled loop (half a second, once a process) is worth it.
 _COMPILED_FROM = 100_000
+# Of fewer lines, too few are alike.
+_FEWEST = 4_000
 # Lines of a shape that make a sample worth its while, and shapes whose plan is remembered.
 LEAST = 3
 _MOST_KNOWN = 20_000
@@ -49,8 +51,9 @@ _known: dict[bytes, Plan | None] = {}
 
 
 def worth_shaping(lines: int) -> bool:
-    """Whether that many lines are better read by their shapes, loading the compiled loop included."""
-    return lines >= _COMPILED_FROM or "parsers.shapes_kernel" in sys.modules
+    """Whether that many lines are better read by their shapes, loading the compiled loop included where no other is loaded."""
+    loaded = "parsers.shapes_kernel" in sys.modules or "parsers.hits_kernel" in sys.modules
+    return lines >= (_FEWEST if loaded else _COMPILED_FROM)
 
 
 def known() -> dict[bytes, Plan | None]:
