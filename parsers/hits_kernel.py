@@ -276,7 +276,7 @@ def walk(
         fresh = True
         while depth >= 0:
             # At a key, or at the end of an object.
-            if at + 16 > end_of_data:
+            if at + 9 > end_of_data:
                 return ODD
             byte = _byte(data + at)
             if byte == 125 and fresh:
