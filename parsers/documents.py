@@ -107,7 +107,12 @@ def _wanted_of(mapping: FieldMapping) -> Wanted:
 
 
 def parse_values(
-    values: Values, *, source: str, mapping: FieldMapping = AUTO, zone: tzinfo | None = None, around: datetime | None = None
+    values: Values,
+    *,
+    source: str,
+    mapping: FieldMapping = AUTO,
+    zone: tzinfo | None = None,
+    around: datetime | None = None,
 ) -> Parsed:
     """What `parse_documents` makes of the hits whose values these are, as `wanted_of(mapping)` reads them."""
     if not values.rows:

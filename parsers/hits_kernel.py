@@ -7,7 +7,7 @@ holds the two equal. Importing this file imports numba and loads the compiled co
 Keys are looked up in a trie as `hits.py` makes it: `slots` is a hash table (linear probing) of edge numbers, an edge leads
 from node `edges[e, 0]` by the key `keys[edges[e, 1]:edges[e, 2]]` to node `edges[e, 3]`. `leaves[node]` is the number of the
 wanted value that stands there, or -1; `inner[node]` whether wanted values lie below; `shown[leaf]` whether an object there
-counts as a value. `words` is the same memory as `data`, read by eight bytes from any byte on.
+counts as a value. `data`, `edges`, `keys` and `slots` are addresses.
 """
 
 from __future__ import annotations
@@ -16,57 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
-
 from parsers.folding_kernel import _compiled
-
-# Within another function: a call for each byte would cost more than what it does.
-_inline = njit(nogil=True, forceinline=True)
-
-
-def _at(builder: Any, address: Any, bits: int) -> Any:
-    return builder.inttoptr(address, ir.IntType(bits).as_pointer())
-
-
-@intrinsic
-def _byte(_: Any, address: Any) -> Any:
-    """The byte at an address."""
-
-    def code(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        return builder.load(_at(builder, given[0], 8))
-
-    return types.uint8(types.int64), code
-
-
-@intrinsic
-def _word(_: Any, address: Any) -> Any:
-    """The eight bytes from an address on, whatever that is a multiple of."""
-
-    def code(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        return builder.load(_at(builder, given[0], 64), align=1)
-
-    return types.uint64(types.int64), code
-
-
-@intrinsic
-def _put_byte(_: Any, address: Any, value: Any) -> Any:
-    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        builder.store(given[1], _at(builder, given[0], 8))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.uint8), code
-
-
-@intrinsic
-def _put_word(_: Any, address: Any, value: Any) -> Any:
-    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        builder.store(given[1], _at(builder, given[0], 64), align=1)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.uint64), code
-
+from parsers.memory_kernel import byte_at, inlined, put_byte, put_word, word_at
 
 # What `walk` gives instead of a row count, and the size that marks a text with escapes in it.
 ODD = -1
@@ -81,51 +32,49 @@ _SPACES = np.uint64(0x2020202020202020)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-@_inline
+@inlined
 def _string_end(data: int, at: int, stop: int) -> int:
     """The place of the first quote, backslash or control character from `at` on; `stop` where there is none."""
     last = stop - 8
     while at <= last:
-        word = _word(data + at)
+        word = word_at(data + at)
         quote = word ^ _QUOTES
         slash = word ^ _SLASHES
         # The lowest marked byte is right, those above it may be marked by a borrow (Mycroft's test for a zero byte).
-        found = (
-            ((quote - _ONES) & ~quote) | ((slash - _ONES) & ~slash) | ((word - _SPACES) & ~word)
-        ) & _TOPS
+        found = (((quote - _ONES) & ~quote) | ((slash - _ONES) & ~slash) | ((word - _SPACES) & ~word)) & _TOPS
         if found:
             while True:
-                byte = _byte(data + at)
+                byte = byte_at(data + at)
                 if byte == 34 or byte == 92 or byte < 32:
                     return at
                 at += 1
         at += 8
     while at < stop:
-        byte = _byte(data + at)
+        byte = byte_at(data + at)
         if byte == 34 or byte == 92 or byte < 32:
             return at
         at += 1
     return stop
 
 
-@_inline
+@inlined
 def _closing(data: int, at: int, stop: int) -> int:
     """The place of the quote that ends the string whose text begins at `at`, or ODD."""
     while True:
         at = _string_end(data, at, stop)
-        if at >= stop or _byte(data + at) < 32:
+        if at >= stop or byte_at(data + at) < 32:
             return ODD
-        if _byte(data + at) == 34:
+        if byte_at(data + at) == 34:
             return at
         at += 2
 
 
-@_inline
+@inlined
 def _over(data: int, at: int, stop: int) -> int:
     """The place behind the value that begins at `at`, or ODD. Of a value without a fault only the brackets are counted."""
     depth = 0
     while at < stop:
-        byte = _byte(data + at)
+        byte = byte_at(data + at)
         if byte == 34:
             at = _closing(data, at + 1, stop)
             if at < 0:
@@ -148,34 +97,32 @@ def _over(data: int, at: int, stop: int) -> int:
     return ODD
 
 
-@_inline
+@inlined
 def _spaces(data: int, at: int, stop: int) -> int:
     while at < stop:
-        byte = _byte(data + at)
+        byte = byte_at(data + at)
         if byte != 32 and byte != 10 and byte != 13 and byte != 9:
             break
         at += 1
     return at
 
 
-@_inline
+@inlined
 def _hash(data: int, begin: int, size: int, node: int) -> Any:
     """Of a key: its first eight bytes, its last eight and its length."""
-    first = _word(data + begin)
+    first = word_at(data + begin)
     if size < 8:
         first &= (_u(1) << _u(8 * size)) - _u(1)
         last = first
     else:
-        last = _word(data + begin + size - 8)
+        last = word_at(data + begin + size - 8)
     code = (first ^ _u(node * 0x10001 + size)) * _MIX
     code = (code ^ (code >> _u(29)) ^ last) * _MIX
     return code ^ (code >> _u(32))
 
 
 @_compiled
-def plant(
-    edges: np.ndarray, keys: int, slots: np.ndarray
-) -> None:
+def plant(edges: np.ndarray, keys: int, slots: np.ndarray) -> None:
     """Fill `slots` with the edges."""
     mask = slots.size - 1
     for edge in range(edges.shape[0]):
@@ -186,7 +133,7 @@ def plant(
         slots[slot] = edge
 
 
-@_inline
+@inlined
 def _child(
     data: int,
     begin: int,
@@ -200,32 +147,32 @@ def _child(
     """The node to which a key leads, or -1."""
     slot = np.int64(_hash(data, begin, size, node) & _u(mask))
     while True:
-        edge = np.int64(_word(slots + 8 * slot))
+        edge = np.int64(word_at(slots + 8 * slot))
         if edge < 0:
             return -1
         edge = edges + 32 * edge
-        known = np.int64(_word(edge + 8))
-        if np.int64(_word(edge)) == node and np.int64(_word(edge + 16)) - known == size:
+        known = np.int64(word_at(edge + 8))
+        if np.int64(word_at(edge)) == node and np.int64(word_at(edge + 16)) - known == size:
             same = True
             for i in range(size):
-                if _byte(keys + known + i) != _byte(data + begin + i):
+                if byte_at(keys + known + i) != byte_at(data + begin + i):
                     same = False
                     break
             if same:
-                return np.int64(_word(edge + 24))
+                return int(word_at(edge + 24))
         slot = (slot + 1) & mask
 
 
-@_inline
+@inlined
 def _is_whole(data: int, begin: int, end: int) -> bool:
     """Whether a number is written as Arrow writes it back: digits, none in front that is zero, and within 64 bits."""
     at = begin
-    if _byte(data + at) == 45:
+    if byte_at(data + at) == 45:
         at += 1
-    if at == end or end - at > 18 or (_byte(data + at) == 48 and end - begin > 1):
+    if at == end or end - at > 18 or (byte_at(data + at) == 48 and end - begin > 1):
         return False
     while at < end:
-        if not 48 <= _byte(data + at) <= 57:
+        if not 48 <= byte_at(data + at) <= 57:
             return False
         at += 1
     return True
@@ -264,9 +211,9 @@ def walk(
     known = 0
     while row < most:
         at = _spaces(data, at, stop)
-        if at < stop and _byte(data + at) == 44 and (row or place[1]):
+        if at < stop and byte_at(data + at) == 44 and (row or place[1]):
             at = _spaces(data, at + 1, stop)
-        if at >= stop or _byte(data + at) != 123:
+        if at >= stop or byte_at(data + at) != 123:
             break
         for number in range(known):
             starts[_u(number), _u(row)] = -1
@@ -278,24 +225,24 @@ def walk(
             # At a key, or at the end of an object.
             if at + 9 > end_of_data:
                 return ODD
-            byte = _byte(data + at)
+            byte = byte_at(data + at)
             if byte == 125 and fresh:
                 depth -= 1
                 at += 1
             elif byte == 34:
                 key = at + 1
                 end = _string_end(data, key, stop)
-                if end >= stop or _byte(data + end) != 34:
+                if end >= stop or byte_at(data + end) != 34:
                     return ODD
                 at = end + 1
-                if _byte(data + at) != 58:
+                if byte_at(data + at) != 58:
                     at = _spaces(data, at, stop)
-                    if at >= stop or _byte(data + at) != 58:
+                    if at >= stop or byte_at(data + at) != 58:
                         return ODD
                 at = _spaces(data, at + 1, stop)
                 if at >= stop:
                     return ODD
-                byte = _byte(data + at)
+                byte = byte_at(data + at)
                 child = _child(data, key, end - key, nodes[_u(depth)], edges, keys, slots, mask)
                 if child < 0:
                     at = _over(data, at, stop)
@@ -314,7 +261,7 @@ def walk(
                     begin = at
                     if byte == 34:
                         end = _string_end(data, at + 1, stop)
-                        plain = end < stop and _byte(data + end) == 34
+                        plain = end < stop and byte_at(data + end) == 34
                         if not plain:
                             end = _closing(data, at + 1, stop)
                             if end < 0:
@@ -357,7 +304,7 @@ def walk(
                 at = _spaces(data, at, stop)
                 if at >= stop:
                     return ODD
-                byte = _byte(data + at)
+                byte = byte_at(data + at)
                 if byte == 125:
                     depth -= 1
                     at += 1
@@ -380,7 +327,7 @@ def _hexadecimal(data: int, at: int) -> int:
     """The number that four digits stand for, or ODD."""
     value = 0
     for i in range(4):
-        byte = np.int64(_byte(data + at + i))
+        byte = np.int64(byte_at(data + at + i))
         if 48 <= byte <= 57:
             digit = byte - 48
         elif 65 <= byte <= 70:
@@ -389,7 +336,7 @@ def _hexadecimal(data: int, at: int) -> int:
             digit = byte - 87
         else:
             return ODD
-        value = value * 16 + digit
+        value = int(value * 16 + digit)
     return value
 
 
@@ -398,13 +345,13 @@ def _spelled(data: int, begin: int, end: int, out: int, to: int) -> int:
     """Writes the text between two quotes without its escapes to `out[to:]`; where that ends, or ODD for half a character."""
     at = begin
     while at < end:
-        byte = _byte(data + at)
+        byte = byte_at(data + at)
         if byte != 92:
-            _put_byte(out + to, byte)
+            put_byte(out + to, byte)
             to += 1
             at += 1
             continue
-        byte = _byte(data + at + 1)
+        byte = byte_at(data + at + 1)
         at += 2
         if byte == 117:
             if at + 4 > end:
@@ -412,7 +359,7 @@ def _spelled(data: int, begin: int, end: int, out: int, to: int) -> int:
             code = _hexadecimal(data, at)
             at += 4
             if 0xD800 <= code < 0xDC00:
-                if at + 6 > end or _byte(data + at) != 92 or _byte(data + at + 1) != 117:
+                if at + 6 > end or byte_at(data + at) != 92 or byte_at(data + at + 1) != 117:
                     return ODD
                 low = _hexadecimal(data, at + 2)
                 if not 0xDC00 <= low < 0xE000:
@@ -422,22 +369,22 @@ def _spelled(data: int, begin: int, end: int, out: int, to: int) -> int:
             elif code < 0 or 0xDC00 <= code < 0xE000:
                 return ODD
             if code < 0x80:
-                _put_byte(out + to, code)
+                put_byte(out + to, code)
                 to += 1
             elif code < 0x800:
-                _put_byte(out + to, 0xC0 | (code >> 6))
-                _put_byte(out + to + 1, 0x80 | (code & 63))
+                put_byte(out + to, 0xC0 | (code >> 6))
+                put_byte(out + to + 1, 0x80 | (code & 63))
                 to += 2
             elif code < 0x10000:
-                _put_byte(out + to, 0xE0 | (code >> 12))
-                _put_byte(out + to + 1, 0x80 | ((code >> 6) & 63))
-                _put_byte(out + to + 2, 0x80 | (code & 63))
+                put_byte(out + to, 0xE0 | (code >> 12))
+                put_byte(out + to + 1, 0x80 | ((code >> 6) & 63))
+                put_byte(out + to + 2, 0x80 | (code & 63))
                 to += 3
             else:
-                _put_byte(out + to, 0xF0 | (code >> 18))
-                _put_byte(out + to + 1, 0x80 | ((code >> 12) & 63))
-                _put_byte(out + to + 2, 0x80 | ((code >> 6) & 63))
-                _put_byte(out + to + 3, 0x80 | (code & 63))
+                put_byte(out + to, 0xF0 | (code >> 18))
+                put_byte(out + to + 1, 0x80 | ((code >> 12) & 63))
+                put_byte(out + to + 2, 0x80 | ((code >> 6) & 63))
+                put_byte(out + to + 3, 0x80 | (code & 63))
                 to += 4
             continue
         if byte == 110:
@@ -452,7 +399,7 @@ def _spelled(data: int, begin: int, end: int, out: int, to: int) -> int:
             byte = np.uint8(12)
         elif byte != 34 and byte != 92 and byte != 47:
             return ODD
-        _put_byte(out + to, byte)
+        put_byte(out + to, byte)
         to += 1
     return to
 
@@ -488,11 +435,11 @@ def gather(
                     return ODD
             elif begin + size + 8 <= end_of_data:
                 for i in range(0, size, 8):
-                    _put_word(out + to + i, _word(data + begin + i))
+                    put_word(out + to + i, word_at(data + begin + i))
                 to += size
             else:
                 for i in range(size):
-                    _put_byte(out + to + i, _byte(data + begin + i))
+                    put_byte(out + to + i, byte_at(data + begin + i))
                 to += size
         if row & 7 == 7:
             valid[_u(row >> 3)] = bits

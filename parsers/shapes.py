@@ -114,9 +114,11 @@ def sample(key: bytes) -> str:
 
 def plan_of(key: bytes, line: str, body: str, values: Mapping[str, str | int | None]) -> Plan | None:
     """The plan that follows from what was read of a shape's sample, if it does."""
+    from parsers.shapes_kernel import LETTER_FIRST, LOW_DIGIT
+
     text = line.encode()
-    varies = np.frombuffer(key, np.uint8)[1:]
-    varies = (varies >= 2) & (varies <= 6)
+    marks = np.frombuffer(key, np.uint8)[1:]
+    varies = (marks >= LETTER_FIRST) & (marks <= LOW_DIGIT)
     found = body.encode()
     # A body reaches to the end of the line, but for blanks.
     begin = text.rfind(found)

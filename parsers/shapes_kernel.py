@@ -53,7 +53,7 @@ def shape_lines(
     results = 0
     first_word = 0
     for line in range(offsets.size - 1):
-        start, stop = np.int64(offsets[_u(line)]), np.int64(offsets[_u(line + 1)])
+        start, stop = int(offsets[_u(line)]), int(offsets[_u(line + 1)])
         codes[_u(line)] = -1
         if stop - start > _LONGEST:
             continue
@@ -66,7 +66,7 @@ def shape_lines(
         odd = False
         while at < stop:
             byte = data[_u(at)]
-            kind = classes[byte]
+            kind = int(classes[byte])
             if kind == _OTHER:
                 arena[_u(at + move)] = byte
                 if byte & 0xC0 != 0x80:
@@ -92,7 +92,7 @@ def shape_lines(
                 if at == stop:
                     break
                 byte = data[_u(at)]
-                kind = classes[byte]
+                kind = int(classes[byte])
                 if kind == _OTHER or kind == _CONTROL:
                     break
             if digits == 0:

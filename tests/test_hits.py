@@ -17,11 +17,28 @@ from parsers.mapping import AUTO
 
 FIELDS = ("@timestamp", "service.name", "log.level", "message", "error", "error.message")
 ODD_TEXT = st.sampled_from(
-    ["", " ", 'a "quoted" word', "back\\slash", "tab\tand\nline", "支付失败", "\U0001f600", "\x7f", "é" * 9, "x" * 300, "\b\f\r/"]
+    [
+        "",
+        " ",
+        'a "quoted" word',
+        "back\\slash",
+        "tab\tand\nline",
+        "支付失败",
+        "\U0001f600",
+        "\x7f",
+        "é" * 9,
+        "x" * 300,
+        "\b\f\r/",
+    ]
 )
 TEXT = st.one_of(ODD_TEXT, st.text(max_size=12))
 SCALAR = st.one_of(
-    TEXT, TEXT, st.integers(-(10**20), 10**20), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False)
+    TEXT,
+    TEXT,
+    st.integers(-(10**20), 10**20),
+    st.booleans(),
+    st.none(),
+    st.floats(allow_nan=False, allow_infinity=False),
 )
 ANY = st.recursive(
     SCALAR, lambda below: st.one_of(st.lists(below, max_size=2), st.dictionaries(TEXT, below, max_size=2)), max_leaves=4
@@ -36,7 +53,9 @@ SOURCE = st.fixed_dictionaries(
         "service.name": TEXT,
         "log.level": st.sampled_from(["INFO", "warn"]),
         "log": st.fixed_dictionaries({"level": st.sampled_from(["INFO", "ERROR", 3])}),
-        "http": st.fixed_dictionaries({"response": st.fixed_dictionaries({"status_code": st.sampled_from([200, "404", 5, -0])})}),
+        "http": st.fixed_dictionaries(
+            {"response": st.fixed_dictionaries({"status_code": st.sampled_from([200, "404", 5, -0])})}
+        ),
         "error": st.one_of(TEXT, st.fixed_dictionaries({}, optional={"message": MOSTLY_TEXT, "code": SCALAR})),
         "tags": ANY,
         "other": st.dictionaries(TEXT, ANY, max_size=3),
@@ -47,11 +66,20 @@ SOURCE = st.fixed_dictionaries(
 def page(sources: list[dict[str, Any]], *, ascii_only: bool = False, spaces: bool = False, extra: bool = False) -> Page:
     separators = (", ", ": ") if spaces else (",", ":")
     hits = [
-        {"_index": "i", "_id": f"d{n}", "_score": None, **({"_ignored": ["a", "{"]} if extra else {}), "_source": one, "sort": [n]}
+        {
+            "_index": "i",
+            "_id": f"d{n}",
+            "_score": None,
+            **({"_ignored": ["a", "{"]} if extra else {}),
+            "_source": one,
+            "sort": [n],
+        }
         for n, one in enumerate(sources)
     ]
     head = b'{"took":1,"hits":{"max_score":null,"hits":['
-    body = ",".join(json.dumps(hit, ensure_ascii=ascii_only, separators=separators) for hit in hits).encode(errors="replace")
+    body = ",".join(json.dumps(hit, ensure_ascii=ascii_only, separators=separators) for hit in hits).encode(
+        errors="replace"
+    )
     return Page(head + body + b"]}}", len(head), len(head) + len(body), [len(sources) - 1])
 
 
@@ -76,7 +104,10 @@ def test_a_page_read_by_the_loop_is_the_page_read_with_care(sources, ascii_only,
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.dictionaries(st.sampled_from(["message", "log.level", "user"]), TEXT), min_size=1, max_size=30), st.booleans())
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["message", "log.level", "user"]), TEXT), min_size=1, max_size=30),
+    st.booleans(),
+)
 def test_a_page_of_texts_is_read_by_the_loop(sources, ascii_only):
     values = wanted_of(AUTO).read(page(sources, ascii_only=ascii_only))
     assert values is not None
@@ -113,7 +144,7 @@ def test_half_a_character_is_left_to_the_careful_way():
 
 
 def test_a_large_answer_that_ends_with_its_hits_is_a_page_and_no_other_is():
-    one = page([{"message": "hits\":[ " * 20, "n": n} for n in range(2_000)])
+    one = page([{"message": 'hits":[ ' * 20, "n": n} for n in range(2_000)])
     found = Page.of(one.answer)
     assert found == one
     assert msgspec.json.decode(found.around()) == {"took": 1, "hits": {"max_score": None, "hits": []}}

@@ -81,7 +81,9 @@ def both(table: pa.Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def agree(lines: list[str], seed: int) -> None:
     chance = random.Random(seed)
-    table = table_of([other for line in lines for other in (line, *(another(line, chance) for _ in range(ALIKE - 1)))], chance)
+    table = table_of(
+        [other for line in lines for other in (line, *(another(line, chance) for _ in range(ALIKE - 1)))], chance
+    )
     for one, other in zip(*both(table), strict=True):
         assert other == one
 
@@ -95,16 +97,27 @@ def test_lines_read_by_shape_are_the_lines_read_one_by_one(forms, seed):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from(sorted(HEADERS)), min_size=1, max_size=6), st.lists(st.sampled_from(NEAR)), st.integers(0, 2**32))
+@given(
+    st.lists(st.sampled_from(sorted(HEADERS)), min_size=1, max_size=6),
+    st.lists(st.sampled_from(NEAR)),
+    st.integers(0, 2**32),
+)
 def test_headers_read_by_shape_are_the_headers_read_one_by_one(names, ends, seed):
     chance = random.Random(seed)
     agree([f"{HEADERS[name][0]} {fill(' '.join(ends), chance)}" for name in names], seed)
 
 
 def test_a_log_of_few_shapes_is_read_by_a_sample_of_each():
-    form = "20:09:03.450 INFO  c.s.Xa#12 TraceID: ID SpanID: 0123456789abcdef [a] order_no=SO20265958286236 HTTP/1.1 404"
-    lines = [another(form.replace("ID:", "Id:").replace("Id: ID", "ID: 4bf92f3577b34da6a3ce929d0e0e4736"), random.Random(n)) for n in range(300)]
-    table = conform(pa.table({"message": lines, "@timestamp": pa.repeat(pa.scalar(0, LOGS.field("@timestamp").type), 300)}), LOGS)
+    form = (
+        "20:09:03.450 INFO  c.s.Xa#12 TraceID: ID SpanID: 0123456789abcdef [a] order_no=SO20265958286236 HTTP/1.1 404"
+    )
+    lines = [
+        another(form.replace("ID:", "Id:").replace("Id: ID", "ID: 4bf92f3577b34da6a3ce929d0e0e4736"), random.Random(n))
+        for n in range(300)
+    ]
+    table = conform(
+        pa.table({"message": lines, "@timestamp": pa.repeat(pa.scalar(0, LOGS.field("@timestamp").type), 300)}), LOGS
+    )
     one_by_one, by_shape = both(table)
     assert by_shape == one_by_one
     plans = list(shapes.known().values())
@@ -122,7 +135,18 @@ def test_a_record_without_a_time_is_read_by_itself():
 
 
 # What the loop leaves as it is, by the character in front: `b3`, `%3A`, `=1-`, `>1 `, `#0`; and the digits of `00-` and `#012#011`.
-SPARED = {("b", "3"), ("%", "3"), ("=", "1"), (">", "1"), ("#", "0"), ("0", "1"), ("1", "2"), ("1", "1"), ("0", "0"), ("", "0")}
+SPARED = {
+    ("b", "3"),
+    ("%", "3"),
+    ("=", "1"),
+    (">", "1"),
+    ("#", "0"),
+    ("0", "1"),
+    ("1", "2"),
+    ("1", "1"),
+    ("0", "0"),
+    ("", "0"),
+}
 
 
 def digits_asked_for(pattern: str) -> set[tuple[str, str]]:
@@ -161,6 +185,10 @@ def test_no_expression_asks_for_a_digit_that_a_shape_does_not_tell():
     # RECORD_START is for who reads files.
     asked = set()
     for pattern in patterns:
-        if pattern != parsers.lines.RECORD_START and ("(" in pattern or "[" in pattern or "\\d" in pattern) and "\n" not in pattern:
+        if (
+            pattern != parsers.lines.RECORD_START
+            and ("(" in pattern or "[" in pattern or "\\d" in pattern)
+            and "\n" not in pattern
+        ):
             asked |= digits_asked_for(pattern)
     assert asked - SPARED == {("in", "1-5")}

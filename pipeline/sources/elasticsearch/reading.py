@@ -460,7 +460,9 @@ class Reading:
             return pa.concat_tables([columns_of(some, self.fields) for some in values])
         from parsers.documents import parse_values
 
-        return parse_values(joined(values), source=self.source.name, mapping=self.source.mapping, zone=self.source.zone())
+        return parse_values(
+            joined(values), source=self.source.name, mapping=self.source.mapping, zone=self.source.zone()
+        )
 
     def _parse(self, ndjson: bytes, hits: int) -> Any:
         if self.fields:
