@@ -71,12 +71,10 @@ def in_order(table: pa.Table) -> pa.Table:
         # Only rows of equal times need a second look, and they come in the same places.
         tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
         rows = order[tied]
-        kept = rows[_order(table.take(pa.array(rows))).to_numpy()]
-        if len(kept) == len(rows):
-            order[tied] = kept
-        else:
-            order = np.concatenate([np.delete(order, tied), kept])
-            order = order[np.argsort(moments[order], kind="stable")]
+        order[tied] = rows[_sorted(table.take(pa.array(rows))).to_numpy()]
+    ids = table.column("_id").take(pa.array(order)).combine_chunks()
+    if pc.any(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))).as_py():
+        return table.take(_order(table))
     return _taken(table, order)
 
 
@@ -92,15 +90,18 @@ def _taken(table: pa.Table, order: npt.NDArray[np.int64]) -> pa.Table:
     )
 
 
-def _order(table: pa.Table) -> pa.Array:
-    """The rows by time, index and id, of equal ones the last."""
-    names = ["@timestamp", "_index", "_id"]
-    keys = [(name, "ascending") for name in names]
+def _sorted(table: pa.Table) -> pa.Array:
+    """The rows by time, index and id."""
+    keys = [(name, "ascending") for name in ("@timestamp", "_index", "_id")]
     if "_rate" in table.column_names:
         # Nulls come last, and with them the rows that stand for themselves: the last of equals is kept.
-        names.append("_rate")
         keys.append(("_rate", "ascending"))
-    order = pc.sort_indices(table.select(names), sort_keys=keys)
+    return pc.sort_indices(table.select([name for name, _ in keys]), sort_keys=keys)
+
+
+def _order(table: pa.Table) -> pa.Array:
+    """The rows by time, index and id, of those of one document the last."""
+    order = _sorted(table)
     ids = pc.binary_join_element_wise(table.column("_index"), table.column("_id"), "\n").take(order).combine_chunks()
     same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
     keep = pa.concat_arrays([pc.invert(pc.fill_null(same, False)), pa.array([True])])
