@@ -15,12 +15,13 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.batch import batch
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
     DIFFERENCES,
@@ -37,6 +38,7 @@ from pipeline.commands.options import (
     debug_option,
     difference_options,
     from_options,
+    language_of,
     view_options,
 )
 from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
@@ -837,7 +839,7 @@ def backtest(
 
     settings = where.settings(sources=False, budget=budget)
     if language == "auto":
-        language = _language_of(os.environ)
+        language = language_of(os.environ)
     spoken: Language = "zh" if language == "zh" else "en"
     with Counter(where.verbose) as counter:
         done = run_backtest(Wanted(**given), settings, counter)
@@ -855,6 +857,9 @@ def backtest(
         say("Interrupted: what was done so far is above.")
         return INTERRUPTED
     return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
+
+
+commands.add_command(batch)
 
 
 # ---- learn-weights
@@ -960,7 +965,7 @@ def learn_weights(
         found, begin, before, alone=alone, precision=precision, strict=strict, name=name, left_out=left_out
     )
     text = report_text(report)
-    spoken = _language_of(os.environ) if language == "auto" else language
+    spoken = language_of(os.environ) if language == "auto" else language
     emit(text.zh if spoken == "zh" else text.en)
     if out is not None:
         import json  # as TOML wants a string
@@ -1121,7 +1126,7 @@ def demo(*, out: Path, language: str, full: bool) -> None:
     found = [find_ticket(str(path.parent)) for path in sorted(examples_folder().glob("*/ticket.json"))]
     if language == "auto":
         # The one that is shown whole is in the reader's language; the others keep their order.
-        own = _language_of(os.environ)
+        own = language_of(os.environ)
         first = next((one for one in found if one[0].language == own), found[0])
         found.sort(key=lambda one: one is not first)
     for number, (ticket, bundle) in enumerate(found):
@@ -1135,13 +1140,6 @@ def demo(*, out: Path, language: str, full: bool) -> None:
             emit(f"\n{page.resolve()}\n\nThe other examples:")
         else:
             emit(f"{snapshot.ticket.id}  {_verdict(snapshot, settings)}\n  {page.resolve()}")
-
-
-def _language_of(environ: Mapping[str, str]) -> str:
-    """The language that the machine speaks: `zh`, or else `en`."""
-    # As POSIX has it, the first of these that is set counts.
-    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
-    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 def _verdict(snapshot: ProblemSnapshot, settings: Settings) -> str:

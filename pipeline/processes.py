@@ -103,7 +103,23 @@ def _prepare(work: Work[Any, Any]) -> None:
     import pipeline.run  # noqa: F401 - loads what every ticket needs
 
     quiet()
+    _leave_with_parent()
     _WORK = work
+
+
+def _leave_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever: it holds both ends of the pipe itself."""
+    import multiprocessing
+    import threading
+
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def quiet() -> None:
