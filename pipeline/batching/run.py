@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.batching.plan import Plan, Unit, content_of, make_plan, read_plan, units
-from pipeline.batching.results import Folder, write_day
+from pipeline.batching.results import FILE_ROWS, Folder, write_day
 from pipeline.batching.summary import Summary, read_summary, summarise, write_summary
 from pipeline.batching.tickets import read_given
 from pipeline.batching.units import InProcess, Recipe, close_workers, made_with
@@ -237,7 +237,9 @@ def _locally(folder: Folder, plan: Plan, recipe: Recipe, jobs: int) -> None:
     there = [one for one in _whole_plan(folder) if folder.document(one.document).exists()]
     by_day = groupby(sorted((one.day, one.number, one.document) for one in there), key=lambda row: row[0])
     days = [_Day(folder, day, tuple(row[1:] for row in rows)) for day, rows in by_day]
-    with contextlib.closing(each(_Days(), days, jobs, _died_of_day)) as written:
+    # Starting processes takes longer than writing a few rows.
+    many = jobs if len(there) > FILE_ROWS else 1
+    with contextlib.closing(each(_Days(), days, many, _died_of_day)) as written:
         for _ in written:
             pass
 
