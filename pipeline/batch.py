@@ -188,7 +188,9 @@ def _runner(name: str, jobs: int) -> Any:
         return FnApiRunner()
     # As `--direct_running_mode=multi_processing` has it, but for a worker that keeps Beam's log off the terminal.
     path = shlex.quote(os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path))
-    command = f"PYTHONPATH={path} {shlex.quote(sys.executable)} -m pipeline.batching.beam_worker"
+    # Ctrl-C goes to all processes of a terminal; a worker that ignores it finishes what it has in hand.
+    run = f"exec {shlex.quote(sys.executable)} -m pipeline.batching.beam_worker"
+    command = f"trap '' INT; PYTHONPATH={path}; export PYTHONPATH; {run}"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
 
 
@@ -196,9 +198,11 @@ def _options(runner: str, jobs: int, given: Sequence[str]) -> PipelineOptions:
     own = [f"--direct_num_workers={jobs}"] if runner == "FnApiRunner" else []
     try:
         options = PipelineOptions([*own, *given])
-        unknown = [name for name in options.get_all_options(drop_default=True) if name.startswith("-")]
+        every = set(options.get_all_options(retain_unknown_options=True))
+        known = set(options.get_all_options())
     except SystemExit as error:
         raise UsageError(f"Beam does not take the options {' '.join(given)}") from error
-    if unknown:
-        raise UsageError(f"Beam does not know {', '.join(unknown)}")
+    # A job server may know more of them than this side does.
+    if runner == "FnApiRunner" and every - known:
+        raise UsageError(f"Beam does not know the options {', '.join(sorted(every - known))}")
     return options

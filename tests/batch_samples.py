@@ -38,7 +38,7 @@ def incident(number: int) -> dict[str, Any]:
 
 def incidents(folder: Path, count: int) -> Path:
     """`count` bundles of some forty lines each, with faults of three kinds."""
-    usual = [one for one in background(minutes=10, per_minute=2)]
+    usual = background(minutes=10, per_minute=2)
     for number in range(count):
         names = names_of(number)
         message = (

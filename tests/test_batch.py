@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ from pipeline.batching.plan import Unit
 from pipeline.batching.results import Entry, Folder
 from pipeline.batching.rows import ROW_SCHEMA, snapshot_of
 from pipeline.batching.units import InProcess
+from pipeline.values import Span
 from snapshots.model import canonical_bytes, read_snapshot
 from snapshots.store import Store
 from tests.batch_samples import begin, incident, incidents, names_of, results, summary_of, tickets_file
-from tests.flow_samples import EXAMPLES, NAMES, event, failed_order, taken, ticket_json, write_bundle
+from tests.flow_samples import EXAMPLES, NAMES, event, failed_order, take, taken, ticket_json, write_bundle
 
 ENGINES = (("local", 1), ("local", 2), ("FnApiRunner", 1), ("FnApiRunner", 2))
 engines = pytest.mark.parametrize(("runner", "jobs"), ENGINES, ids=[f"{name}-{jobs}" for name, jobs in ENGINES])
@@ -218,9 +221,7 @@ def test_a_ticket_that_ends_its_process_is_a_dead_letter_and_the_others_are_take
     assert len(list((home / "out" / "documents").iterdir())) == 11
 
 
-def test_a_full_disk_ends_the_run_and_is_no_tickets_fault(
-    home: Path, dozen: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_full_disk_ends_the_run_and_is_no_tickets_fault(home: Path, dozen: Path, monkeypatch: pytest.MonkeyPatch):
     """And when there is room again, the run goes on."""
     place = Folder.place
 
@@ -288,7 +289,7 @@ def wait_for(count: int, out: Path, process: Any) -> None:
 
 
 @engines
-def test_ctrl_c_finishes_what_is_in_hand_and_says_how_to_go_on(home: Path, dozen: Path, runner: str, jobs: int):
+def test_ctrl_c_finishes_what_is_in_hand_and_says_how_to_go_on(home: Path, runner: str, jobs: int):
     """Sent to the whole group, as a terminal does. What follows equals a run that nobody disturbed."""
     many = incidents(home / "many", 60)
     out = home / "out"
@@ -304,13 +305,13 @@ def test_ctrl_c_finishes_what_is_in_hand_and_says_how_to_go_on(home: Path, dozen
     assert summary["left"] > 0
     assert summary["snapshots"] + summary["left"] == 60
     assert f"{summary['left']} tickets are left" in told
-    assert not [path for path in out.rglob(".*")]
+    assert not list(out.rglob(".*"))
     well(run(*call, "--resume"))
     well(run(many, "--out-dir", home / "plain", "--runner", "local", "--jobs", 1))
     assert results(out) == results(home / "plain")
 
 
-def test_a_worker_of_beam_that_dies_ends_the_run_with_a_sentence(home: Path, dozen: Path):
+def test_a_worker_of_beam_that_dies_ends_the_run_with_a_sentence(home: Path):
     """Beam itself would wait for ever. What was done stays, and the other runner goes on."""
     many = incidents(home / "many", 60)
     out = home / "out"
@@ -345,15 +346,19 @@ def command_of(pid: int) -> bytes:
 def test_the_tickets_of_a_store_are_taken_anew_in_the_window_a_person_asked_for(home: Path, shop: Path):
     """The newest snapshot's ticket of each, as it is kept there."""
     store = Store(home / "store")
-    for name in NAMES:
-        store.put(taken(name))
+    end = datetime(2026, 9, 20, tzinfo=UTC)
+    asked = {
+        name: take(EXAMPLES / name, around=Span(end, end + timedelta(minutes=n + 1))) for n, name in enumerate(NAMES)
+    }
+    for snapshot in asked.values():
+        store.put(snapshot)
     well(run("store", "--config", shop, "--out-dir", home / "out", "--runner", "local", "--jobs", 1))
     summary = summary_of(home / "out")
     assert (summary["given"], summary["snapshots"], summary["dead"]) == (4, 4, 0)
     for name in NAMES:
         again = read_snapshot((home / "out" / "documents" / f"{name}.json").read_bytes())
-        assert again.ticket.title == taken(name).ticket.title
-        assert again.scope.window == taken(name).scope.window
+        assert again.ticket.title == asked[name].ticket.title
+        assert again.scope.window == asked[name].scope.window
 
 
 def test_the_page_has_charts_and_lets_nothing_run(home: Path):
@@ -368,13 +373,16 @@ def test_the_page_has_charts_and_lets_nothing_run(home: Path):
         assert words in page
         assert page.count("<svg class=") >= 2
         assert "<script" not in page
-        assert "default-src 'none'" in page
+        assert "default-src 'none'" in html.unescape(page)
 
 
 def test_the_command_says_what_it_cannot_do(home: Path, dozen: Path):
     """Before anything is read or made."""
     assert "is one of FnApiRunner" in well(run(dozen, "--out-dir", home / "o", "--runner", "Abacus"), 2).stderr
-    assert "no such file or folder" in well(run(home / "absent.jsonl", "--out-dir", home / "o", "--bundle", dozen), 2).stderr
+    assert (
+        "no such file or folder"
+        in well(run(home / "absent.jsonl", "--out-dir", home / "o", "--bundle", dozen), 2).stderr
+    )
     path = tickets_file(home / "tickets.jsonl", [incident(1)])
     assert "no source is configured" in well(run(path, "--out-dir", home / "o"), 2).stderr
     assert not (home / "o" / "documents").exists() or not list((home / "o" / "documents").iterdir())

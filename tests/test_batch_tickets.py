@@ -48,9 +48,7 @@ def tickets(found: list[Given]) -> list[Ticket | None]:
 
 def csv_bytes(rows: list[dict[str, Any]]) -> bytes:
     text = io.StringIO()
-    flat = [
-        {**{k: v for k, v in row.items() if k != "customer"}, "customer.id": row["customer"]["id"]} for row in rows
-    ]
+    flat = [{**{k: v for k, v in row.items() if k != "customer"}, "customer.id": row["customer"]["id"]} for row in rows]
     flat = [{k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()} for row in flat]
     names = list(dict.fromkeys(name for row in flat for name in row))
     writer = csv.DictWriter(text, names)
@@ -67,7 +65,9 @@ def test_lines_csv_and_parquet_give_the_tickets_that_take_would_read(tmp_path: P
     (tmp_path / "a.ndjson.gz").write_bytes(gzip.compress(lines))
     (tmp_path / "a.csv").write_bytes(csv_bytes(ROWS))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(csv_bytes(ROWS)))
-    pq.write_table(pa.Table.from_pylist([{"shop": None, "system": None, **row} for row in ROWS]), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.Table.from_pylist([{"shop": None, "system": None, **row} for row in ROWS]), tmp_path / "a.parquet"
+    )
     for name in ("a.jsonl", "a.ndjson.gz", "a.csv", "a.csv.gz"):
         assert tickets(read(tmp_path / name)) == wanted, name
     # A column of objects has every key in every row.
@@ -137,7 +137,7 @@ def test_what_is_no_place_of_tickets_is_refused_with_what_would_be(tmp_path: Pat
             read(tmp_path / name)
 
 
-def test_a_folder_of_bundles_gives_each_with_its_records(tmp_path: Path):
+def test_a_folder_of_bundles_gives_each_with_its_records():
     found = read(EXAMPLES)
     assert [one.ticket and one.ticket.id for one in found] == list(NAMES)
     assert [one.bundle for one in found] == [EXAMPLES / name for name in NAMES]
