@@ -41,6 +41,7 @@ from pipeline.commands.options import (
     language_of,
     view_options,
 )
+from pipeline.commands.service import jobs, poll, serve, work
 from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 
@@ -243,6 +244,8 @@ def commands() -> None:
 @click.option("--exit-code", "verdict", is_flag=True, help="Exit 10 when located, 11 when undetermined.")
 @click.option("--no-store", is_flag=True, help="Do not keep the snapshot.")
 @click.option("--explain-plan", is_flag=True, help="Show which rows would be fetched, and fetch none of them.")
+@click.option("--attach", "attached", is_flag=True, help="Put it on the ticket as a private note (TICKET is NAME:ID).")
+@click.option("--dry-run", is_flag=True, help="Print the note instead of putting it on the ticket.")
 @click.option("--publish", "published", is_flag=True, help="Write it to the configured Elasticsearch index as well.")
 @view_options
 @from_options
@@ -256,24 +259,34 @@ def take(
     verdict: bool,
     no_store: bool,
     explain_plan: bool,
+    attached: bool,
+    dry_run: bool,
     published: bool,
     view: View,
     where: From,
 ) -> int:
     """Take the snapshot of TICKET.
 
-    TICKET is an id inside --bundle, the path of a ticket.json, or - for standard input. With a bundle only the bundle is
-    read; otherwise the configured sources are asked.
+    TICKET is an id inside --bundle, the path of a ticket.json, - for standard input, or NAME:ID, where NAME is a configured
+    ticket system. With a bundle only the bundle is read; otherwise the configured sources are asked.
 
     \b
     problem-snapshot take TK-1042 --bundle ./incident -o html --out TK-1042.html
     problem-snapshot take ticket.json --profile prod --around "2026-11-23 10:02 +08:00"
+    problem-snapshot take helpdesk:4711 --profile prod --attach
     """
+    from pipeline.commands.tickets import attach, ticket_of_system
     from pipeline.judge import weights_in_force
     from pipeline.run import plan_snapshot, take_snapshot
     from pipeline.tickets.file import find_ticket
 
-    found, bundle = find_ticket(ticket, bundle, _stdin(), say)
+    held = click.get_current_context().with_resource(ticket_of_system(ticket, where, bundled=bundle is not None))
+    if held is None and (attached or dry_run):
+        raise UsageError("--attach and --dry-run need the ticket's system: name the ticket as NAME:ID")
+    if held is not None:
+        found = held.ticket
+    else:
+        found, bundle = find_ticket(ticket, bundle, _stdin(), say)
     if bundle is not None and _says_profile_but_no_bundle():
         bundle = None
     settings = where.settings(
@@ -296,7 +309,11 @@ def take(
         except SnapshotError as error:
             # What was found is shown all the same.
             kept = error
-    show_snapshot(snapshot, view, settings, zone)
+    on_ticket = True
+    if held is not None and (attached or dry_run):
+        on_ticket = attach(held, snapshot, dry_run=dry_run)
+    if not dry_run:
+        show_snapshot(snapshot, view, settings, zone)
     # After it is kept and shown: what fails here, or hangs, loses nothing.
     sent = settings.publish is None or _published(snapshot, settings.publish)
     if isinstance(kept, SnapshotError):
@@ -306,7 +323,7 @@ def take(
         say(f"Stored: {kept}")
         if view.format == "table":
             say(f"As a page: {NAME} show {snapshot.snapshot_id} -o html --out {file_name(snapshot)}.html")
-    return exit_code_of(snapshot, verdict=verdict) if sent else PARTIAL
+    return exit_code_of(snapshot, verdict=verdict) if sent and on_ticket else PARTIAL
 
 
 def _published(snapshot: ProblemSnapshot, target: PublishOptions) -> bool:
@@ -859,9 +876,6 @@ def backtest(
     return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
 
 
-commands.add_command(batch)
-
-
 # ---- learn-weights
 
 
@@ -1266,6 +1280,12 @@ def completion(*, shell: str) -> None:
     if script is None:  # pragma: no cover - click has all three
         raise UsageError(f"there is no completion for {shell}")
     emit(script(commands, {}, NAME, "_PROBLEM_SNAPSHOT_COMPLETE").source())
+
+
+# ---- groups of commands with files of their own
+
+for _command in (serve, work, poll, jobs, batch):
+    commands.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
@@ -33,12 +33,18 @@ import msgspec.inspect as shapes
 
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
+from pipeline.notify import NotifyOptions
 from pipeline.publish import PublishOptions, with_source
+from pipeline.service.options import ServiceOptions
 from pipeline.sources import SourceOptions
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
 if TYPE_CHECKING:
     from parsers.redaction import Redactor
+    from pipeline.tickets import TicketOptions
+else:
+    # Some twenty ticket systems, which only the hook needs: `tickets_of` loads them.
+    TicketOptions = Any
 
 NAME = "problem-snapshot"
 FILE_NAME = "problem-snapshot.toml"
@@ -47,6 +53,7 @@ FILE_NAME = "problem-snapshot.toml"
 _SECRET_FILE_BYTES = 64 * 1024
 _MAX_CONFIG_BYTES = 1024 * 1024
 
+Options = TypeVar("Options")
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
 
 
@@ -118,8 +125,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     identifiers: Patterns = Patterns()
     redaction: Redacting = Redacting()
     sources: dict[str, SourceOptions] = {}
+    # Who is told of snapshots; only loaded where somebody is to be told.
+    notify: dict[str, NotifyOptions] = {}
     # Where snapshots are published, its `source` resolved; only loaded where something is to be published.
     publish: PublishOptions | None = None
+    # The ticket systems whose deliveries are taken and to whose tickets notes go; only loaded where they are asked for.
+    tickets: dict[str, TicketOptions] = {}
+    service: ServiceOptions = ServiceOptions()
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -267,33 +279,56 @@ def load_settings(
     *,
     sources: bool = True,
     publish: bool = False,
+    service: bool = False,
+    notify: bool = False,
 ) -> Settings:
     """The settings of `profile` out of the file found; see `settings_of`."""
     env = os.environ if env is None else env
-    return settings_of(read_config(path, env), profile, env, sources=sources, publish=publish)
+    return settings_of(
+        read_config(path, env), profile, env, sources=sources, publish=publish, service=service, notify=notify
+    )
 
 
 def settings_of(
-    config: Config, profile: str | None, env: Mapping[str, str], *, sources: bool = True, publish: bool = False
+    config: Config,
+    profile: str | None,
+    env: Mapping[str, str],
+    *,
+    sources: bool = True,
+    publish: bool = False,
+    service: bool = False,
+    notify: bool = False,
 ) -> Settings:
     """The settings of one profile of `config`. Raises `UsageError` whose sentence names file, key and value.
 
-    With `sources` false the sources are left out, without `publish` where snapshots are published, so that the secrets of
-    what is not asked need not be there.
+    With `sources` false the sources are left out, without `publish` where snapshots are published, without `service` the hook
+    and its ticket systems, without `notify` who is told, so that the secrets of what is not asked need not be there.
     """
     tree, where, chosen = _chosen(config, profile, env)
-    for key in ("sources", "publish"):
+    for key in ("sources", "publish", "tickets", "notify", *(() if service else ("service",))):
         tree.pop(key, None)
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
     settings = msgspec.structs.replace(settings, weights=_beside_config(settings.weights, config))
-    options: dict[str, SourceOptions] = {}
-    for name, found in sources_of(config, profile, env).items() if sources else ():
-        if isinstance(found, UsageError):
-            raise found
-        options[name] = found
     target = publish_of(config, profile, env) if publish else None
-    return msgspec.structs.replace(settings, profile=chosen or "defaults", sources=options, publish=target)
+    return msgspec.structs.replace(
+        settings,
+        profile=chosen or "defaults",
+        sources=_sound(sources_of(config, profile, env)) if sources else {},
+        publish=target,
+        tickets=_sound(tickets_of(config, profile, env)) if service else {},
+        notify=_sound(notify_of(config, profile, env)) if notify else {},
+    )
+
+
+def _sound(options: Mapping[str, Options | UsageError]) -> dict[str, Options]:
+    """The options, each of them right. Raises the first error."""
+    found: dict[str, Options] = {}
+    for name, one in options.items():
+        if isinstance(one, UsageError):
+            raise one
+        found[name] = one
+    return found
 
 
 def _beside_config(path: str | None, config: Config) -> str | None:
@@ -306,18 +341,37 @@ def _beside_config(path: str | None, config: Config) -> str | None:
 
 def sources_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, SourceOptions | UsageError]:
     """The sources of one profile, each with its options or with what is wrong with them."""
+    return _tables_of(config, profile, env, "sources", SourceOptions)
+
+
+def tickets_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, TicketOptions | UsageError]:
+    """The ticket systems of one profile, each with its options or with what is wrong with them."""
+    from pipeline.tickets import TicketOptions
+
+    return _tables_of(config, profile, env, "tickets", TicketOptions)
+
+
+def notify_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, NotifyOptions | UsageError]:
+    """Who is told of snapshots in one profile, each with its options or with what is wrong with them."""
+    return _tables_of(config, profile, env, "notify", NotifyOptions)
+
+
+def _tables_of(
+    config: Config, profile: str | None, env: Mapping[str, str], key: str, shape: Any
+) -> dict[str, Any | UsageError]:
+    """The tables `[PROFILE.KEY.NAME]`, each in its shape or with what is wrong with it."""
     tree, where, _ = _chosen(config, profile, env)
-    tables = tree.get("sources", {})
+    tables = tree.get(key, {})
     if not isinstance(tables, dict):
-        raise where.wrong("sources", f"expected a table, got {_type_name(tables)}")
-    found: dict[str, SourceOptions | UsageError] = {}
+        raise where.wrong(key, f"expected a table, got {_type_name(tables)}")
+    found: dict[str, Any | UsageError] = {}
     for name, table in tables.items():
         if table is False:
             # `sources.NAME = false` in a profile takes a source of the defaults away.
             continue
-        path = f"sources.{name}"
+        path = f"{key}.{name}"
         try:
-            found[name] = _convert(_filled(table, path, where), SourceOptions, path, where)
+            found[name] = _convert(_filled(table, path, where), shape, path, where)
         except UsageError as error:
             found[name] = error
     return found
@@ -663,8 +717,10 @@ def plain_secrets(config: Config) -> list[str]:
 
     def look(value: Any, path: str, *, secret: bool) -> None:
         if isinstance(value, dict):
+            # The address of a chat is its secret.
+            told = re.search(r"(?:^|\.)notify\.[^.]*$", path) is not None
             for key, inner in value.items():
-                look(inner, _join(path, key), secret=secret or is_secret(key))
+                look(inner, _join(path, key), secret=secret or is_secret(key) or (told and key == "url"))
         elif isinstance(value, list):
             for inner in value:
                 look(inner, path, secret=secret)
@@ -709,7 +765,7 @@ def settings_digest(settings: Settings) -> str:
     from snapshots.model import canonical_json, sha256_hex
 
     plain = msgspec.to_builtins(settings)
-    for key in ("profile", "store", "budget", "language", "publish"):
+    for key in ("profile", "store", "budget", "language", "publish", "notify", "tickets", "service"):
         plain.pop(key)
     # What the file holds counts, not where it lies.
     try:

@@ -162,6 +162,10 @@ NAMES = [
     "bundle",
     "learn-wording",
     "completion",
+    "serve",
+    "work",
+    "poll",
+    "jobs",
 ]
 
 

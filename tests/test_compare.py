@@ -21,8 +21,8 @@ from snapshots.compare import compare
 from snapshots.comparison import Change, Comparison
 from snapshots.model import Check, Missing, ProblemSnapshot, Text, with_id
 from snapshots.render.comparison import OUTPUTS, render_comparison
+from tests.hostile import hostile
 from tests.snapshots_samples import SAMPLES
-from tests.test_render import hostile
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = {"table": "txt", "md": "md"}

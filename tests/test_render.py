@@ -26,25 +26,20 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from snapshots import words
-from snapshots.model import Check, Coverage, ProblemSnapshot, Text, canonical_bytes, read_snapshot
+from snapshots.model import Check, Coverage, Text, canonical_bytes, read_snapshot
 from snapshots.render import RENDERERS, render
-from snapshots.render.clean import clean_text, one_line, shorten
+from snapshots.render.clean import BREAK, clean_text, one_line, shorten
 from snapshots.render.details import cited_evidence
 from snapshots.render.figures import id_ranges
 from snapshots.render.markdown import cell_code_md, code_md, escape_md
 from snapshots.render.view import build_view
+from tests.hostile import hostile
 from tests.snapshots_samples import OFFSETS, SAMPLES
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = {"md": "md", "html": "html", "table": "txt"}
 LANGUAGES = ("en", "zh")
-
-ATTACK = (
-    "<script>alert(1)</script> <img src=x onerror=alert(2)> \x1b[2J\x1b]0;owned\x07\x1b[31mred \x9b5m "
-    "| `x` ``y`` [click](javascript:alert(3)) ![p](http://evil.example/p.png) http://evil.example www.evil.example "
-    "**bold** _it_ {{ 7*7 }} {% raw %} [red]markup[/red] :bomb: \u202e\u2066txt\u200b\x00\x08\n# heading\n- item\n</td></table>"
-)
 
 
 def zone_of(name: str) -> timezone:
@@ -55,34 +50,6 @@ def zone_of(name: str) -> timezone:
 def rendered(name: str, output: str, language: Any, **options: Any) -> str:
     """A sample in the zone of its ticket."""
     return render(SAMPLES[name], output, language=language, zone=zone_of(name), **options)
-
-
-def attacked(part: Any, attack: str) -> Any:
-    """Every free text of a document followed by `attack`; values of a fixed vocabulary are left alone."""
-    fixed = {
-        "kind",
-        "what",
-        "status",
-        "change",
-        "outcome",
-        "seed_class",
-        "schema_version",
-        "language",
-        "at",
-        "start",
-        "end",
-    }
-    fixed |= {"anchor", "created_at", "first_seen", "last_seen", "ref", "sha256", "currency"}
-    if isinstance(part, dict):
-        return {key: value if key in fixed else attacked(value, attack) for key, value in part.items()}
-    if isinstance(part, list):
-        return [attacked(value, attack) for value in part]
-    return part + attack if isinstance(part, str) else part
-
-
-def hostile(name: str, attack: str = ATTACK) -> ProblemSnapshot:
-    """A sample in which an attacker wrote every free text."""
-    return msgspec.convert(attacked(msgspec.to_builtins(SAMPLES[name]), attack), ProblemSnapshot)
 
 
 @pytest.mark.parametrize("output", SUFFIXES)
@@ -349,7 +316,8 @@ def test_markdown_shows_no_address_that_turns_into_a_link_by_itself():
 def test_escaped_markdown_reads_as_the_text_it_was(text):
     text = one_line(clean_text(text))
     (inline,) = MarkdownIt("commonmark").enable("table").parse(f"x {escape_md(text)} x")[1:2]
-    assert "".join(child.content for child in inline.children or []).split() == f"x {text} x".split()
+    shown = "".join(child.content for child in inline.children or []).replace(BREAK, "")
+    assert shown.split() == f"x {text} x".split()
 
 
 @given(st.text(alphabet="`|\\ ab", max_size=30))

@@ -17,8 +17,8 @@ from jsonschema import Draft4Validator
 
 from snapshots.model import Coverage, Evidence, ProblemSnapshot, Text
 from snapshots.render import render
+from tests.hostile import hostile
 from tests.snapshots_samples import SAMPLES
-from tests.test_render import hostile
 
 HERE = Path(__file__).parent
 SCHEMA = Draft4Validator(json.loads((HERE / "data" / "sarif-schema-2.1.0.json").read_text(encoding="utf-8")))

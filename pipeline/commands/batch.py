@@ -16,6 +16,8 @@ from pipeline.errors import SnapshotError, UsageError
 if TYPE_CHECKING:
     from pipeline.batching.run import Ended
     from pipeline.settings import Settings
+    from pipeline.tickets.system import Note, TicketSystem
+    from snapshots.model import ProblemSnapshot
     from snapshots.words import Language
 
 PARTIAL, INTERRUPTED = 8, 130
@@ -69,6 +71,9 @@ def batch(
     *,
     tickets: str,
     published: bool,
+    attach: str | None,
+    send: bool,
+    rate: float,
     output: str,
     language: str,
     timezone: str | None,
@@ -85,13 +90,17 @@ def batch(
     \b
     problem-snapshot batch closed-2026.jsonl --profile prod --out-dir closed-2026
     problem-snapshot batch cases/ --out-dir out --jobs 4 --runner local
+    problem-snapshot batch closed-2026.jsonl --out-dir closed-2026 --resume --attach helpdesk --send
     """
     from pipeline.batching.run import Asked, Count, run_batch
     from pipeline.batching.summary_page import show_summary, write_page
     from pipeline.processes import cores
 
+    if send and attach is None:
+        raise UsageError("--send goes with --attach NAME")
     records = given["bundle"] is not None or _has_bundles(tickets)
     settings = where.settings(sources=not records, publish=published, budget=given["budget"], timezone=timezone)
+    desk = _desk(where, attach)
     if not records and not settings.sources:
         raise UsageError(
             f"no source is configured (profile {settings.profile}): give the tickets' records with --bundle DIR,\n"
@@ -114,6 +123,8 @@ def batch(
         say(f"Interrupted: {ended.left:,} tickets are left. The same call with --resume goes on.")
         return INTERRUPTED
     sent = not published or _published(ended, settings)
+    if desk is not None:
+        sent = _attached(ended, desk, rate, send=send) and sent
     return PARTIAL if ended.summary.dead or not sent else 0
 
 
@@ -144,3 +155,53 @@ def _published(ended: Ended, settings: Settings) -> bool:
         say(f"and {len(problems) - 10:,} more that were not published")
     say(f"Published: {result}")
     return not result.failed_snapshots
+
+
+def _desk(where: From, name: str | None) -> TicketSystem | None:
+    """The configured ticket system of that name. It is looked up before anything is taken, and connects to nothing yet."""
+    if name is None:
+        return None
+    from pipeline.tickets import open_system
+
+    settings = where.settings(sources=False, service=True)
+    if name not in settings.tickets:
+        known = ", ".join(sorted(settings.tickets)) or "none"
+        raise UsageError(
+            f"--attach: no ticket system {name!r} is configured (profile {settings.profile}); there are: {known}"
+        )
+    return open_system(name, settings.tickets[name])
+
+
+def _attached(ended: Ended, desk: TicketSystem, rate: float, *, send: bool) -> bool:
+    """The notes of all snapshots onto their tickets, or how many there would be; whether all went well."""
+    from pipeline.attach import note_of
+    from pipeline.batching.backfill import Pace, attach_all, documents
+
+    def note(snapshot: ProblemSnapshot, known: str | None) -> Note:
+        return note_of(snapshot, desk.name, snapshot.ticket.id, forms=(desk.form,), known=known)
+
+    journal = ended.folder.work / f"attached-{desk.name}.jsonl"
+    try:
+        done = attach_all(documents(ended.folder), desk, note, journal, Pace(rate), send=send, say=say)
+    except SnapshotError as error:
+        say(f"Not attached: {error}")
+        return False
+    finally:
+        desk.close()
+    for problem in done.problems:
+        say(f"Not attached: {problem}")
+    if done.elsewhere:
+        say(
+            f"{done.elsewhere:,} tickets are not of the system {desk.name}: their field `system` is neither that nor {desk.kind}"
+        )
+    if done.before:
+        say(f"{done.before:,} tickets have their note from an earlier run")
+    if send:
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(done.outcomes.items()))
+        say(f"Attached to {desk.name}: {counts or 'none'}" + (f"; {done.failed:,} failed" if done.failed else ""))
+    else:
+        minutes = done.notes / rate
+        say(
+            f"{done.notes:,} notes would go to {desk.name}, in about {minutes:,.0f} minutes. Nothing was sent: --send does."
+        )
+    return not done.failed

@@ -24,6 +24,8 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 # Refused before anything was done, whatever the method.
 _NOT_TAKEN = frozenset({429, 503})
 _SAID = 300
+# Who is asked to wait longer than this is waited for by the queue, not by a sleeping worker.
+_WAITED = 3.0
 _MAX_ANSWER = 32 << 20
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -35,7 +37,8 @@ class SystemOptions(msgspec.Struct, frozen=True, kw_only=True):
     `secrets` sign its deliveries: all of them hold, so that one can be replaced without a gap. `insecure` takes deliveries without a
     signature, for a system that cannot sign and a network that is trusted. `fields` says which field of the ticket takes
     which of ours (`fault_class = "custom_field_7"`), `tags` whether tags such as `fault-interface` are set. `user` is the
-    account we write with: what it does never calls us again. `timeout` is one request's, in seconds.
+    account we write with: what it does never calls us again. `poll` is how often `serve` asks the system for changes, in
+    seconds; without it only deliveries count. `timeout` is one request's, in seconds.
     """
 
     url: str = ""
@@ -47,6 +50,7 @@ class SystemOptions(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     fields: dict[str, str] = {}
     tags: bool = False
+    poll: Positive | None = None
     timeout: Positive = 10.0
     attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     ca_certs: str | None = None
@@ -106,9 +110,11 @@ class Api:
         repeat = method in _AGAIN if again is None else again
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._options.attempts),
-            wait=tenacity.wait_exponential_jitter(initial=0.2, max=3.0),
+            wait=tenacity.wait_exponential(multiplier=0.2, max=3.0) + tenacity.wait_random(0.0, 0.2),
             retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, _Passing) and (repeat or not error.taken)
+                lambda error: (
+                    isinstance(error, _Passing) and (repeat or not error.taken) and (error.after or 0.0) <= _WAITED
+                )
             ),
             reraise=True,
         )
@@ -141,10 +147,14 @@ class Api:
     def _error(self, response: httpx.Response, call: str, missing: str) -> Exception:
         status, said = response.status_code, _said(response.text[:_SAID])
         told = f"{self.where} answered {call} with {status}" + (f": {said}" if said else "")
+        if status == 403 and (after := limited(response.headers)) is not None:
+            return _Passing(told, taken=False, after=after)
         if status in {401, 403}:
             return Refused(f"{told}; check the account and token of [tickets.{self._name}]")
         if status in {404, 410} and missing:
             return TicketNotFound(f"{self.where} has no ticket {missing}")
+        if status in {409, 412}:
+            return Conflict(told)
         if status in _PASSING:
             return _Passing(
                 told, taken=status not in _NOT_TAKEN, after=retry_after(response.headers.get("retry-after"))
@@ -171,6 +181,10 @@ class Api:
             return self._opened
 
 
+class Conflict(SystemBroken):
+    """The ticket was changed by another in the meantime (409, 412): read it again."""
+
+
 class _Passing(Exception):
     """A failure that may pass. `taken` says that the request may have been done all the same."""
 
@@ -193,6 +207,20 @@ def retry_after(value: str | None) -> float | None:
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     return None
+
+
+def limited(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait where a 403 means too many requests, else None.
+
+    GitHub says so by `retry-after`, or by `x-ratelimit-remaining: 0` with the time of the next in `x-ratelimit-reset`
+    (https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api).
+    """
+    if (asked := retry_after(headers.get("retry-after"))) is not None:
+        return asked
+    reset = headers.get("x-ratelimit-reset", "")
+    if headers.get("x-ratelimit-remaining") != "0":
+        return None
+    return max(1.0, float(reset) - datetime.now(UTC).timestamp()) if reset.isdecimal() else 60.0
 
 
 def pages(first: Any, following: Any) -> Iterator[Any]:

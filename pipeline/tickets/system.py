@@ -51,7 +51,8 @@ class Event:
     `delivery_id` is the sender's, the same when it sends again; None where it has none, and the body's hash stands for it.
     `text` is the ticket's title and description as far as the request holds them, `created_at` when the ticket began; both only
     order the work, since the ticket is read again. `ignored` says why no snapshot is due: our own note, a
-    deleted ticket, another kind of event.
+    deleted ticket, another kind of event. `ticket` is the whole ticket where the system has no way to be asked again: then the
+    verified request is all there is, and `TicketSystem.ticket` is not called.
     """
 
     ticket_id: str
@@ -61,6 +62,7 @@ class Event:
     text: str = ""
     created_at: datetime | None = None
     ignored: str | None = None
+    ticket: Ticket | None = None
 
 
 @dataclass(frozen=True)

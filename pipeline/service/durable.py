@@ -1,0 +1,188 @@
+"""The queue of jobs, kept by DBOS in the service's database: by priority, one at a time per ticket, again after a crash.
+
+A job is a workflow of one step whose argument is a delivery's id. It is put into the queue in the transaction that changes the
+ledger, so neither is ever there without the other. Jobs of one ticket share a partition, in which one runs at a time, in order.
+What a dead worker had begun goes back into the queue when it starts again, or when another worker misses it.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pipeline.service.ledger import LEASE
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from pipeline.service.ledger import Ledger
+
+APPLICATION = "problem-snapshot"
+QUEUE = "tickets"
+WORKFLOW = "job"
+# Jobs that were queued by an older program are worked by a newer one.
+_VERSION = "1"
+# Tickets share so many partitions: each costs a little when the next job is chosen.
+_PARTITIONS = 512
+# How often a worker looks for jobs, in seconds.
+_POLL = 0.2
+# How often a worker says that it is alive, and looks for others that do not, in seconds.
+_BEAT = 3.0
+# A job that takes its process down is given up by the ledger first.
+_RECOVERIES = 100
+
+
+class Enqueuer:
+    """Puts jobs into the queue. `engine` is the ledger's."""
+
+    def __init__(self, engine: Engine) -> None:
+        from dbos import DBOSClient
+        from dbos._serialization import DBOSPortableJSON
+
+        quiet()
+        self._client = DBOSClient(
+            system_database_engine=engine, serializer=DBOSPortableJSON, application_name=APPLICATION
+        )
+
+    def put(
+        self, connection: Connection, delivery: str, system: str, ticket_id: str, priority: int, delay: float
+    ) -> None:
+        """A job for the delivery, inside the transaction of `connection`; to be begun in `delay` seconds."""
+        options: dict[str, Any] = {
+            "queue_name": QUEUE,
+            "workflow_name": WORKFLOW,
+            "workflow_id": f"{delivery}.{uuid.uuid4().hex[:12]}",
+            "app_version": _VERSION,
+            "priority": priority,
+            "queue_partition_key": partition(system, ticket_id),
+        }
+        if delay > 0:
+            options["delay_seconds"] = delay
+        self._client.enqueue_in_transaction(connection, options, delivery)  # type: ignore[arg-type]
+
+    def take_back(self, executor: str) -> int:
+        """Puts what a dead executor had begun back into the queue; how many jobs."""
+        begun = self._client.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
+        ids = [one.workflow_id for one in begun]
+        if ids:
+            self._client.resume_workflows(ids, queue_name=QUEUE)
+        return len(ids)
+
+    def prune(self, before: str, limit: int = 1000) -> int:
+        """Deletes up to `limit` jobs that were done before `before`, an ISO 8601 time; how many."""
+        done = self._client.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"],
+            completed_before=before,
+            limit=limit,
+            load_input=False,
+            load_output=False,
+        )
+        if done:
+            self._client.delete_workflows([one.workflow_id for one in done])
+        return len(done)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.destroy()
+
+
+def partition(system: str, ticket_id: str) -> str:
+    """The partition of a ticket's jobs."""
+    return f"p{zlib.crc32(f'{system}/{ticket_id}'.encode()) % _PARTITIONS:03d}"
+
+
+class Worker:
+    """Works jobs in this process, until it is stopped. There is one per process: DBOS knows one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        enqueuer: Enqueuer,
+        work: Callable[[str], None],
+        *,
+        executor: str,
+        jobs: int,
+    ) -> None:
+        """`work` does one job; it must not raise. `executor` is this place's name, the same after a restart."""
+        self.id = f"{executor}/{uuid.uuid4().hex[:8]}"
+        self._engine = engine
+        self._ledger = ledger
+        self._enqueuer = enqueuer
+        self._work = work
+        self._executor = executor
+        self._jobs = jobs
+        self._stopping = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begins to work, first on what was interrupted."""
+        from dbos import DBOS
+        from dbos._serialization import DBOSPortableJSON
+
+        quiet()
+        DBOS(
+            config={
+                "name": APPLICATION,
+                "system_database_engine": self._engine,
+                "system_database_url": self._engine.url.render_as_string(hide_password=False),
+                "executor_id": self._executor,
+                "application_version": _VERSION,
+                "serializer": DBOSPortableJSON,
+                "log_level": "ERROR",
+                "enable_otlp": False,
+                "run_migrations": False,
+                "max_executor_threads": max(8, self._jobs * 2),
+            }
+        )
+
+        @DBOS.step(name="work")
+        def step(delivery: str) -> None:
+            self._work(delivery)
+
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=_RECOVERIES)
+        def job(delivery: str) -> None:
+            step(delivery)
+
+        self._ledger.seen(self.id, self._executor)
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=self._jobs,
+            partition_concurrency=1,
+            polling_interval_sec=_POLL,
+            on_conflict="always_update",
+        )
+        self._heart.start()
+
+    def stop(self, patience: int = 15) -> None:
+        """Takes no further job, and waits so many seconds for those under way; the others are begun again later."""
+        from dbos import DBOS
+
+        self._stopping.set()
+        DBOS.destroy(workflow_completion_timeout_sec=patience, destroy_registry=True)
+        self._ledger.gone(self.id)
+
+    def _beat(self) -> None:
+        import logging
+
+        while not self._stopping.wait(_BEAT):
+            try:
+                self._ledger.seen(self.id, self._executor)
+                for executor in self._ledger.lost():
+                    self._enqueuer.take_back(executor)
+            except Exception:  # the database may be away: the next beat tries again
+                logging.getLogger(__name__).warning("no heartbeat", exc_info=True)
+
+
+def quiet() -> None:
+    """The library tells of each step it takes; what matters is in the ledger."""
+    import logging
+
+    logging.getLogger("dbos").setLevel(logging.ERROR)
+
+
+assert _BEAT * 3 < LEASE  # noqa: S101 - two beats may be missed

@@ -1,0 +1,112 @@
+"""Deliveries into the ledger: those that arrive together are stored together, in one transaction, by one thread.
+
+A commit costs a write to the disk. One for each delivery would bound the rate; one for all that came meanwhile does not, and each sender
+is answered only when the commit that holds his delivery is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.service.database import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from pipeline.service.ledger import Ledger, NewDelivery
+
+# So many are stored in one transaction at most: more would make the first of them wait for the last.
+_BATCH = 100
+
+
+class Full(Exception):
+    """As many deliveries wait to be stored as may."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    delivery: NewDelivery
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[str | None]
+
+
+class Intake:
+    """Takes deliveries from the event loop and stores them in a thread."""
+
+    def __init__(self, ledger: Ledger, backlog: int) -> None:
+        """`backlog` is how many may wait."""
+        self._ledger = ledger
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(backlog)
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stores what waits, then ends the thread."""
+        self._waiting.put(None)
+        self._thread.join(timeout=30)
+
+    @property
+    def backlog(self) -> int:
+        """How many wait to be stored."""
+        return self._waiting.qsize()
+
+    async def put(self, delivery: NewDelivery) -> str | None:
+        """Stores the delivery: its id, or None where it was here already. Raises `Full` or `DatabaseUnavailable`."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[str | None] = loop.create_future()
+        try:
+            self._waiting.put_nowait(_Waiting(delivery, loop, answer))
+        except queue.Full as error:
+            raise Full from error
+        return await answer
+
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            first = self._waiting.get()
+            if first is None:
+                return
+            batch = [first]
+            while len(batch) < _BATCH:
+                try:
+                    one = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if one is None:
+                    ending = True
+                    break
+                batch.append(one)
+            self._store(batch)
+
+    def _store(self, batch: list[_Waiting]) -> None:
+        import sqlalchemy as sa
+
+        try:
+            ids: list[str | None] | Exception = self._ledger.add([one.delivery for one in batch])
+        except sa.exc.SQLAlchemyError as error:
+            ids = DatabaseUnavailable(
+                f"the service's database does not take deliveries: {getattr(error, 'orig', error)}"
+            )
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, and the thread lives on
+            ids = error
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[str | None], str | Exception | None]]] = {}
+        for number, one in enumerate(batch):
+            told = ids if isinstance(ids, Exception) else ids[number]
+            loops.setdefault(one.loop, []).append((one.answer, told))
+        for loop, answers in loops.items():
+            loop.call_soon_threadsafe(_answer, answers)
+
+
+def _answer(answers: list[tuple[asyncio.Future[str | None], str | Exception | None]]) -> None:
+    for future, told in answers:
+        if future.done():
+            continue
+        if isinstance(told, Exception):
+            future.set_exception(told)
+        else:
+            future.set_result(told)

@@ -1,0 +1,420 @@
+"""What is known of each delivery and each ticket, in SQL. Every change of state is one transaction, with its job in it.
+
+queued -> working -> done
+                  -> waiting -> working ...     tried again later
+                  -> dead                       tried too often, or of no use to try again
+ignored                                         nothing was to be done, and why
+dropped                                         by a person, or since the ticket is gone
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+from pipeline.service.tables import attempts, cursors, deliveries, refusals, tickets, workers
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+State = Literal["queued", "working", "waiting", "done", "ignored", "dead", "dropped"]
+OPEN: tuple[State, ...] = ("queued", "waiting", "working")
+# A claim on a ticket, and a worker, hold so long after they were last heard of, in seconds.
+LEASE = 15.0
+# A job that was begun so often without coming to an end takes its process down each time.
+STARTS = 10
+# Clocks of two processes differ by less, in seconds.
+_EARLY = 2.0
+
+# Puts a job for a delivery into the queue, inside the given transaction: (connection, delivery id, system, ticket id, priority, delay).
+Enqueue = Callable[["Connection", str, str, str, int, float], None]
+
+
+@dataclass(frozen=True)
+class NewDelivery:
+    """A verified delivery, to be stored. `key` is the sender's id for it or its body's hash; `ignored` says why nothing is due."""
+
+    system: str
+    key: str
+    ticket_id: str
+    kind: str
+    priority: int
+    received_at: float
+    actor: str | None = None
+    ticket: str | None = None
+    ignored: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A ticket that was claimed: the deliveries that this job answers, how often it was tried before, the note of last time."""
+
+    delivery: str
+    system: str
+    ticket_id: str
+    covers: tuple[str, ...]
+    number: int
+    priority: int
+    received_at: float
+    started_at: float
+    ticket: str | None
+    note_id: str | None
+    snapshot_id: str | None
+
+
+class Busy:
+    """The ticket is being worked on by somebody else."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended. With `again` it is tried once more after so many seconds."""
+
+    outcome: Literal["done", "again", "dead", "dropped"]
+    reason: str | None = None
+    again: float = 0.0
+    snapshot_id: str | None = None
+    note_id: str | None = None
+    note_url: str | None = None
+
+
+class Ledger:
+    """The tables, and every change that is made to them."""
+
+    def __init__(self, engine: Engine, enqueue: Enqueue, clock: Callable[[], float] = time.time) -> None:
+        """`enqueue` puts a job into the queue, inside the transaction that it is given."""
+        self._engine = engine
+        self._enqueue = enqueue
+        self._clock = clock
+
+    # ---- deliveries come in
+
+    def add(self, batch: Sequence[NewDelivery]) -> list[str | None]:
+        """Stores a batch with its jobs, all of it or nothing; the id of each, None for one that is here already."""
+        rows: list[dict[str, Any]] = [
+            {
+                "id": f"d-{uuid.uuid4().hex[:16]}",
+                "system": one.system,
+                "key": one.key,
+                "ticket_id": one.ticket_id,
+                "kind": one.kind,
+                "actor": one.actor,
+                "priority": one.priority,
+                "ticket": one.ticket,
+                "received_at": one.received_at,
+                "state": "ignored" if one.ignored else "queued",
+                "reason": one.ignored,
+                "attempts": 0,
+                "starts": 0,
+                "ended_at": one.received_at if one.ignored else None,
+            }
+            for one in batch
+        ]
+        insert = _insert(self._engine)(deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
+        with self._engine.begin() as connection:
+            stored = set(connection.scalars(insert, rows))
+            for row in rows:
+                if row["id"] in stored and row["state"] == "queued":
+                    self._enqueue(connection, row["id"], row["system"], row["ticket_id"], row["priority"], 0.0)
+        return [row["id"] if row["id"] in stored else None for row in rows]
+
+    def refused(self, system: str, reason: str, count: int = 1) -> None:
+        """Counts requests that were refused at the door."""
+        insert = _insert(self._engine)(refusals).values(system=system[:80], reason=reason[:40], count=count)
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["system", "reason"], set_={"count": refusals.c.count + count}
+                )
+            )
+
+    # ---- work
+
+    def begin(self, delivery: str, worker: str) -> Job | Busy | None:
+        """Claims the delivery's ticket. None where nothing is left to do for the delivery."""
+        now = self._clock()
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                sa.select(deliveries).where(deliveries.c.id == delivery).with_for_update()
+            ).one_or_none()
+            if row is None or row.state not in OPEN:
+                return None
+            if row.state == "waiting" and row.next_at is not None and row.next_at > now + _EARLY:
+                # A job of the same ticket failed and put its next attempt into the queue, for all of them.
+                return None
+            known = self._claim(connection, row.system, row.ticket_id, worker, now)
+            if known is None:
+                return Busy()
+            starts = row.starts + 1
+            if starts > STARTS:
+                self._end(
+                    connection, [row.id], "dead", f"the job was begun {row.starts} times and never came to an end", now
+                )
+                self._release(connection, row.system, row.ticket_id, worker)
+                return None
+            same = sa.and_(
+                deliveries.c.system == row.system, deliveries.c.ticket_id == row.ticket_id, deliveries.c.state.in_(OPEN)
+            )
+            covers = connection.execute(
+                sa.select(deliveries.c.id, deliveries.c.ticket).where(same).order_by(deliveries.c.seq)
+            ).all()
+            connection.execute(deliveries.update().where(same).values(state="working", next_at=None))
+            connection.execute(deliveries.update().where(deliveries.c.id == row.id).values(starts=starts))
+        told = [one.ticket for one in covers if one.ticket]
+        return Job(
+            delivery=row.id,
+            system=row.system,
+            ticket_id=row.ticket_id,
+            covers=tuple(one.id for one in covers),
+            number=row.attempts + 1,
+            priority=row.priority,
+            received_at=row.received_at,
+            started_at=now,
+            ticket=told[-1] if told else None,
+            note_id=known.note_id,
+            snapshot_id=known.snapshot_id,
+        )
+
+    def finish(self, job: Job, worker: str, ended: Ended) -> None:
+        """Writes how the attempt ended, gives the ticket back, and queues the next attempt where one is due."""
+        now = self._clock()
+        with self._engine.begin() as connection:
+            connection.execute(
+                attempts.insert().values(
+                    delivery=job.delivery,
+                    number=job.number,
+                    worker=worker,
+                    started_at=job.started_at,
+                    ended_at=now,
+                    outcome=ended.outcome,
+                    reason=ended.reason,
+                    snapshot_id=ended.snapshot_id,
+                )
+            )
+            if ended.outcome == "again":
+                self._wait(connection, job, ended, now)
+            else:
+                self._end(connection, job.covers, ended.outcome, ended.reason, now, job.number)
+            known: dict[str, Any] = {}
+            if ended.snapshot_id:
+                known["snapshot_id"] = ended.snapshot_id
+            if ended.note_id:
+                known |= {"note_id": ended.note_id, "note_url": ended.note_url, "attached_at": now}
+            self._release(connection, job.system, job.ticket_id, worker, **known)
+
+    def postpone(self, delivery: str, seconds: float) -> None:
+        """Queues the delivery's job again for later, without counting an attempt."""
+        with self._engine.begin() as connection:
+            row = connection.execute(sa.select(deliveries).where(deliveries.c.id == delivery)).one_or_none()
+            if row is not None and row.state in OPEN:
+                self._enqueue(connection, row.id, row.system, row.ticket_id, row.priority, seconds)
+
+    def _claim(self, connection: Connection, system: str, ticket_id: str, worker: str, now: float) -> Any:
+        """The ticket's row, now ours; None where it is another's."""
+        connection.execute(
+            _insert(self._engine)(tickets)
+            .values(system=system, ticket_id=ticket_id, claimed_until=0.0)
+            .on_conflict_do_nothing()
+        )
+        here = sa.and_(tickets.c.system == system, tickets.c.ticket_id == ticket_id)
+        claimed = connection.execute(
+            tickets.update()
+            .where(here, sa.or_(tickets.c.claimed_by.is_(None), tickets.c.claimed_until < now))
+            .values(claimed_by=worker, claimed_until=now + LEASE)
+        )
+        return connection.execute(sa.select(tickets).where(here)).one() if claimed.rowcount else None
+
+    @staticmethod
+    def _release(connection: Connection, system: str, ticket_id: str, worker: str, **known: Any) -> None:
+        connection.execute(
+            tickets.update()
+            .where(tickets.c.system == system, tickets.c.ticket_id == ticket_id, tickets.c.claimed_by == worker)
+            .values(claimed_by=None, claimed_until=0.0, **known)
+        )
+
+    def _wait(self, connection: Connection, job: Job, ended: Ended, now: float) -> None:
+        """The job's own delivery is tried again; the others it covered wait with it."""
+        connection.execute(
+            deliveries.update()
+            .where(deliveries.c.id.in_(job.covers), deliveries.c.state == "working")
+            .values(
+                state="waiting",
+                reason=ended.reason,
+                next_at=now + ended.again,
+                attempts=deliveries.c.attempts + 1,
+                starts=0,
+            )
+        )
+        self._enqueue(connection, job.delivery, job.system, job.ticket_id, job.priority, ended.again)
+
+    @staticmethod
+    def _end(
+        connection: Connection,
+        ids: Iterable[str],
+        state: str,
+        reason: str | None,
+        now: float,
+        number: int | None = None,
+    ) -> None:
+        values: dict[str, Any] = {"state": state, "reason": reason, "ended_at": now, "next_at": None}
+        if number is not None:
+            values["attempts"] = number
+        connection.execute(
+            deliveries.update().where(deliveries.c.id.in_(list(ids)), deliveries.c.state.in_(OPEN)).values(**values)
+        )
+
+    # ---- workers
+
+    def seen(self, worker: str, executor: str) -> None:
+        """The worker is alive: its claims hold on."""
+        now = self._clock()
+        with self._engine.begin() as connection:
+            connection.execute(
+                _insert(self._engine)(workers)
+                .values(id=worker, executor=executor, seen_at=now)
+                .on_conflict_do_update(index_elements=["id"], set_={"seen_at": now})
+            )
+            connection.execute(tickets.update().where(tickets.c.claimed_by == worker).values(claimed_until=now + LEASE))
+
+    def gone(self, worker: str) -> None:
+        """The worker has ended."""
+        with self._engine.begin() as connection:
+            connection.execute(workers.delete().where(workers.c.id == worker))
+
+    def lost(self) -> list[str]:
+        """Executors of which no worker was heard for a lease; their rows go, so one caller alone is told of each."""
+        limit = self._clock() - LEASE
+        with self._engine.begin() as connection:
+            stale = connection.execute(
+                workers.delete().where(workers.c.seen_at < limit).returning(workers.c.executor)
+            ).scalars()
+            gone = set(stale)
+            alive = set(connection.scalars(sa.select(workers.c.executor)))
+        return sorted(gone - alive)
+
+    def workers_alive(self) -> int:
+        """How many workers were heard of within a lease."""
+        with self._engine.connect() as connection:
+            return int(
+                connection.scalar(sa.select(sa.func.count()).where(workers.c.seen_at >= self._clock() - LEASE)) or 0
+            )
+
+    # ---- what people ask
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """(system, state) -> deliveries."""
+        query = sa.select(deliveries.c.system, deliveries.c.state, sa.func.count()).group_by(
+            deliveries.c.system, deliveries.c.state
+        )
+        with self._engine.connect() as connection:
+            return {(system, state): int(count) for system, state, count in connection.execute(query)}
+
+    def refusal_counts(self) -> dict[tuple[str, str], int]:
+        """(system, reason) -> requests that were refused at the door."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(refusals.c.system, refusals.c.reason, refusals.c.count))
+            return {(system, reason): int(count) for system, reason, count in rows}
+
+    def oldest_waiting(self) -> float | None:
+        """When the oldest delivery that is still to be worked came in."""
+        query = sa.select(sa.func.min(deliveries.c.received_at)).where(deliveries.c.state.in_(OPEN))
+        with self._engine.connect() as connection:
+            oldest = connection.scalar(query)
+            return None if oldest is None else float(oldest)
+
+    def listed(self, states: Sequence[str] = (), system: str | None = None, limit: int = 50) -> list[Any]:
+        """Rows of deliveries, newest first."""
+        query = sa.select(deliveries).order_by(deliveries.c.seq.desc()).limit(limit)
+        if states:
+            query = query.where(deliveries.c.state.in_(states))
+        if system:
+            query = query.where(deliveries.c.system == system)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def found(self, ref: str) -> list[Any]:
+        """The rows of a delivery by its id or its beginning, or of a ticket's deliveries by the ticket's id, oldest first."""
+        like = deliveries.c.id.startswith(ref, autoescape=True)
+        query = sa.select(deliveries).where(sa.or_(like, deliveries.c.ticket_id == ref)).order_by(deliveries.c.seq)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def tries(self, delivery: str) -> list[Any]:
+        """The attempts at a delivery, in order."""
+        query = sa.select(attempts).where(attempts.c.delivery == delivery).order_by(attempts.c.seq)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def ticket(self, system: str, ticket_id: str) -> Any:
+        """The row of a ticket, or None."""
+        query = sa.select(tickets).where(tickets.c.system == system, tickets.c.ticket_id == ticket_id)
+        with self._engine.connect() as connection:
+            return connection.execute(query).one_or_none()
+
+    def retry(self, ids: Iterable[str]) -> list[str]:
+        """Queues dead, dropped, ignored or waiting deliveries at once; the ids of those that it did."""
+        again: list[str] = []
+        with self._engine.begin() as connection:
+            rows = connection.execute(
+                sa.select(deliveries).where(deliveries.c.id.in_(list(ids))).with_for_update()
+            ).all()
+            for row in rows:
+                if row.state in {"queued", "working", "done"}:
+                    continue
+                connection.execute(
+                    deliveries.update()
+                    .where(deliveries.c.id == row.id)
+                    .values(state="queued", attempts=0, starts=0, reason=None, next_at=None, ended_at=None)
+                )
+                self._enqueue(connection, row.id, row.system, row.ticket_id, row.priority, 0.0)
+                again.append(row.id)
+        return again
+
+    def drop(self, ids: Iterable[str], reason: str) -> list[str]:
+        """Gives up deliveries that are not done; the ids of those that it did."""
+        wanted = sa.and_(deliveries.c.id.in_(list(ids)), deliveries.c.state.in_(("queued", "waiting", "dead")))
+        with self._engine.begin() as connection:
+            dropped = connection.execute(
+                deliveries.update()
+                .where(wanted)
+                .values(state="dropped", reason=reason, ended_at=self._clock(), next_at=None)
+                .returning(deliveries.c.id)
+            ).scalars()
+            return list(dropped)
+
+    # ---- polling
+
+    def cursor(self, system: str) -> str | None:
+        """Where the poll of a system stopped, or None."""
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(cursors.c.cursor).where(cursors.c.system == system))
+
+    def move_cursor(self, system: str, cursor: str) -> None:
+        """The poll of a system has come so far."""
+        now = self._clock()
+        with self._engine.begin() as connection:
+            connection.execute(
+                _insert(self._engine)(cursors)
+                .values(system=system, cursor=cursor, moved_at=now)
+                .on_conflict_do_update(index_elements=["system"], set_={"cursor": cursor, "moved_at": now})
+            )
+
+    def prune(self, keep: float) -> int:
+        """Deletes what ended more than `keep` seconds ago; how many deliveries."""
+        limit = self._clock() - keep
+        old = sa.and_(deliveries.c.ended_at < limit, deliveries.c.state.in_(("done", "ignored", "dropped")))
+        with self._engine.begin() as connection:
+            connection.execute(attempts.delete().where(attempts.c.delivery.in_(sa.select(deliveries.c.id).where(old))))
+            return connection.execute(deliveries.delete().where(old)).rowcount
+
+
+def _insert(engine: Engine) -> Any:
+    """The dialect's INSERT, which knows ON CONFLICT."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    return postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert

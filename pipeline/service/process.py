@@ -1,0 +1,267 @@
+"""The service as processes: one that takes deliveries, and workers beside it that take snapshots."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UsageError
+from pipeline.service.options import address
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from pipeline.service.durable import Enqueuer
+    from pipeline.service.ledger import Ledger
+    from pipeline.settings import Settings
+    from pipeline.tickets.system import TicketSystem
+    from pipeline.values import Source
+
+_log = logging.getLogger(__name__)
+# A worker that ends by itself is started again after so many seconds, twice as long each time.
+_PAUSES = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+# What is under way when we are told to stop gets so many seconds to end; what does not is begun again later.
+PATIENCE = 15
+# How often done work is looked through for what is too old, in seconds.
+_PRUNE = 3600.0
+
+
+@dataclass(frozen=True)
+class Base:
+    """The database with what stands on it."""
+
+    engine: Engine
+    ledger: Ledger
+    enqueuer: Enqueuer
+
+
+@contextlib.contextmanager
+def opened_base(settings: Settings, *, pool: int = 5) -> Iterator[Base]:
+    """The service's database, brought up to date. Raises `DatabaseUnavailable` or `UsageError`."""
+    from pipeline.service.database import opened, prepare
+    from pipeline.service.durable import Enqueuer
+    from pipeline.service.ledger import Ledger
+
+    url = settings.service.database_url
+    engine = opened(url, pool=pool)
+    try:
+        prepare(engine, url)
+        enqueuer = Enqueuer(engine)
+        try:
+            yield Base(engine, Ledger(engine, enqueuer.put), enqueuer)
+        finally:
+            enqueuer.close()
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def opened_systems(settings: Settings) -> Iterator[dict[str, TicketSystem]]:
+    """The ticket systems of the settings. Raises `UsageError` where there is none."""
+    from pipeline.tickets import open_system
+
+    if not settings.tickets:
+        raise UsageError(
+            f"no ticket system is configured (profile {settings.profile}): add a table [profiles.NAME.tickets.SYSTEM]; "
+            "`problem-snapshot init` shows one"
+        )
+    systems = {name: open_system(name, options) for name, options in settings.tickets.items()}
+    try:
+        yield systems
+    finally:
+        for system in systems.values():
+            with contextlib.suppress(Exception):
+                system.close()
+
+
+def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None]) -> None:
+    """Takes deliveries until told to stop. `worker` is the command that starts a worker, without its slot.
+
+    `ready` is told the address. Raises `DatabaseUnavailable`, or `UsageError` where the address cannot be listened on.
+    """
+    from pipeline.service.app import Parts, make_app
+    from pipeline.service.links import Pages
+    from pipeline.service.polling import Pollers
+    from pipeline.service.server import Server
+    from snapshots.store import Store
+
+    options = settings.service
+    host, port = address(options.listen)
+    pages = Pages(options, Store(settings.store))
+    with opened_base(settings) as base, opened_systems(settings) as systems, _listening(host, port) as place:
+        app = make_app(Parts(systems, base.ledger, options, pages.page))
+        crew = Crew(worker, options.workers, executor_name(settings))
+        every = {name: one.poll for name, one in settings.tickets.items() if one.poll is not None}
+        pollers = Pollers(base.ledger, systems, every)
+        keeper = _Keeper(base, options.keep)
+        server = Server(app, host, port)
+        crew.start()
+        keeper.start()
+        pollers.start()
+        ready(f"http://{options.listen}")
+        try:
+            server.run(sockets=[place])
+        finally:
+            pollers.stop()
+            keeper.stop()
+            crew.stop()
+
+
+def work(settings: Settings, sources: Sequence[Source], executor: str, stop: threading.Event) -> None:
+    """Works jobs until `stop` is set."""
+    from pipeline.service.durable import Worker
+    from pipeline.service.links import Pages
+    from pipeline.service.storms import Storms
+    from pipeline.service.work import Bench
+    from snapshots.store import Store
+
+    options = settings.service
+    store = Store(settings.store)
+    with opened_base(settings, pool=options.jobs + 4) as base, opened_systems(settings) as systems:
+        storms = Storms(base.engine, options.storm_window)
+        bench = Bench(base.ledger, systems, sources, store, settings, Pages(options, store).links, storms)
+        worker = Worker(
+            base.engine,
+            base.ledger,
+            base.enqueuer,
+            lambda delivery: bench.work(delivery, worker.id),
+            executor=executor,
+            jobs=options.jobs,
+        )
+        worker.start()
+        try:
+            stop.wait()
+        finally:
+            worker.stop(PATIENCE)
+
+
+def executor_name(settings: Settings) -> str:
+    """What this service is called among others on one database: host and port, the same after a restart."""
+    return f"{socket.gethostname()}:{address(settings.service.listen)[1]}"
+
+
+def stopping(with_parent: bool) -> threading.Event:
+    """An event that is set by SIGTERM, Ctrl-C, and with `with_parent` by the end of standard input: then our parent is gone."""
+    stop = threading.Event()
+
+    def told(*_: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGINT, told)
+    if with_parent:
+
+        def read() -> None:
+            with contextlib.suppress(OSError):
+                while os.read(0, 1024):
+                    pass
+            stop.set()
+
+        threading.Thread(target=read, name="parent", daemon=True).start()
+    return stop
+
+
+class Crew:
+    """Worker processes, each started again when it ends by itself."""
+
+    def __init__(self, command: Sequence[str], count: int, name: str) -> None:
+        self._command = command
+        self._slots = [f"{name}:{slot}" for slot in range(count)]
+        self._stopping = threading.Event()
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._threads = [threading.Thread(target=self._keep, args=(slot,), daemon=True) for slot in self._slots]
+
+    def start(self) -> None:
+        """Starts them."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Lets each end its jobs, for a while."""
+        self._stopping.set()
+        for process in list(self._running.values()):
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
+        until = time.monotonic() + PATIENCE + 5
+        for process in list(self._running.values()):
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for thread in self._threads:
+            thread.join(timeout=2)
+
+    def _keep(self, slot: str) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            process = subprocess.Popen([*self._command, "--slot", slot], stdin=subprocess.PIPE)  # noqa: S603 - ourselves
+            self._running[slot] = process
+            code = process.wait()
+            if self._stopping.is_set():
+                return
+            failures = 0 if time.monotonic() - begun > 60 else failures + 1
+            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+            _log.error("worker %s ended with code %s; it is started again in %.1f s", slot, code, pause)
+            self._stopping.wait(pause)
+
+
+class _Keeper:
+    """Takes away what was done long ago."""
+
+    def __init__(self, base: Base, keep: float) -> None:
+        self._base = base
+        self._keep = keep
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        from datetime import UTC, datetime, timedelta
+
+        while not self._stopping.wait(_PRUNE):
+            try:
+                self._base.ledger.prune(self._keep)
+                # The queue needs no memory of what is done; a day of it is for whoever looks for a fault.
+                before = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+                while self._base.enqueuer.prune(before) and not self._stopping.is_set():
+                    pass
+            except Exception:  # noqa: BLE001 - the next hour tries again
+                _log.warning("what is old could not be deleted; it is tried again in an hour", exc_info=True)
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens, before anything is started: a port that is taken is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            place.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"{host}:{port} cannot be listened on: {error.strerror}; choose another with service.listen"
+            ) from error
+        yield place
+
+
+def python() -> list[str]:
+    """How this program is started again."""
+    return [sys.executable, "-c", "from cli import main; main()"]

@@ -1,0 +1,69 @@
+"""GitHub's issues, of github.com or an Enterprise server.
+
+Deliveries: https://docs.github.com/en/webhooks/webhook-events-and-payloads#issues and `#issue_comment`; signed as in
+https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries (`X-Hub-Signature-256: sha256=` and the hex HMAC of the
+raw body). GitHub gives up after 10 s and never sends again by itself, so a poller belongs beside the hook. Comments:
+https://docs.github.com/en/rest/issues/comments.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pipeline.errors import TicketNotFound
+from pipeline.tickets._forge import ForgeOptions, ForgeSystem
+from pipeline.tickets._notes import stale_tags
+from pipeline.tickets._payload import text
+from pipeline.tickets.signatures import check, hexed
+from pipeline.tickets.system import Incoming
+
+
+class Options(ForgeOptions, tag="github", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`url` is the API's: of an Enterprise server `https://HOST/api/v3`.
+
+    `repositories` are those whose issues are tickets, as `owner/name`. `token` needs Issues (read and write) and Metadata (read)
+    on them, nothing else. `user` is the account of the token, asked for where it is not given; an app has to name it, as
+    `app-name[bot]`. `tags` sets labels such as `fault-interface`. `secrets` are the hook's.
+    """
+
+    url: str = "https://api.github.com"
+
+
+class GitHubSystem(ForgeSystem):
+    """Issues of GitHub as tickets. A note is a comment, in private and internal repositories only."""
+
+    kind = "github"
+    title = "GitHub"
+    headers = ("github",)
+    # What the API refuses more of: "body is too long (maximum is 65536 characters)".
+    limit = 65_536
+    ordered = True
+    full_pages = True
+
+    def __init__(self, name: str, options: Options) -> None:
+        signed = {"Authorization": f"Bearer {options.token}"} if options.token else {}
+        super().__init__(
+            name, options, {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28", **signed}
+        )
+
+    def _verify(self, request: Incoming) -> None:
+        wanted = (f"sha256={hexed(secret, request.body)}" for secret in self._options.secrets)
+        check(request.headers.get("x-hub-signature-256"), wanted, "signature in X-Hub-Signature-256")
+
+    def _is_private(self, repository: dict[str, Any]) -> bool:
+        # An internal repository is read by the company's members only.
+        return repository.get("private") is True and repository.get("visibility", "private") in {"private", "internal"}
+
+    def _listing(self, order: Literal["asc", "desc"]) -> dict[str, Any]:
+        return {"sort": "updated", "direction": order}
+
+    def _label(self, repository: str, path: str, ticket_id: str, wanted: tuple[str, ...]) -> None:  # noqa: ARG002 -- see Forgejo
+        present = [text(label.get("name")) for label in self._api.json("GET", f"{path}/labels", missing=ticket_id)]
+        for stale in stale_tags(present, wanted):
+            with suppress(TicketNotFound):
+                self._api.send("DELETE", f"{path}/labels/{quote(stale, safe='')}", missing=ticket_id)
+        if missing := [tag for tag in wanted if tag not in present]:
+            # Adds to those that are there, and makes a label that the repository has not.
+            self._api.send("POST", f"{path}/labels", missing=ticket_id, again=True, json={"labels": missing})

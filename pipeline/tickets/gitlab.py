@@ -1,0 +1,286 @@
+"""GitLab's issues, of gitlab.com or a server of one's own, also those that Service Desk makes of e-mails.
+
+Deliveries: https://docs.gitlab.com/user/project/integrations/webhook_events/. A hook's signing token (`whsec_` and base64) signs as
+Standard Webhooks say, with `webhook-id` the same for each try (merge requests 230944 and 231325 of gitlab-org/gitlab); the older secret
+token is sent as it is in `X-Gitlab-Token`. Internal notes: https://docs.gitlab.com/api/notes/, `internal`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from pipeline.errors import TicketNotFound
+from pipeline.tickets._api import Api, SystemOptions
+from pipeline.tickets._notes import Notes, Written, fitted, settle, stale_tags, tags
+from pipeline.tickets._payload import MARK, decode, dig, moment, outline, same, text, whole
+from pipeline.tickets._polls import Row, newest, over, sweep, walk
+from pipeline.tickets._texts import from_markdown, with_comments
+from pipeline.tickets.file import guess_language
+from pipeline.tickets.signatures import check_standard, check_token, to_verify
+from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken, Unverified
+from pipeline.values import Ticket
+
+_PROJECT = re.compile(r"[\w.-]{1,100}(/[\w.-]{1,100}){1,20}", re.ASCII)
+_TICKET = re.compile(rf"({_PROJECT.pattern})#(\d{{1,18}})", re.ASCII)
+# How a signing token begins; what does not is a secret token, which is sent as it is.
+_SIGNING = "whsec_"
+_ISSUES = frozenset({"issue", "work_item", "incident"})
+# Changes of these say something new about what happened.
+_TELLING = frozenset({"title", "description"})
+# https://docs.gitlab.com/administration/instance_limits/ (size of comments and descriptions)
+_LIMIT = 1_000_000
+_PAGE = 100
+_PAGES = 1_000
+_OVERLAP = timedelta(minutes=1)
+
+
+class Options(SystemOptions, tag="gitlab", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`url` is the server's. `projects` are those whose issues are tickets, as `group/project`.
+
+    `token` is a project's or group's access token with the scope `api` and the role Reporter, which internal notes need. `secrets` are
+    the hook's signing tokens (`whsec_...`) or, on older servers, its secret tokens. `user` is the token's account, asked for where
+    it is not given. `tags` sets labels such as `fault-interface`, on issues that only members see.
+    """
+
+    url: str = "https://gitlab.com"
+    projects: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work, before anything is asked."""
+        super().__post_init__()
+        if not self.projects:
+            raise ValueError('projects: none is named; write projects = ["group/project"]')
+        for project in self.projects:
+            if not _PROJECT.fullmatch(project):
+                raise ValueError(f"projects: {project!r} is not of the form group/project")
+        if self.fields:
+            raise ValueError("fields: the API sets no fields of an issue's own; tags = true sets labels")
+
+
+class GitLabSystem:
+    """Issues of GitLab as tickets. A note is an internal one: members with the role Reporter or above read it."""
+
+    kind = "gitlab"
+    form: Form = "markdown"
+    edits = True
+
+    def __init__(self, name: str, options: Options) -> None:
+        self.name = name
+        self._options = options
+        self._api = Api(name, "GitLab", options, {"PRIVATE-TOKEN": options.token} if options.token else {})
+        self._login = options.user
+
+    def receive(self, request: Incoming) -> Event:
+        """What a delivery says; see `TicketSystem`."""
+        if to_verify(self.name, self._options):
+            self._verify(request)
+        payload = decode(request.body)
+        kind = text(payload.get("object_kind"))[:40]
+        delivery = request.headers.get("webhook-id") or request.headers.get("idempotency-key")
+        given = payload.get("object_attributes")
+        issue = given if kind in _ISSUES else payload.get("issue")
+        if not isinstance(given, dict) or not isinstance(issue, dict):
+            return Event("", kind or "unknown", delivery, ignored=f"a delivery of kind {kind!r}, not of an issue")
+        name = text(dig(payload, "project", "path_with_namespace"))
+        if not _PROJECT.fullmatch(name):
+            raise Malformed("project.path_with_namespace is missing or not of the form group/project")
+        project = next((known for known in self._options.projects if same(known, name)), name)
+        actor = text(dig(payload, "user", "username")) or None
+        action = text(given.get("action"))[:40]
+        return Event(
+            f"{project}#{whole(issue.get('iid'), 'the iid of the issue')}",
+            f"{kind}.{action}" if action else kind,
+            delivery,
+            actor,
+            outline(issue.get("title"), issue.get("description")),
+            moment(issue.get("created_at")),
+            self._ignored(payload, project, kind, action, actor),
+        )
+
+    def ticket(self, ticket_id: str) -> Ticket:
+        """The issue with its author's comments; see `TicketSystem`."""
+        project, path = self._path(ticket_id)
+        issue = self._api.json("GET", path, missing=ticket_id)
+        created = moment(issue.get("created_at"))
+        if created is None:
+            raise SystemBroken(f"{self._api.where} gave {ticket_id} without a time of creation")
+        author = text(dig(issue, "author", "username"))
+        later = (
+            from_markdown(text(note.get("body")))
+            for note in self._comments(path, ticket_id)
+            if same(author, dig(note, "author", "username"))
+            and not _internal(note)
+            and MARK not in text(note.get("body"))
+        )
+        title = text(issue.get("title"))
+        description = with_comments(from_markdown(text(issue.get("description"))), later)
+        # Service Desk: the author is its bot, and the customer is known by this address.
+        customer = text(issue.get("service_desk_reply_to")) or author
+        said = {
+            "state": text(issue.get("state")),
+            "labels": [text(label) for label in issue.get("labels") or ()],
+            "milestone": text(dig(issue, "milestone", "title")),
+            "severity": text(issue.get("severity")),
+            "project": project,
+        }
+        return Ticket(
+            id=ticket_id,
+            title=title,
+            description=description,
+            created_at=created,
+            system=self.kind,
+            language=guess_language(f"{title}\n{description}"),
+            customer_id=customer or None,
+            custom_fields={name: value for name, value in said.items() if value and value != "UNKNOWN"},
+        )
+
+    def attach(self, ticket_id: str, note: Note) -> Attached:
+        """One internal note; see `TicketSystem`."""
+        project, path = self._path(ticket_id)
+        rest = f"Cut here: a note takes {_LIMIT} characters. Snapshot {note.snapshot_id} holds the rest."
+        body, cut = fitted(note.bodies["markdown"], note.marker, _LIMIT, rest)
+        attached = settle(self._notes(path, ticket_id), note.marker, body)
+        told = [*attached.notes, *([f"the note was cut to {_LIMIT} characters"] if cut else [])]
+        if self._options.tags:
+            told += self._label(project, path, ticket_id, tags(note.fields))
+        return Attached(attached.outcome, attached.note_id, attached.url, tuple(told))
+
+    def changed(self, cursor: str | None, limit: int = 100) -> Changes:
+        """Issues that changed since; see `TicketSystem`. Of several projects, one after the other in one cursor."""
+        return over(self._options.projects, cursor, limit, self._newest, self._changed)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._api.close()
+
+    def _verify(self, request: Incoming) -> None:
+        signing = [secret for secret in self._options.secrets if secret.startswith(_SIGNING)]
+        plain = [secret for secret in self._options.secrets if not secret.startswith(_SIGNING)]
+        if signing and (not plain or "webhook-signature" in request.headers):
+            check_standard(request, signing)
+        elif plain:
+            check_token(request, "x-gitlab-token", plain)
+        else:
+            raise Unverified("the request cannot be verified: secrets holds neither a signing token nor a secret token")
+
+    def _ignored(self, payload: dict[str, Any], project: str, kind: str, action: str, actor: str | None) -> str | None:
+        given = payload["object_attributes"]
+        if project not in self._options.projects:
+            return f"{project} is none of the projects of [tickets.{self.name}]"
+        if same(self._options.user, actor):
+            return "our own doing"
+        if kind == "note":
+            if given.get("system"):
+                return "a note that GitLab wrote itself"
+            return "the note is our own" if MARK in text(given.get("note")) else None
+        if action == "update" and not _TELLING.intersection(payload.get("changes") or {}):
+            return "neither title nor description changed"
+        return (
+            None if action in {"open", "reopen", "update"} else f"{kind}.{action} says nothing new about what happened"
+        )
+
+    def _path(self, ticket_id: str) -> tuple[str, str]:
+        found = _TICKET.fullmatch(ticket_id)
+        name = next((one for one in self._options.projects if found and same(one, found[1])), None)
+        if not found or name is None:
+            raise TicketNotFound(
+                f"ticket {ticket_id!r} is none of [tickets.{self.name}]: an id is group/project#number with one of its projects,"
+                f" {', '.join(self._options.projects)}"
+            )
+        return name, f"{_project(name)}/issues/{found[found.lastindex or 0]}"
+
+    def _notes(self, path: str, ticket_id: str) -> Notes:
+        login = self._user()
+
+        def gone(one: str) -> None:
+            with suppress(TicketNotFound):
+                self._api.send("DELETE", f"{path}/notes/{one}", missing=one)
+
+        def send(method: str, where: str, missing: str, body: dict[str, Any]) -> Written:
+            return self._written(self._api.json(method, where, missing=missing, json=body), path)
+
+        return Notes(
+            where=f"{self._api.where}, {ticket_id}",
+            listed=lambda: [
+                self._written(note, path)
+                for note in self._comments(path, ticket_id)
+                if same(login, dig(note, "author", "username"))
+            ],
+            create=lambda body: send("POST", f"{path}/notes", ticket_id, {"body": body, "internal": True}),
+            change=lambda one, body: send("PUT", f"{path}/notes/{one}", one, {"body": body}),
+            delete=gone,
+        )
+
+    def _written(self, note: dict[str, Any], path: str) -> Written:
+        project, _, number = path.removeprefix("/api/v4/projects/").partition("/issues/")
+        url = f"{self._options.url.rstrip('/')}/{project.replace('%2F', '/')}/-/issues/{number}#note_{note['id']}"
+        return Written(str(note["id"]), text(note.get("body")), private=_internal(note), url=url)
+
+    def _user(self) -> str:
+        if not self._login:
+            self._login = text(self._api.json("GET", "/api/v4/user").get("username"))
+        return self._login
+
+    def _comments(self, path: str, ticket_id: str) -> Iterator[dict[str, Any]]:
+        """What people wrote below the issue, oldest first."""
+        query = {"sort": "asc", "order_by": "created_at", "per_page": _PAGE}
+        for page in range(1, _PAGES + 1):
+            rows = self._api.json("GET", f"{path}/notes", missing=ticket_id, params={**query, "page": page})
+            yield from (row for row in rows if not row.get("system"))
+            if len(rows) < _PAGE:
+                return
+        raise SystemBroken(f"{self._api.where} gave more than {_PAGES} pages of notes for {ticket_id}")
+
+    def _label(self, project: str, path: str, ticket_id: str, wanted: tuple[str, ...]) -> list[str]:
+        """Sets the labels, unless the customer could see them. What was left is told."""
+        issue = self._api.json("GET", path, missing=ticket_id)
+        private = (
+            issue.get("confidential") is True or self._api.json("GET", _project(project)).get("visibility") == "private"
+        )
+        if not private:
+            return [
+                f"labels are not set: {project} is not private and the issue not confidential, so everybody would see them"
+            ]
+        present = [text(label) for label in issue.get("labels") or ()]
+        added, removed = [tag for tag in wanted if tag not in present], stale_tags(present, wanted)
+        if added or removed:
+            change = {"add_labels": ",".join(added), "remove_labels": ",".join(removed)}
+            self._api.json(
+                "PUT", path, missing=ticket_id, json={name: value for name, value in change.items() if value}
+            )
+        return []
+
+    def _changed(self, project: str, cursor: str, limit: int) -> Changes:
+        def read(since: datetime, page: int) -> list[Row]:
+            return self._rows(project, {"updated_after": since.isoformat(), "sort": "asc", "page": page})
+
+        return sweep(cursor, lambda since: walk(read, since, _PAGE), limit, _OVERLAP, ordered=True)
+
+    def _newest(self, project: str) -> str:
+        return newest(self._rows(project, {"sort": "desc"}), _OVERLAP)
+
+    def _rows(self, project: str, query: dict[str, Any]) -> list[Row]:
+        fixed = {"scope": "all", "state": "all", "order_by": "updated_at", "per_page": _PAGE}
+        rows = []
+        for issue in self._api.json("GET", f"{_project(project)}/issues", params={**fixed, **query}):
+            updated, created = moment(issue.get("updated_at")), moment(issue.get("created_at"))
+            if updated is None:
+                raise SystemBroken(f"{self._api.where} gave an issue without a time of change")
+            kind = "created" if created == updated else "changed"
+            said = outline(issue.get("title"), issue.get("description"))
+            rows.append(Row(updated, Event(f"{project}#{issue['iid']}", kind, text=said, created_at=created)))
+        return rows
+
+
+def _project(name: str) -> str:
+    return f"/api/v4/projects/{quote(name, safe='')}"
+
+
+def _internal(note: dict[str, Any]) -> bool:
+    """Whether only members read it. `confidential` is the older name."""
+    return note.get("internal") is True or note.get("confidential") is True

@@ -1,0 +1,296 @@
+"""What holds for every ticket system of this group, asked of each: on servers that hold state as the vendors document."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import TicketNotFound
+from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable, Unverified
+from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, Answer, note
+from tests.tickets_generic_cases import CASES, WHSEC
+
+
+def of(holds=lambda _: True):
+    """The systems for which something holds."""
+    chosen = {name: case for name, case in CASES.items() if holds(case)}
+    return pytest.mark.parametrize("case", chosen.values(), ids=chosen)
+
+
+EVERY = of()
+OTHER = "problem-snapshot:ffffffffffffffff"
+
+
+def marked(server, marker=MARKER):
+    """The notes on the ticket that carry our marker, wherever the system keeps it."""
+    found = [body for body in server.bodies() if marker in body]
+    articles = getattr(server, "articles", {}).values()
+    return found + [one["body"] for one in articles if marker in one["subject"]]
+
+
+@EVERY
+def test_a_signed_delivery_says_which_ticket_it_is_about(case):
+    with case.running() as (_, system):
+        event = system.receive(case.request(case.commented("ann", "still failing")))
+        assert (event.ticket_id, event.actor, event.ignored) == (case.ticket_id, "ann", None)
+        assert TITLE in event.text
+
+
+@EVERY
+def test_a_wrong_secret_and_a_missing_signature_are_refused(case):
+    other = WHSEC[0].replace("AQ", "Aw") if case.secrets[0].startswith("whsec_") else "another-secret"
+    with case.running() as (_, system):
+        for request in (
+            case.request(secret=other),
+            case.request(raw=b"{}", **dict.fromkeys(case.sign(b"", case.secrets[0], NOW), "")),
+        ):
+            with pytest.raises(Unverified):
+                system.receive(request)
+
+
+@EVERY
+def test_the_second_of_two_secrets_holds_and_one_that_was_taken_out_does_not(case):
+    with case.running() as (_, system):
+        assert system.receive(case.request(secret=case.secrets[1])).ticket_id == case.ticket_id
+    with case.running(secrets=case.secrets[:1]) as (_, system), pytest.raises(Unverified):
+        system.receive(case.request(secret=case.secrets[1]))
+
+
+@of(lambda case: "authorization" not in case.request().headers)
+def test_a_body_that_was_changed_on_the_way_is_refused(case):
+    request = case.request()
+    with case.running() as (_, system), pytest.raises(Unverified):
+        system.receive(type(request)(request.headers, request.body.replace(b"ann", b"eve"), NOW))
+
+
+@EVERY
+def test_without_secrets_nothing_is_taken_unless_that_was_said(case):
+    with case.running(secrets=()) as (_, system), pytest.raises(Unverified, match="secrets"):
+        system.receive(case.request())
+    with case.running(secrets=(), insecure=True) as (_, system):
+        assert system.receive(case.request()).ticket_id == case.ticket_id
+
+
+@of(lambda case: case.timed)
+def test_a_delivery_that_somebody_kept_is_refused_where_its_time_is_signed(case):
+    with case.running() as (_, system):
+        assert system.receive(case.request(at=NOW - timedelta(minutes=4))).ticket_id == case.ticket_id
+        for at in (NOW - timedelta(minutes=6), NOW + timedelta(minutes=6)):
+            with pytest.raises(Unverified, match="too"):
+                system.receive(case.request(at=at))
+
+
+BAD = {
+    "nothing": b"",
+    "no JSON": b"<html>",
+    "no UTF-8": b'{"a": "\xff"}',
+    "a list": b"[]",
+    "a number": b"7",
+    "nested": b'{"a":' * 100_000,
+    "nested and whole": b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    "a huge number": b'{"issue": {"number": 1e999}}',
+    "half a pair": b'{"issue": "\\ud800"}',
+    "nothing in it": b"{}",
+}
+
+
+@EVERY
+@pytest.mark.parametrize("body", BAD.values(), ids=BAD)
+def test_a_signed_body_that_is_no_delivery_is_malformed_or_ignored_and_no_crash(case, body):
+    with case.running() as (_, system):
+        try:
+            event = system.receive(case.request(raw=body))
+        except (Malformed, Unverified):
+            return
+        assert event.ignored
+        assert body == b"{}"
+
+
+@EVERY
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_delivery_holds_it_is_an_event_or_malformed(case, data):
+    """Parts of a real delivery are replaced by anything."""
+    anything = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda more: st.lists(more, max_size=2) | st.dictionaries(st.text(max_size=3), more, max_size=2),
+        max_leaves=4,
+    )
+    payload = case.commented("ann", "text")
+    at = payload
+    while True:
+        key = data.draw(st.sampled_from(sorted(at)))
+        if isinstance(at[key], dict) and at[key] and data.draw(st.booleans()):
+            at = at[key]
+            continue
+        at[key] = data.draw(anything)
+        break
+    system = case.make("http://127.0.0.1:9", secrets=case.secrets)
+    try:
+        event = system.receive(case.request(payload))
+    except Malformed:
+        return
+    assert isinstance(event.ticket_id, str)
+    assert event.created_at is None or event.created_at.tzinfo
+
+
+@EVERY
+def test_our_own_note_never_triggers_us(case):
+    with case.running() as (_, system):
+        assert system.receive(case.request(case.commented(system._options.user, "anything"))).ignored == "our own doing"
+    with case.running(**case.unnamed) as (_, system):
+        event = system.receive(case.request(case.commented("agent", note().bodies["markdown"])))
+        assert "our own note" in event.ignored or "note is our own" in event.ignored
+
+
+@EVERY
+def test_the_ticket_is_read_again_with_what_the_customer_wrote(case):
+    with case.running() as (server, system):
+        server.add()
+        ticket = system.ticket(case.ticket_id)
+        assert (ticket.id, ticket.title, ticket.language, ticket.system) == (case.ticket_id, TITLE, "en", system.kind)
+        assert ticket.description == TEXT
+        assert ticket.created_at.utcoffset() is not None
+        assert ticket.customer_id.startswith("ann")
+
+
+@EVERY
+def test_a_chinese_ticket_is_known_as_one(case):
+    with case.running() as (server, system):
+        server.add(title="付款失败", body="支付宝已扣款,订单显示未支付")
+        ticket = system.ticket(case.ticket_id)
+        assert (ticket.language, ticket.title) == ("zh", "付款失败")
+
+
+@EVERY
+def test_a_ticket_that_is_not_there_is_not_found(case):
+    for wrong in (case.ticket_id, "", "..", "../../etc", "a" * 300, "12?x=1", "9" * 30):
+        with case.running() as (_, system), pytest.raises(TicketNotFound):
+            system.ticket(wrong)
+        with case.running() as (_, system), pytest.raises(TicketNotFound):
+            system.attach(wrong, note())
+
+
+@EVERY
+def test_a_note_is_private_and_twice_the_same_leaves_one(case):
+    with case.running() as (server, system):
+        server.add()
+        first = system.attach(case.ticket_id, note())
+        again = [system.attach(case.ticket_id, note(known=known)) for known in (None, first.note_id, "999999")]
+        assert first.outcome == "created"
+        assert {one.outcome for one in again} == {"unchanged"}
+        assert {one.note_id for one in again} == {first.note_id}
+        assert len(marked(server)) == 1
+
+
+@EVERY
+def test_another_conclusion_changes_the_note_and_adds_none(case):
+    with case.running() as (server, system):
+        server.add()
+        system.attach(case.ticket_id, note())
+        assert system.attach(case.ticket_id, note("configuration, wrong key")).outcome == "updated"
+        assert len(marked(server)) == 1
+        assert "wrong key" in marked(server)[0]
+
+
+@EVERY
+def test_what_others_wrote_is_never_touched_not_even_with_our_marker_in_it(case):
+    with case.running() as (server, system):
+        server.add()
+        server.say(case.key, "eve", f"look: {MARKER}")
+        before = server.bodies()
+        assert system.attach(case.ticket_id, note()).outcome == "created"
+        assert system.attach(case.ticket_id, note("other")).outcome == "updated"
+        assert server.bodies()[: len(before)] == before
+
+
+@EVERY
+def test_notes_of_other_tickets_and_markers_stay(case):
+    with case.running() as (server, system):
+        server.add()
+        system.attach(case.ticket_id, note("other", marker=OTHER))
+        system.attach(case.ticket_id, note())
+        assert (len(marked(server)), len(marked(server, OTHER))) == (1, 1)
+
+
+@EVERY
+def test_two_at_once_leave_one_note(case):
+    """A second worker writes between our looking and our writing."""
+    with case.running() as (server, system):
+        server.add()
+        other = case.make(server.url, secrets=case.secrets)
+
+        def between(asked):
+            if asked.method != "POST":
+                server.meanwhile = between
+                return
+            server.turn.release()
+            try:
+                other.attach(case.ticket_id, note())
+            finally:
+                server.turn.acquire()
+                other.close()
+
+        server.meanwhile = between
+        system.attach(case.ticket_id, note())
+        assert len(marked(server)) == 1
+
+
+@EVERY
+def test_a_crash_after_writing_leaves_one_note(case):
+    """The answer to the note is lost: the note is there, and we do not know."""
+    with case.running(attempts=1) as (server, system):
+        server.add()
+        answer = server.answer
+
+        def lost(asked):
+            found = answer(asked)
+            return Answer(502) if asked.method == "POST" and found.status == 201 else found
+
+        server.answer = lost
+        with pytest.raises(SystemUnavailable):
+            system.attach(case.ticket_id, note())
+        server.answer = answer
+        assert system.attach(case.ticket_id, note()).outcome == "unchanged"
+        assert len(marked(server)) == 1
+
+
+@EVERY
+def test_a_note_that_comes_out_public_does_not_stay(case):
+    with case.running() as (server, system):
+        server.add()
+        case.publish(server)
+        before = server.bodies()
+        with pytest.raises(SystemBroken):
+            system.attach(case.ticket_id, note())
+        assert server.bodies() == before
+
+
+@EVERY
+def test_a_system_that_asks_to_wait_is_not_asked_at_once(case):
+    with case.running() as (server, system):
+        server.add()
+        server.failures = [Answer(429, {}, {"retry-after": "60"})]
+        with pytest.raises(SystemUnavailable) as told:
+            system.ticket(case.ticket_id)
+        assert told.value.after == 60
+        assert len(server.asked) == 1
+
+
+@EVERY
+def test_a_note_is_written_as_it_is_and_never_taken_for_a_template(case):
+    said = "{ticket_id} {{ 7*7 }} ${HOME} %s {marker}"
+    with case.running() as (server, system):
+        server.add()
+        system.attach(case.ticket_id, note(said))
+        assert said in marked(server)[0]
+
+
+@EVERY
+def test_secrets_are_in_no_text_about_the_options(case):
+    system = case.make("http://user:hidden@127.0.0.1:9", secrets=case.secrets, token="token-of-ours")
+    shown = f"{system._options!r} {list(system._options.__rich_repr__())} {system._api.where}"
+    assert not [secret for secret in (*case.secrets, "token-of-ours", "hidden") if secret in shown]
+    assert json.dumps(shown)

@@ -1,0 +1,584 @@
+"""What the tests of ticket systems behind an HTTP API share: servers on loopback that hold state as the vendor documents, and deliveries.
+
+Each server is built from the vendor's API documentation, which the system's own module cites. None of them is the vendor's software.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pipeline.tickets.system import File, Incoming, Note
+from tests.web import serving
+
+NOW = datetime(2026, 11, 23, 10, 5, tzinfo=UTC)
+MARKER = "problem-snapshot:0123456789abcdef"
+TITLE = "Payment failed"
+TEXT = "I paid at 10:00 and the order says failed"
+
+
+def note(said="interface, timeout of the acquirer", marker=MARKER, **given):
+    """A note as the renderer makes it, with what it concludes in `fields`."""
+    bodies = {
+        "markdown": f"**Snapshot** {said}\n\n<!-- {marker} -->",
+        "html": f"<p><b>Snapshot</b> {said}</p><!-- {marker} -->",
+        "text": f"Snapshot {said}\n\n{marker}",
+    }
+    fields = {"fault_class": "interface", "fault_subclass": "timeout", "severity": "P1", "confidence": "0.9"}
+    return Note(**{"snapshot_id": "s-1", "marker": marker, "bodies": bodies, "fields": fields} | given)
+
+
+def report(name="snapshot.json", data=b"{}"):
+    return File(name, "application/json", data)
+
+
+def delivery(payload, headers=None, at=NOW, raw=None, query=None):
+    """A request with `payload` as JSON, or `raw` bytes."""
+    body = json.dumps(payload).encode() if raw is None else raw
+    named = {"content-type": "application/json", **(headers or {})}
+    return Incoming({name.lower(): value for name, value in named.items()}, body, at, query=query or {})
+
+
+@dataclass
+class Asked:
+    """A request that a server got."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+    headers: dict[str, str]
+    parts: tuple[str, ...] = ()
+
+
+@dataclass
+class Answer:
+    status: int
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Desk(ThreadingHTTPServer):
+    """A server that answers by `routes`: (method, pattern of the path) -> a method that takes `Asked`.
+
+    `failures` are answered first, as they are; one request after the other, so that state needs no lock of its own.
+    """
+
+    daemon_threads = True
+    routes: tuple[tuple[str, str, str], ...] = ()
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.ids = itertools.count(1)
+        self.clock = NOW
+        self.asked: list[Asked] = []
+        self.failures: list[Answer] = []
+        # Called with each request before it is answered: another worker who gets in between.
+        self.meanwhile: Callable[[Asked], None] | None = None
+        self.turn = threading.RLock()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def count(self):
+        """How many requests of each method there were."""
+        return Counter(asked.method for asked in self.asked)
+
+    def tick(self, seconds=1):
+        """The server's time, a little later each time it is asked for."""
+        self.clock += timedelta(seconds=seconds)
+        return self.clock.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def answer(self, asked: Asked) -> Answer:
+        with self.turn:
+            self.asked.append(asked)
+            if self.failures:
+                return self.failures.pop(0)
+            if self.meanwhile:
+                then, self.meanwhile = self.meanwhile, None
+                then(asked)
+            for method, pattern, name in self.routes:
+                found = re.fullmatch(pattern, asked.path)
+                if found and method == asked.method:
+                    asked.parts = tuple(unquote(part) for part in found.groups())
+                    return getattr(self, name)(asked)
+            return Answer(404, {"message": f"no route {asked.method} {asked.path}"})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Desk
+
+    def _do(self):
+        data = self.rfile.read(int(self.headers.get("content-length", 0)))
+        parts = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        asked = Asked(
+            self.command, parts.path, dict(parse_qsl(parts.query)), json.loads(data) if data else None, headers
+        )
+        answer = self.server.answer(asked)
+        body = b"" if answer.body is None else json.dumps(answer.body).encode()
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do  # noqa: N815 -- the base class's names
+
+    def log_message(self, *_):
+        pass
+
+
+def page(rows, asked, size=100):
+    """The rows of the page that was asked for."""
+    number = int(asked.query.get("page", 1))
+    per = min(size, int(asked.query.get("per_page", asked.query.get("limit", size))))
+    return rows[(number - 1) * per : number * per]
+
+
+class Forge(Desk):
+    """Issues and comments as GitHub and Forgejo document them; of one repository, `shop/tickets`."""
+
+    base = ""
+    me = "snapshot-bot"
+    largest = 100
+    routes = (
+        ("GET", r".*/user", "user"),
+        ("GET", r".*/repos/([^/]+/[^/]+)", "repository"),
+        ("GET", r".*/repos/[^/]+/[^/]+/labels", "all_labels"),
+        ("POST", r".*/repos/[^/]+/[^/]+/labels", "make_label"),
+        ("GET", r".*/repos/[^/]+/[^/]+/issues", "list"),
+        ("GET", r".*/issues/(\d+)", "issue"),
+        ("GET", r".*/issues/(\d+)/comments", "comments_of"),
+        ("POST", r".*/issues/(\d+)/comments", "comment"),
+        ("PATCH", r".*/issues/comments/(\d+)", "edit"),
+        ("DELETE", r".*/issues/comments/(\d+)", "delete"),
+        ("GET", r".*/issues/(\d+)/labels", "labels_of"),
+        ("POST", r".*/issues/(\d+)/labels", "label"),
+        ("DELETE", r".*/issues/(\d+)/labels/(.+)", "unlabel"),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.private = True
+        self.visibility = "private"
+        self.issues = {}
+        self.comments = {}
+        self.labels = {}
+
+    def add(self, number=12, title=TITLE, body=TEXT, user="ann", **given):
+        at = self.tick()
+        self.issues[number] = {
+            "id": 1000 + number, "number": number, "title": title, "body": body, "user": {"login": user}, "state": "open",
+            "labels": [], "milestone": None, "created_at": at, "updated_at": at,
+        } | given  # fmt: skip
+        return self.issues[number]
+
+    def say(self, number, user, body):
+        """A comment, as by the web page."""
+        one, at = next(self.ids), self.tick()
+        self.comments[one] = {
+            "id": one, "number": number, "user": {"login": user}, "body": body, "created_at": at,
+            "html_url": f"https://forge.example/{number}#{one}",
+        }  # fmt: skip
+        self.issues[number]["updated_at"] = at
+        return self.comments[one]
+
+    def user(self, _):
+        return Answer(200, {"login": self.me})
+
+    def repository(self, asked):
+        if asked.parts[0] != "shop/tickets":
+            return Answer(404, {"message": "Not Found"})
+        return Answer(200, {"full_name": asked.parts[0], "private": self.private, "visibility": self.visibility})
+
+    def list(self, asked):
+        since = asked.query.get("since", "")
+        rows = [issue for issue in self.issues.values() if issue["updated_at"] >= since]
+        rows.sort(key=lambda issue: (issue["updated_at"], issue["number"]))
+        if asked.query.get("direction") == "desc":
+            rows.reverse()
+        return Answer(200, page(rows, asked, self.largest))
+
+    def issue(self, asked):
+        found = self.issues.get(int(asked.parts[0]))
+        return Answer(200, found) if found else Answer(404, {"message": "Not Found"})
+
+    def comments_of(self, asked):
+        number = int(asked.parts[0])
+        if number not in self.issues:
+            return Answer(404, {"message": "Not Found"})
+        return Answer(
+            200, page([one for one in self.comments.values() if one["number"] == number], asked, self.largest)
+        )
+
+    def comment(self, asked):
+        if int(asked.parts[0]) not in self.issues:
+            return Answer(404, {"message": "Not Found"})
+        return Answer(201, self.say(int(asked.parts[0]), self.me, asked.body["body"]))
+
+    def edit(self, asked):
+        found = self.comments.get(int(asked.parts[0]))
+        if not found:
+            return Answer(404, {"message": "Not Found"})
+        found["body"] = asked.body["body"]
+        return Answer(200, found)
+
+    def delete(self, asked):
+        return Answer(204 if self.comments.pop(int(asked.parts[0]), None) else 404)
+
+    def all_labels(self, asked):
+        return Answer(200, page([{"id": i, "name": n} for n, i in self.labels.items()], asked, self.largest))
+
+    def make_label(self, asked):
+        self.labels[asked.body["name"]] = next(self.ids)
+        return Answer(201, {"id": self.labels[asked.body["name"]], "name": asked.body["name"]})
+
+    def labels_of(self, asked):
+        return Answer(200, self.issues[int(asked.parts[0])]["labels"])
+
+    def label(self, asked):
+        """By name, as GitHub takes them, which makes those that are not there; or by id, as Forgejo does."""
+        names = {number: name for name, number in self.labels.items()}
+        for one in asked.body["labels"]:
+            name = names[one] if isinstance(one, int) else one
+            number = self.labels.setdefault(name, next(self.ids))
+            self.issues[int(asked.parts[0])]["labels"].append({"id": number, "name": name})
+        return Answer(200, self.issues[int(asked.parts[0])]["labels"])
+
+    def unlabel(self, asked):
+        number, one = asked.parts
+        kept = [label for label in self.issues[int(number)]["labels"] if one not in (label["name"], str(label["id"]))]
+        self.issues[int(number)]["labels"] = kept
+        return Answer(204)
+
+    def bodies(self, number=12):
+        """What stands below an issue."""
+        return [one["body"] for one in self.comments.values() if one["number"] == number]
+
+
+class GitLab(Desk):
+    """Issues and notes as GitLab documents them; of one project, `shop/tickets`."""
+
+    me = "project_7_bot"
+    routes = (
+        ("GET", r"/api/v4/user", "user"),
+        ("GET", r"/api/v4/projects/([^/]+)", "project"),
+        ("GET", r"/api/v4/projects/[^/]+/issues", "list"),
+        ("GET", r"/api/v4/projects/[^/]+/issues/(\d+)", "issue"),
+        ("PUT", r"/api/v4/projects/[^/]+/issues/(\d+)", "change_issue"),
+        ("GET", r"/api/v4/projects/[^/]+/issues/(\d+)/notes", "notes_of"),
+        ("POST", r"/api/v4/projects/[^/]+/issues/(\d+)/notes", "note"),
+        ("PUT", r"/api/v4/projects/[^/]+/issues/\d+/notes/(\d+)", "edit"),
+        ("DELETE", r"/api/v4/projects/[^/]+/issues/\d+/notes/(\d+)", "delete"),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.visibility = "private"
+        # An account without the right to internal notes gets a public one.
+        self.internal = True
+        self.issues = {}
+        self.notes = {}
+
+    def add(self, number=12, title=TITLE, body=TEXT, user="ann", **given):
+        at = self.tick()
+        self.issues[number] = {
+            "id": 1000 + number, "iid": number, "title": title, "description": body, "author": {"username": user},
+            "state": "opened", "labels": [], "confidential": False, "created_at": at, "updated_at": at,
+        } | given  # fmt: skip
+        return self.issues[number]
+
+    def say(self, number, user, body, *, internal=False, system=False):
+        one, at = next(self.ids), self.tick()
+        self.notes[one] = {
+            "id": one, "noteable_iid": number, "author": {"username": user}, "body": body, "system": system,
+            "internal": internal, "confidential": internal, "created_at": at,
+        }  # fmt: skip
+        self.issues[number]["updated_at"] = at
+        return self.notes[one]
+
+    def user(self, _):
+        return Answer(200, {"username": self.me})
+
+    def project(self, asked):
+        return Answer(200, {"path_with_namespace": asked.parts[0], "visibility": self.visibility})
+
+    def list(self, asked):
+        since = asked.query.get("updated_after", "")[:19]
+        rows = sorted(
+            (i for i in self.issues.values() if i["updated_at"] >= since), key=lambda i: (i["updated_at"], i["iid"])
+        )
+        return Answer(200, page(rows[:: -1 if asked.query["sort"] == "desc" else 1], asked))
+
+    def issue(self, asked):
+        found = self.issues.get(int(asked.parts[0]))
+        return Answer(200, found) if found else Answer(404, {"message": "404 Not found"})
+
+    def change_issue(self, asked):
+        labels = self.issues[int(asked.parts[0])]["labels"]
+        gone = asked.body.get("remove_labels", "").split(",")
+        labels[:] = [label for label in labels if label not in gone]
+        labels += [label for label in asked.body.get("add_labels", "").split(",") if label]
+        return Answer(200, self.issues[int(asked.parts[0])])
+
+    def notes_of(self, asked):
+        if int(asked.parts[0]) not in self.issues:
+            return Answer(404, {"message": "404 Not found"})
+        return Answer(
+            200, page([one for one in self.notes.values() if one["noteable_iid"] == int(asked.parts[0])], asked)
+        )
+
+    def note(self, asked):
+        if int(asked.parts[0]) not in self.issues:
+            return Answer(404, {"message": "404 Not found"})
+        private = asked.body.get("internal", False) and self.internal
+        return Answer(201, self.say(int(asked.parts[0]), self.me, asked.body["body"], internal=private))
+
+    def edit(self, asked):
+        found = self.notes.get(int(asked.parts[0]))
+        if not found:
+            return Answer(404, {"message": "404 Not found"})
+        found["body"] = asked.body["body"]
+        return Answer(200, found)
+
+    def delete(self, asked):
+        return Answer(204 if self.notes.pop(int(asked.parts[0]), None) else 404)
+
+    def bodies(self, number=12):
+        return [one["body"] for one in self.notes.values() if one["noteable_iid"] == number and not one["system"]]
+
+
+class Zammad(Desk):
+    """Tickets and articles as Zammad's API and its controllers have them."""
+
+    me = {"id": 9, "login": "snapshot@shop.example", "email": "snapshot@shop.example", "roles": ["Agent"]}  # noqa: RUF012
+    routes = (
+        ("GET", r"/api/v1/users/me", "user"),
+        ("GET", r"/api/v1/tickets/search", "search"),
+        ("GET", r"/api/v1/tickets", "list"),
+        ("GET", r"/api/v1/tickets/(\d+)", "ticket"),
+        ("PUT", r"/api/v1/tickets/(\d+)", "change_ticket"),
+        ("GET", r"/api/v1/ticket_articles/by_ticket/(\d+)", "articles_of"),
+        ("POST", r"/api/v1/ticket_articles", "article"),
+        ("DELETE", r"/api/v1/ticket_articles/(\d+)", "delete"),
+        ("GET", r"/api/v1/tags", "tags_of"),
+        ("POST", r"/api/v1/tags/add", "tag"),
+        ("DELETE", r"/api/v1/tags/remove", "untag"),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.tickets = {}
+        self.articles = {}
+        self.tags = {}
+        # How long a note's writer may delete it, as `ui_ticket_zoom_article_delete_timeframe`.
+        self.deletable = timedelta(minutes=10)
+        self.agent = True
+        self.elasticsearch = True
+
+    def add(self, number=12, title=TITLE, body=TEXT, user="ann@example.com", **given):
+        at = self.tick()
+        self.tickets[number] = {
+            "id": number, "number": f"6600{number}", "title": title, "customer": user, "customer_id": 5, "group": "Users", "group_id": 1,
+            "state": "open", "state_id": 2, "priority": "2 normal", "priority_id": 2, "owner": "-", "owner_id": 1, "article_count": 1,
+            "created_at": at, "updated_at": at, "created_by": user, "updated_by": user, "note": None, "preferences": {},
+        } | given  # fmt: skip
+        self.say(number, user, f"<p>{body}</p>", sender="Customer")
+        return self.tickets[number]
+
+    def say(self, number, user, body, *, internal=False, sender="Customer", subject="", by=5, **given):
+        one, at = next(self.ids), self.tick()
+        self.articles[one] = {
+            "id": one, "ticket_id": number, "subject": subject, "body": body, "content_type": "text/html", "internal": internal,
+            "sender": sender, "type": "web", "created_by": user, "created_by_id": by, "created_at": at,
+        } | given  # fmt: skip
+        self.tickets[number]["updated_at"] = at
+        return self.articles[one]
+
+    def user(self, _):
+        return Answer(200, self.me | ({} if self.agent else {"roles": ["Customer"]}))
+
+    def ticket(self, asked):
+        found = self.tickets.get(int(asked.parts[0]))
+        return Answer(200, found) if found else Answer(404, {"error": "Couldn't find Ticket"})
+
+    def list(self, asked):
+        return Answer(200, page(list(self.tickets.values()), asked))
+
+    def search(self, asked):
+        since = re.match(r"updated_at:\[(\S+) TO", asked.query["query"])[1]
+        rows = [ticket for ticket in self.tickets.values() if ticket["updated_at"] >= since and self.elasticsearch]
+        rows.sort(key=lambda ticket: (ticket["updated_at"], ticket["id"]), reverse=asked.query["order_by"] == "desc")
+        return Answer(200, page(rows, asked))
+
+    def change_ticket(self, asked):
+        self.tickets[int(asked.parts[0])].update(asked.body)
+        return Answer(200, self.tickets[int(asked.parts[0])])
+
+    def articles_of(self, asked):
+        if int(asked.parts[0]) not in self.tickets:
+            return Answer(404, {"error": "Couldn't find Ticket"})
+        return Answer(200, [one for one in self.articles.values() if one["ticket_id"] == int(asked.parts[0])])
+
+    def article(self, asked):
+        given = dict(asked.body)
+        number = given.pop("ticket_id")
+        if number not in self.tickets:
+            return Answer(404, {"error": "Couldn't find Ticket"})
+        # `HtmlSanitizer` takes comments out; a customer's article is public whatever was asked for.
+        body = re.sub(r"(?s)<!--.*?-->", "", given.pop("body"))
+        given["internal"] = given["internal"] and self.agent
+        sender = "Agent" if self.agent else "Customer"
+        return Answer(201, self.say(number, self.me["login"], body, sender=sender, by=self.me["id"], **given))
+
+    def delete(self, asked):
+        found = self.articles.get(int(asked.parts[0]))
+        if not found:
+            return Answer(404, {"error": "Couldn't find Ticket::Article"})
+        if found["created_by_id"] != self.me["id"]:
+            return Answer(403, {"error": "you can only delete your own notes"})
+        if self.clock - datetime.fromisoformat(found["created_at"]) >= self.deletable:
+            return Answer(403, {"error": "note is too old to be deleted"})
+        del self.articles[found["id"]]
+        return Answer(200, {})
+
+    def tags_of(self, asked):
+        return Answer(200, {"tags": self.tags.get(asked.query["o_id"], [])})
+
+    def tag(self, asked):
+        self.tags.setdefault(asked.body["o_id"], []).append(asked.body["item"])
+        return Answer(201, True)
+
+    def untag(self, asked):
+        self.tags[asked.body["o_id"]].remove(asked.body["item"])
+        return Answer(201, True)
+
+    def bodies(self, number=12):
+        return [one["body"] for one in self.articles.values() if one["ticket_id"] == number]
+
+
+class Own(Desk):
+    """A ticket system that somebody built: comments with `internal` true or false, below a ticket."""
+
+    me = "snapshot"
+    routes = (
+        ("GET", r"/v2/tickets/([^/]+)", "ticket"),
+        ("PUT", r"/v2/tickets/([^/]+)/snapshot", "set"),
+        ("GET", r"/v2/tickets/([^/]+)/comments", "comments_of"),
+        ("POST", r"/v2/tickets/([^/]+)/comments", "comment"),
+        ("PATCH", r"/v2/tickets/[^/]+/comments/(\d+)", "edit"),
+        ("DELETE", r"/v2/tickets/[^/]+/comments/(\d+)", "delete"),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.tickets = {}
+        self.comments = {}
+        self.fields = {}
+        self.internal = True
+
+    def add(self, number="T-12", title=TITLE, body=TEXT, user="ann", **given):
+        self.tickets[number] = {
+            "key": number, "summary": title, "text": body, "opened": self.tick(), "reporter": {"id": user},
+            "order": {"no": "A-1"}, "device": "Pixel 9", "comments": [],
+        } | given  # fmt: skip
+        return self.tickets[number]
+
+    def say(self, number, user, body, *, internal=False):
+        one = next(self.ids)
+        self.comments[one] = {"id": one, "ticket": number, "by": user, "text": body, "internal": internal}
+        return self.comments[one]
+
+    def ticket(self, asked):
+        found = self.tickets.get(asked.parts[0])
+        return Answer(200, {"data": found}) if found else Answer(404)
+
+    def set(self, asked):
+        self.fields[asked.parts[0]] = asked.body
+        return Answer(200, {"visible_to": "staff"})
+
+    def comments_of(self, asked):
+        if asked.parts[0] not in self.tickets:
+            return Answer(404)
+        return Answer(200, {"items": [one for one in self.comments.values() if one["ticket"] == asked.parts[0]]})
+
+    def comment(self, asked):
+        if asked.parts[0] not in self.tickets:
+            return Answer(404)
+        private = asked.body["internal"] and self.internal
+        return Answer(201, self.say(asked.parts[0], self.me, asked.body["text"], internal=private))
+
+    def edit(self, asked):
+        found = self.comments.get(int(asked.parts[0]))
+        if not found:
+            return Answer(404)
+        found["text"] = asked.body["text"]
+        return Answer(200, found)
+
+    def delete(self, asked):
+        return Answer(204 if self.comments.pop(int(asked.parts[0]), None) else 404)
+
+    def bodies(self, number="T-12"):
+        return [one["text"] for one in self.comments.values() if one["ticket"] == number]
+
+
+@contextmanager
+def opened(server, make: Callable[[str], Any]):
+    """The server and a system that asks it, closed in the end."""
+    with serving(server):
+        system = make(server.url)
+        try:
+            yield server, system
+        finally:
+            system.close()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One system under the laws that hold for all: its server, itself, and how its deliveries look and are signed."""
+
+    server: Callable[[], Desk]
+    make: Callable[..., Any]
+    ticket_id: str
+    # Headers that sign a body with a secret at a time.
+    sign: Callable[[bytes, str, datetime], dict[str, str]]
+    # The delivery of a new ticket, and that of a comment by a user.
+    created: Callable[[], dict[str, Any]]
+    commented: Callable[[str, str], dict[str, Any]]
+    headers: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, str] = ("first-secret", "second-secret")
+    # Whether the scheme signs the time.
+    timed: bool = False
+    # What the server calls the ticket, and the options of a system that has no name for its own account.
+    key: Any = 12
+    unnamed: dict[str, Any] = field(default_factory=lambda: {"user": None})
+    # Whether a note can be made public by the server against what was asked for, and how.
+    publish: Callable[[Any], None] | None = None
+
+    def request(self, payload=None, secret=None, at=NOW, raw=None, **headers):
+        """A delivery signed by the first secret, or another one."""
+        body = json.dumps(payload if payload is not None else self.created()).encode() if raw is None else raw
+        signed = self.sign(body, secret or self.secrets[0], at)
+        return delivery(None, {**self.headers, **signed, **headers}, NOW, body)
+
+    @contextmanager
+    def running(self, **options):
+        with opened(self.server(), lambda url: self.make(url, **{"secrets": self.secrets} | options)) as (
+            server,
+            system,
+        ):
+            yield server, system
