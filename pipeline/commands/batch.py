@@ -54,6 +54,15 @@ PARTIAL, INTERRUPTED = 8, 130
     "--timezone", type=Zone(), envvar="PROBLEM_SNAPSHOT_TIMEZONE", help="Zone of a bundle's times without one."
 )
 @click.option("--publish", "published", is_flag=True, help="Write the snapshots to the configured Elasticsearch index.")
+@click.option("--attach", metavar="NAME", help="Count the notes that tickets of this configured system would get.")
+@click.option("--send", is_flag=True, help="With --attach: put the notes on the tickets.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True, max=6000),
+    default=30.0,
+    show_default=True,
+    help="With --attach: how many notes a minute.",
+)
 @click.option(
     "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
 )
