@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,7 +29,7 @@ from pipeline.batching.units import InProcess
 from pipeline.values import Span
 from snapshots.model import canonical_bytes, read_snapshot
 from snapshots.store import Store
-from tests.batch_samples import begin, incident, incidents, names_of, results, summary_of, tickets_file
+from tests.batch_samples import ROOT, begin, incident, incidents, names_of, results, summary_of, tickets_file
 from tests.flow_samples import EXAMPLES, NAMES, event, failed_order, take, taken, ticket_json, write_bundle
 
 ENGINES = (("local", 1), ("local", 2), ("FnApiRunner", 1), ("FnApiRunner", 2))
@@ -101,6 +103,61 @@ def test_every_engine_leaves_the_same(dozen: Path, home: Path, runner: str, jobs
     well(run(dozen, "--out-dir", home / "out", "--runner", runner, "--jobs", jobs))
     assert results(home / "out") == results(home / "plain")
     assert len(results(home / "out")) == 12 + 1 + 1
+
+
+@pytest.mark.timeout(400)
+def test_a_job_server_and_workers_of_their_own_leave_the_same(dozen: Path, home: Path, prism_url: str):
+    """Beam's portable runner: the job goes to another process, and is worked on in a third; with it `take`'s bytes."""
+    job, pool = prism_url.split()
+    well(run(dozen, "--out-dir", home / "plain", "--runner", "local", "--jobs", 1))
+    options = [f"--job_endpoint={job}", "--environment_type=EXTERNAL", f"--environment_config={pool}"]
+    well(run(dozen, "--out-dir", home / "out", "--runner", "PortableRunner", "--", *options))
+    assert results(home / "out") == results(home / "plain")
+    well(run(EXAMPLES, "--out-dir", home / "examples", "--runner", "PortableRunner", "--", *options))
+    for name in NAMES:
+        assert (home / "examples" / "documents" / f"{name}.json").read_bytes() == canonical_bytes(taken(name))
+
+
+def test_beam_is_loaded_where_it_is_used_and_nowhere_else():
+    """Neither by the command line, nor by what batch and take have in common."""
+    modules = "cli, pipeline.batching.run, pipeline.batching.units, pipeline.batching.summary_page, pipeline.run"
+    code = f"import {modules}, sys; sys.exit('apache_beam' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+def test_the_counters_of_beam_are_those_of_the_summary(dozen: Path, home: Path):
+    """Taken, kept and dead, and how many lines each ticket had."""
+    from apache_beam import Pipeline
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from pipeline.batch import NAMESPACE, pipeline_of
+    from pipeline.batching.plan import make_plan, units
+    from pipeline.batching.tickets import read_given
+    from pipeline.batching.units import Recipe, made_with
+    from pipeline.settings import load_settings
+
+    folder = Folder(home / "out")
+    folder.make()
+    made = made_with(load_settings(sources=False))
+    plan = make_plan(read_given(str(dozen), None, "", str), folder, tickets=str(dozen), made=made, notes=[])
+    recipe = Recipe(str(folder.root), None, None, False, 60.0, None, tuple(made.items()))
+    for taken_now, kept in ((12, 0), (0, 12)):
+        pipeline = Pipeline(runner=FnApiRunner())
+        pipeline_of(pipeline, units(folder, plan.planned, 1), recipe)
+        found = pipeline.run().metrics().query()
+        counts = {
+            one.key.metric.name: one.committed for one in found["counters"] if one.key.metric.namespace == NAMESPACE
+        }
+        assert (counts.get("taken", 0), counts.get("kept", 0), counts.get("dead", 0)) == (taken_now, kept, 0)
+        lines = [one.committed.sum for one in found["distributions"] if one.key.metric.name == "log_lines"]
+        assert sum(lines) == (12 * 21 if taken_now else 0)
+
+
+def test_a_worker_with_other_settings_refuses(home: Path):
+    """On another machine there may be another file."""
+    recipe = units.Recipe(str(home), None, None, False, 60.0, None, (("tool_version", "0"),))
+    with pytest.raises(batch_run.UsageError, match="this worker's tool_version"):
+        recipe.open()
 
 
 def test_the_rows_of_the_dataset_are_the_documents(home: Path):

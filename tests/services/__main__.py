@@ -6,9 +6,9 @@ import os
 import sys
 
 from tests import services
-from tests.services import elasticsearch_node, jaeger, mariadb, nginx, postgresql
+from tests.services import elasticsearch_node, jaeger, mariadb, nginx, postgresql, prism
 
-ALL = (elasticsearch_node, postgresql, mariadb, jaeger)
+ALL = (elasticsearch_node, postgresql, mariadb, jaeger, prism)
 
 
 def install() -> int:
