@@ -368,6 +368,31 @@ def test_ctrl_c_finishes_what_is_in_hand_and_says_how_to_go_on(home: Path, runne
     assert results(out) == results(home / "plain")
 
 
+@pytest.mark.parametrize("runner", ["local", "FnApiRunner"])
+def test_an_end_that_is_asked_for_while_days_are_written_leaves_them_to_the_run_that_goes_on(
+    home: Path, dozen: Path, monkeypatch: pytest.MonkeyPatch, runner: str
+):
+    """No ticket is left then, but the dataset is not whole."""
+    out = home / "out"
+    call = [dozen, "--out-dir", out, "--runner", runner, "--jobs", "1"]
+    take = units.Worker.take
+
+    def last(worker: Any, planned: Any) -> Any:
+        entry = take(worker, planned)
+        if planned.ticket.id == "B-0011":
+            worker.folder.stop.touch()
+        return entry
+
+    monkeypatch.setattr(units.Worker, "take", last)
+    well(run(*call), 130)
+    assert summary_of(out)["left"] == 0
+    assert not list((out / "snapshots").glob("*/*.parquet"))
+    monkeypatch.undo()
+    monkeypatch.chdir(home)
+    well(run(*call, "--resume"))
+    assert ds.dataset(out / "snapshots").count_rows() == 12
+
+
 def test_a_worker_of_beam_that_dies_ends_the_run_with_a_sentence(home: Path):
     """Beam itself would wait for ever. What was done stays, and the other runner goes on."""
     many = incidents(home / "many", 60)

@@ -23,13 +23,15 @@ from pipeline.batching.tickets import read_given
 from pipeline.batching.units import InProcess, Recipe, close_workers, made_with
 from pipeline.errors import SnapshotError, UsageError
 from pipeline.judge import weights_in_force
-from pipeline.processes import each, undisturbed
+from pipeline.processes import cores, each, undisturbed
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 # What is said of tickets while they are read: so many sentences, and how many more.
 _NOTES = 20
+# Up to so many tickets one process is through before a second one has started (`benchmarks/batch.py`).
+FEW = 32
 RUNNERS = ("FnApiRunner", "PortableRunner", "FlinkRunner", "DataflowRunner", "local")
 
 
@@ -42,7 +44,7 @@ class Asked:
     bundle: Path | None = None
     resume: bool = False
     retry: bool = False
-    jobs: int = 1
+    jobs: int | None = None
     runner: str = "FnApiRunner"
     budget: float = 60.0
     timezone: str | None = None
@@ -62,11 +64,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of a run. `left` tickets were not begun since somebody asked for an end."""
+    """What came of a run."""
 
     folder: Folder
     summary: Summary
-    left: int = 0
 
 
 Step = Callable[[Count], None]
@@ -95,12 +96,15 @@ def run_batch(asked: Asked, settings: Settings, step: Step = lambda _: None, say
         if asked.retry:
             _forget_letters(folder)
         before = _done(folder, plan)
-        # The summary is written last: where it says that nothing is left, nothing is.
+        # The summary is written last: where it says that the run was not interrupted, the days are written, too.
         through = read_summary(folder)
-        if through is not None and not through.left and before == plan.planned:
-            return Ended(folder, through)
-        _engine(folder, plan, asked, settings, before, step, say)
-        return _end(folder, plan, before)
+        if through is None or through.interrupted or before < plan.planned:
+            _engine(folder, plan, asked, settings, before, step, say)
+            through = _end(folder, plan, before)
+        if not through.interrupted and not through.dead:
+            # It holds the tickets as they were given, and nothing is left to do with them.
+            folder.plan.unlink(missing_ok=True)
+        return Ended(folder, through)
 
 
 # ---- before
@@ -207,14 +211,16 @@ def _engine(folder: Folder, plan: Plan, asked: Asked, settings: Settings, before
         made=tuple(sorted(plan.made.items())),
     )
 
+    jobs = asked.jobs or (cores() if plan.planned - before > FEW else 1)
+
     def work(died: Callable[[str], None]) -> None:
         if asked.runner == "local":
-            _locally(folder, plan, recipe, asked.jobs)
+            _locally(folder, plan, recipe, jobs)
             return
         from pipeline.batch import run_on_beam
 
-        parts = units(folder, plan.planned, asked.jobs)
-        run_on_beam(parts, recipe, asked.runner, asked.jobs, asked.beam, died)
+        parts = units(folder, plan.planned, jobs)
+        run_on_beam(parts, recipe, asked.runner, jobs, asked.beam, died)
 
     try:
         _watched(work, folder, Count(before, plan.planned, before), step, say)
@@ -227,11 +233,13 @@ def _engine(folder: Folder, plan: Plan, asked: Asked, settings: Settings, before
 def _locally(folder: Folder, plan: Plan, recipe: Recipe, jobs: int) -> None:
     """Without Beam: each ticket a unit, so that one which ends its process takes no other with it."""
     work = InProcess(recipe)
-    with contextlib.closing(each(work, units(folder, plan.planned, jobs, most=1), jobs, work.died)) as done:
-        for _ in done:
-            if folder.stop.exists():
-                break
-    close_workers()
+    try:
+        with contextlib.closing(each(work, units(folder, plan.planned, jobs, most=1), jobs, work.died)) as done:
+            for _ in done:
+                if folder.stop.exists():
+                    break
+    finally:
+        close_workers()
     if folder.stop.exists():
         return
     there = [one for one in _whole_plan(folder) if folder.document(one.document).exists()]
@@ -324,19 +332,17 @@ class _Tail:
 # ---- after
 
 
-def _end(folder: Folder, plan: Plan, before: int) -> Ended:
+def _end(folder: Folder, plan: Plan, before: int) -> Summary:
     """Gathers what there is, and makes sure that nothing was lost."""
     dead = folder.gather_letters()
     done = _done(folder, plan)
     left = plan.planned - done
-    if left < 0 or (left and not folder.stop.exists()):
+    interrupted = folder.stop.exists()
+    if left < 0 or (left and not interrupted):
         raise SnapshotError(
             f"{plan.given:,} were given, but {done + plan.rejected:,} are done and {plan.repeated:,} repeated; "
             "this is a bug: please report it"
         )
-    summary = summarise(folder, plan, dead=dead, kept=before, left=left)
+    summary = summarise(folder, plan, dead=dead, kept=before, left=left, interrupted=interrupted)
     write_summary(folder, summary)
-    if not left and not dead:
-        # It holds the tickets as they were given, and nothing is left to do with them.
-        folder.plan.unlink(missing_ok=True)
-    return Ended(folder, summary, left)
+    return summary

@@ -71,7 +71,10 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole batch. `given` = `snapshots` + `dead` + `repeated` + `left`; `kept` of them were done by an earlier run."""
+    """A whole batch. `given` = `snapshots` + `dead` + `repeated` + `left`; `kept` of them were done by an earlier run.
+
+    Where it was `interrupted` the rows of some days may be missing, even where no ticket is left.
+    """
 
     format: str
     tickets: str
@@ -80,6 +83,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     repeated: int
     left: int
+    interrupted: bool
     kept: int
     located: int
     abstained: int
@@ -100,7 +104,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     made: dict[str, str]
 
 
-def summarise(folder: Folder, plan: Plan, *, dead: int, kept: int, left: int) -> Summary:
+def summarise(folder: Folder, plan: Plan, *, dead: int, kept: int, left: int, interrupted: bool) -> Summary:
     """The summary of what is in `folder`. Raises `SnapshotError` where a document is damaged."""
     classes: Counter[str] = Counter()
     languages: Counter[str] = Counter()
@@ -137,6 +141,7 @@ def summarise(folder: Folder, plan: Plan, *, dead: int, kept: int, left: int) ->
         dead=dead,
         repeated=plan.repeated,
         left=left,
+        interrupted=interrupted,
         kept=kept,
         located=count - abstained,
         abstained=abstained,

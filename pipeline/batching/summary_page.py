@@ -27,7 +27,10 @@ _WORDS = {
         en="{0} tickets were given: {1} snapshots, {2} dead letters, {3} given twice.",
         zh="共 {0} 张工单：生成快照 {1} 份，死信 {2} 条，重复给出 {3} 张。",
     ),
-    "left": Text(en="Interrupted: {0} tickets are left.", zh="已中断：还剩 {0} 张工单。"),
+    "left": Text(
+        en="Interrupted: {0} tickets are left, and the dataset is not complete.",
+        zh="已中断：还剩 {0} 张工单，数据集不完整。",
+    ),
     "kept": Text(en="{0} of them were done by an earlier run.", zh="其中 {0} 张由之前的运行完成。"),
     "verdicts": Text(
         en="{0} faults were located, {1} tickets are undetermined; {2} log lines were read.",
@@ -121,7 +124,7 @@ def page_of(summary: Summary, language: Language) -> str:
     """The page: nothing is loaded and nothing runs in it."""
     from snapshots.render.html import page
 
-    tone = "undecided" if summary.dead or summary.left else "no_fault"
+    tone = "undecided" if summary.dead or summary.interrupted else "no_fault"
     return page(_TEMPLATE, STYLE, language=language, tone=tone, parts=list(parts_of(summary, language)))
 
 
@@ -147,7 +150,7 @@ def parts_of(summary: Summary, language: Language) -> Iterator[Part]:
 
 def _head(s: Summary, say: _Speaker) -> Section:
     notes = [say("given", *_counts(s.given, s.snapshots, s.dead, s.repeated))]
-    if s.left:
+    if s.interrupted:
         notes.append(say("left", *_counts(s.left)))
     if s.kept:
         notes.append(say("kept", *_counts(s.kept)))

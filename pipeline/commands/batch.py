@@ -35,7 +35,12 @@ PARTIAL, INTERRUPTED = 8, 130
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in DIR: what is done there stays as it is.")
 @click.option("--retry", is_flag=True, help="As --resume, and try its dead letters again.")
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes; otherwise one a core.")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Processes; otherwise one for a few tickets, and one a core for more.",
+)
 @click.option(
     "--runner",
     default="FnApiRunner",
@@ -86,7 +91,6 @@ def batch(
     output: str,
     language: str,
     timezone: str | None,
-    jobs: int | None,
     where: From,
     **given: Any,
 ) -> int:
@@ -103,7 +107,6 @@ def batch(
     """
     from pipeline.batching.run import Asked, Count, run_batch
     from pipeline.batching.summary_page import show_summary, write_page
-    from pipeline.processes import cores
 
     if send and attach is None:
         raise UsageError("--send goes with --attach NAME")
@@ -115,7 +118,7 @@ def batch(
             f"no source is configured (profile {settings.profile}): give the tickets' records with --bundle DIR,\n"
             f"or write a configuration with `{NAME} init` and fill in its sources"
         )
-    asked = Asked(tickets, jobs=jobs or cores(), timezone=timezone, config=where.config, profile=where.profile, **given)
+    asked = Asked(tickets, timezone=timezone, config=where.config, profile=where.profile, **given)
     spoken: Language = language_of(os.environ) if language == "auto" else "zh" if language == "zh" else "en"
     with Meter("tickets") as meter:
 
@@ -128,8 +131,8 @@ def batch(
     width = terminal_width() if to_terminal else 100
     emit(show_summary(ended.summary, output, spoken, width=width, colour=to_terminal))
     say(f"Written: {ended.folder.root}; as a page: {ended.folder.root / 'summary.html'}")
-    if ended.left:
-        say(f"Interrupted: {ended.left:,} tickets are left. The same call with --resume goes on.")
+    if ended.summary.interrupted:
+        say(f"Interrupted: {ended.summary.left:,} tickets are left. The same call with --resume goes on.")
         return INTERRUPTED
     sent = not published or _published(ended, settings)
     if desk is not None:
