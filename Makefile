@@ -36,7 +36,7 @@ bench: .venv/.ready ## run the benchmarks, one after another
 services-install: .venv/.ready ## install what the test services need (as root on Debian; downloads Elasticsearch, builds Jaeger)
 	@$(BIN)/python -m tests.services install
 
-services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB and Jaeger for use by hand, and print their addresses
+services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker and django-helpdesk for use by hand, and print their addresses
 	@$(BIN)/python -m tests.services up
 
 services-down: .venv/.ready ## stop what services-up started, and delete its data
@@ -53,7 +53,7 @@ lock: .venv/.ready ## make the locks anew: the newest versions that pyproject.to
 
 clean: ## delete everything that was made here, .venv and the test services too
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m tests.services down --quiet || true
-	@rm -rf .venv .venv-rivals build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/services/elasticsearch/target tests/services/jaeger-target tests/services/prism-target
+	@rm -rf .venv .venv-rivals build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/services/elasticsearch/target tests/services/jaeger-target tests/services/helpdesk-target tests/services/prism-target
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. It is filled anew when a lock or pyproject.toml changes; otherwise this takes no time. Beam has no

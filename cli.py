@@ -495,6 +495,86 @@ def show(*, snapshot: str, view: View, where: From) -> None:
     show_snapshot(find_snapshot(snapshot, settings), view, settings)
 
 
+@commands.command("note")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@click.option(
+    "--form",
+    type=click.Choice(["html", "markdown", "wiki", "adf", "text"]),
+    default="text",
+    show_default=True,
+    help="As which system takes it; wiki is Jira Data Center's, adf Jira Cloud's.",
+)
+@click.option("--language", "-l", type=click.Choice(["auto", "en", "zh"]), help="auto is the ticket's language.")
+@click.option("--page", default="", metavar="URL", help="Where the snapshot's page is, for its links.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many characters; what is left out is named.")
+@from_options
+@debug_option
+def print_note(*, snapshot: str, form: Any, language: str | None, page: str, limit: int | None, where: From) -> None:
+    """Print a snapshot's note as it would go on its ticket.
+
+    \b
+    problem-snapshot note TK-1042 --form markdown
+    """
+    from snapshots.render.note import Links, marker_of, note_blocks, write
+
+    settings = where.settings(sources=False, language=language)
+    found = find_snapshot(snapshot, settings)
+    spoken = found.ticket.language if settings.language == "auto" else settings.language
+    marker = marker_of(found.ticket.system, found.ticket.id)
+    try:
+        blocks = note_blocks(found, "zh" if spoken == "zh" else "en", Links(page=page))
+        text = write(blocks, form, marker, limit)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    emit(text)
+
+
+@commands.command("notify")
+@click.argument("snapshot", metavar="ID|TICKET|FILE")
+@click.option("--to", "names", multiple=True, metavar="NAME", help="Only this receiver; may be given again.")
+@click.option("--page", default="", metavar="URL", help="Where the snapshot's page is.")
+@click.option("--dry-run", is_flag=True, help="Only tell who would be told.")
+@from_options
+@debug_option
+def notify_receivers(*, snapshot: str, names: tuple[str, ...], page: str, dry_run: bool, where: From) -> int:
+    """Tell the configured receivers of a snapshot, as their `when` says; those named by --to in any case.
+
+    \b
+    problem-snapshot notify TK-1042 --to oncall
+    """
+    from datetime import UTC, datetime
+
+    from pipeline.notify import Event, open_target
+    from pipeline.settings import load_settings
+    from snapshots.render.blocks import Links
+
+    receivers = load_settings(where.config, where.profile, sources=False, notify=True).notify
+    unknown = [name for name in names if name not in receivers]
+    if unknown or not receivers:
+        there = ", ".join(sorted(receivers)) or f"none; add a table [defaults.notify.NAME], `{NAME} init` shows it"
+        raise UsageError(f"--to {unknown[0]}: there are: {there}" if unknown else f"nobody is to be told: {there}")
+    try:
+        links = Links(page=page)
+    except ValueError as error:
+        raise UsageError(f"--page {error}") from error
+    found = find_snapshot(snapshot, where.settings(sources=False))
+    event = Event("snapshot.created", found, datetime.now(UTC), links)
+    failed = 0
+    for name in names or sorted(receivers):
+        with contextlib.closing(open_target(name, receivers[name])) as target:
+            try:
+                wanted = name in names or target.wants(event)
+                sent = target.send(event) if wanted and not dry_run else None
+            except SnapshotError as error:
+                failed += 1
+                emit(f"{name}: {_line(error)}\n")
+                continue
+        told = (sent.note or sent.outcome) if sent else "would be told" if wanted else "not told, as its `when` says"
+        failed += sent is not None and sent.outcome == "disabled"
+        emit(f"{name}: {told}\n")
+    return PARTIAL if failed else 0
+
+
 @commands.command("list")
 @click.option(
     "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
@@ -1028,7 +1108,7 @@ def init(*, force: bool) -> None:
 @from_options
 @debug_option
 def doctor(*, timeout: float, fields: bool, where: From) -> int:
-    """Try each source, the store, where snapshots are published, and the configuration.
+    """Try each source and ticket system, the store, where snapshots are published, and the configuration.
 
     Says what is wrong and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
@@ -1044,7 +1124,15 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
         exit_code,
         field_lines,
     )
-    from pipeline.settings import config_places, plain_secrets, publish_of, read_config, source_table, sources_of
+    from pipeline.settings import (
+        config_places,
+        plain_secrets,
+        publish_of,
+        read_config,
+        source_table,
+        sources_of,
+        tickets_of,
+    )
     from pipeline.sources import open_source
 
     config = read_config(where.config, os.environ)
@@ -1072,6 +1160,7 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
             opened[name] = options if isinstance(options, UsageError) else open_source(name, options)
         except SnapshotError as error:
             opened[name] = error
+    others += _hook_health(tickets_of(config, where.profile, os.environ), where, timeout)
     healths = examine(opened, timeout)
     emit("\n".join(line for health in [*others, *healths] for line in _health_lines(health)))
     for health in healths if fields else ():
@@ -1085,6 +1174,21 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
             f"No source is configured: `{NAME} init` writes a configuration; a bundle needs none (take ID --bundle DIR)."
         )
     return exit_code(healths, others)
+
+
+def _hook_health(tickets: Mapping[str, Any], where: From, timeout: float) -> list[Health]:
+    """How the ticket systems are and the database of the hook, where there are some."""
+    if not tickets:
+        return []
+    from pipeline.doctor import Health
+    from pipeline.service.health import examine_service, examine_tickets
+
+    found = examine_tickets(tickets, timeout)
+    try:
+        service = examine_service(where.settings(sources=False, service=True).service)
+    except UsageError as error:
+        service = Health("service", "database", "failed", (str(error),))
+    return [service, *found]
 
 
 def _health_lines(health: Health) -> Iterator[str]:

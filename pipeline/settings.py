@@ -692,7 +692,7 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 _SECRET = re.compile(
-    r"passw|passphrase|secret|token|bearer|credential|private|authorization|cookie|(^|_)(pwd|auth|api_?key)($|_)",
+    r"passw|passphrase|secret|token|bearer|credential|private_?key|authorization|cookie|(^|_)(pwd|auth|api_?key)($|_)",
     re.IGNORECASE,
 )
 # fsspec chains addresses: `simplecache::ftp://host/folder`.

@@ -1,7 +1,7 @@
-"""What the tests of notes share: each form read back into the lines that a person sees, and the links and tags that it has.
+"""What the tests of notes share: each form read back into the words that a person sees, its links and its tags.
 
-HTML, Markdown and Atlassian's format are read by parsers of others; Jira's wiki text by one of ours, which takes no mark that it does not
-know, and by pandoc's reader where pandoc is installed.
+HTML, Markdown and Atlassian's format are read by parsers of others; Jira's wiki text by one of ours, which takes no
+mark that it does not know, and by pandoc's reader where pandoc is installed.
 """
 
 from __future__ import annotations

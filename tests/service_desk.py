@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-SECRET = "a secret of the tests"  # noqa: S105
+SECRET = "a secret of the tests"
 
 
 @dataclass
@@ -71,7 +71,7 @@ def desk() -> Iterator[Board]:
             self.end_headers()
             self.wfile.write(out)
 
-        do_GET = do_POST = do_PUT = _serve
+        do_GET = do_POST = do_PUT = _serve  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             pass

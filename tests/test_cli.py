@@ -148,6 +148,8 @@ def test_the_command_line_alone_loads_no_heavy_library() -> None:
 NAMES = [
     "take",
     "show",
+    "note",
+    "notify",
     "list",
     "publish",
     "verify",

@@ -1,7 +1,7 @@
 """A note says the same in every form, names nobody, leads only where we lead, and fits what the system takes.
 
-What people read is held in `golden/notes/`; after a wanted change, write it anew with `UPDATE_GOLDEN=1 pytest tests/test_note.py` and look at
-the difference.
+What people read is held in `golden/notes/`; after a wanted change, write it anew with `UPDATE_GOLDEN=1 pytest
+tests/test_note.py` and look at the difference.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def test_an_abstention_says_so_and_what_would_decide():
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_each_finding_stands_with_a_record_that_can_be_opened(name):
-    """Its number leads to the record on the snapshot's page; index and document id, or file and bytes, stand beside it."""
+    """Its number leads to the record on the page; index and document id, or file and bytes, stand beside it."""
     part = note_blocks(SAMPLES[name], "en", LINKS).part("proof")
     assert part is not None
     items = next(block for block in part.blocks if isinstance(block, Items)).items
@@ -412,29 +412,27 @@ def test_in_a_browser_a_note_fits_a_narrow_column_and_does_nothing(form, languag
     bodies = [write(note_blocks(hostile("dns_failure", attack), language, LINKS), form, MARKER) for attack in attacks]
     notes = [body if form == "html" else gfm().render(body) for body in bodies]
     columns = "".join(f'<div style="width:380px">{body}</div>' for body in notes)
-    # Markdown's page is GitHub's or GitLab's, whose style sheets let long words break; HTML stands in whatever page there is.
+    # Markdown's page is GitHub's or GitLab's, whose style sheets let long words break; HTML stands in whatever page
+    # there is.
     wraps = "overflow-wrap:break-word" if form == "markdown" else ""
-    script = """<script>for (const column of document.querySelectorAll("div")) {
-        const out = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > column.getBoundingClientRect().right + 1);
-        const told = document.createElement("output");
-        told.textContent = `${out.length} out, ${column.querySelectorAll("script,img,iframe,style,[onerror]").length} acting, ${column.scrollHeight > 300}`;
-        document.body.append(told);
-    }</script>"""
+    script = """<script>
+        for (const column of document.querySelectorAll("div")) {
+            const edge = column.getBoundingClientRect().right + 1;
+            const out = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > edge);
+            const acting = column.querySelectorAll("script,img,iframe,style,[onerror]");
+            const told = document.createElement("output");
+            told.textContent = `${out.length} out, ${acting.length} acting, ${column.scrollHeight > 300}`;
+            document.body.append(told);
+        }
+    </script>"""
     page = tmp_path / "note.html"
     page.write_text(
         f'<!doctype html><meta charset="utf-8"><body style="font:14px sans-serif;{wraps}">{columns}{script}',
         encoding="utf-8",
     )
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-sync",
-    ]
+    quiet = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     run = subprocess.run(
-        ["chromium", *options, f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
+        ["chromium", *quiet.split(), f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert re.findall("<output>(.*?)</output>", run.stdout) == ["0 out, 0 acting, true"] * 3

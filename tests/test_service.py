@@ -11,19 +11,23 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import Engine
 
-from pipeline.errors import Refused
+from pipeline import run
+from pipeline.errors import NoSourceReached, Refused
+from pipeline.notify.target import Event, Sent, Target, TargetUnavailable
 from pipeline.service.app import Parts, make_app
 from pipeline.service.database import opened, prepare
 from pipeline.service.durable import Enqueuer, Worker
 from pipeline.service.ledger import OPEN, STARTS, Busy, Job, Ledger, NewDelivery
 from pipeline.service.links import Pages
+from pipeline.service.messages import Messages, counts, listed, retry
 from pipeline.service.polling import poll
 from pipeline.service.server import Server
 from pipeline.service.storms import Storms
@@ -87,7 +91,9 @@ class Hook:
 
 
 @contextlib.contextmanager
-def running(database: str, folder: Path, *, work: bool = True, **service: object) -> Iterator[Hook]:
+def running(
+    database: str, folder: Path, *, work: bool = True, targets: dict[str, Target] | None = None, **service: object
+) -> Iterator[Hook]:
     """The service on a free port, with one worker in this process."""
     settings = load_settings(env={})
     options = msgspec.structs.replace(settings.service, database=database, **{"retries": (0.2, 0.2), **service})
@@ -100,8 +106,17 @@ def running(database: str, folder: Path, *, work: bool = True, **service: object
     store = Store(settings.store)
     pages = Pages(options, store)
     source = open_bundle(BUNDLE)
-    bench = Bench(ledger, {"desk": desk}, [source], store, settings, pages.links, Storms(engine, 1800))
-    worker = Worker(engine, ledger, enqueuer, lambda one: bench.work(one, worker.id), executor="test:1:0", jobs=2)
+    messages = Messages(engine, enqueuer.put_message, targets or {}, store, pages.links, options.retries)
+    bench = Bench(ledger, {"desk": desk}, [source], store, settings, pages.links, Storms(engine, 1800), messages)
+    worker = Worker(
+        engine,
+        ledger,
+        enqueuer,
+        lambda one: bench.work(one, worker.id),
+        messages.work,
+        executor="test:1:0",
+        jobs=2,
+    )
     server = Server(make_app(Parts({"desk": desk}, ledger, options, pages.page)), "127.0.0.1", port := free_port())
     thread = threading.Thread(target=server.run, daemon=True)
     if work:
@@ -234,6 +249,112 @@ def test_a_storm_shares_a_parent_whose_note_counts_whom_it_touches(hook):
     grown = [row for row in hook.ledger.found("T-0") if row.kind == "storm.grown"]
     assert [row.key for row in grown] == [f"storm:{storm.id}:2", f"storm:{storm.id}:3"]
     assert len(hook.desk.notes["T-0"]) == 1
+    [parent], [child] = (hook.desk.notes[name].values() for name in ("T-0", "T-2"))
+    assert "工单 3 · 客户 2" in parent
+    assert "同一原因的首个工单" not in parent
+    assert f"同一原因的首个工单：desk T-0 · {storm.parent_snapshot}" in child
+
+
+def test_while_no_source_is_reached_the_ticket_says_so_and_the_snapshot_takes_that_place(hook, monkeypatch):
+    hook.desk.tickets["T-1"] = ticket(1)
+    real, calls = run.collect, []
+
+    def down(*args: object, **given: object) -> object:
+        calls.append(1)
+        if len(calls) == 1:
+            raise NoSourceReached("no source could be reached. logs: connection refused")
+        return real(*args, **given)
+
+    monkeypatch.setattr(run, "collect", down)
+    hook.send(ticket="T-1", delivery="one")
+    until = time.monotonic() + 20
+    while not hook.desk.notes.get("T-1") and time.monotonic() < until:
+        time.sleep(0.01)
+    [first] = hook.desk.notes["T-1"].values()
+    assert "没有任何数据来源可读" in first
+    assert "connection refused" in first
+    assert hook.settled() == {"done": 1}
+    [second] = hook.desk.notes["T-1"].values()
+    assert "没有任何数据来源可读" not in second
+
+
+# ---- what is told beside the ticket
+
+
+@dataclass
+class Receiver:
+    """A receiver in memory. `answers` are given one after the other, the last one for ever; an error is raised."""
+
+    name: str
+    kind: str = "webhook"
+    when: tuple[str, ...] = ()
+    answers: list[object] = field(default_factory=lambda: [Sent("sent")])
+    events: list[Event] = field(default_factory=list)
+
+    def wants(self, event: Event) -> bool:
+        return not self.when or event.kind.removeprefix("snapshot.") in self.when
+
+    def send(self, event: Event) -> Sent:
+        self.events.append(event)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[return-value]
+
+    def close(self) -> None:
+        pass
+
+
+def told(engine: Engine, seconds: float = 30) -> dict[tuple[str, str], int]:
+    """Messages by receiver and state, once none is left to send."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = counts(engine)
+        if not {state for _, state in found} & {"queued", "waiting"}:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not settled: {found}")
+
+
+def test_receivers_are_told_once_of_each_conclusion_and_again_where_they_were_away(database, tmp_path):
+    down = TargetUnavailable("the chat is down", after=0.1)
+    receivers = {
+        "all": Receiver("all"),
+        "flaky": Receiver("flaky", answers=[down, down, Sent("sent")]),
+        "gone": Receiver("gone", answers=[Sent("disabled", 410, "410")]),
+        "dead": Receiver("dead", answers=[down]),
+        "changes": Receiver("changes", when=("updated",)),
+    }
+    with running(database, tmp_path, targets=receivers) as hook:  # type: ignore[arg-type]
+        engine = hook.ledger._engine
+        hook.desk.tickets["T-1"] = ticket(1)
+        hook.send(ticket="T-1", delivery="one")
+        hook.settled()
+        assert told(engine) == {
+            ("all", "sent"): 1,
+            ("flaky", "sent"): 1,
+            ("gone", "disabled"): 1,
+            ("dead", "dead"): 1,
+        }
+        # The same conclusion again is no news.
+        hook.send(ticket="T-1", delivery="two")
+        hook.settled()
+        hook.desk.tickets["T-1"] = ticket(1, "付款失败，另一个订单 SO202611239999")
+        hook.send(ticket="T-1", delivery="three")
+        hook.settled()
+        found = told(engine)
+        assert (found["all", "sent"], found["changes", "sent"], found["gone", "skipped"]) == (2, 1, 1)
+        assert [event.kind for event in receivers["all"].events] == ["snapshot.created", "snapshot.updated"]
+        assert receivers["all"].events[1].replaces == receivers["all"].events[0].snapshot.snapshot_id
+        assert len({event.id for event in receivers["flaky"].events}) == 2
+        assert len(receivers["gone"].events) == 1
+        # A person who knows that the receiver is back sends it again.
+        receivers["gone"].answers = [Sent("sent")]
+        [row] = [row for row in listed(engine) if row.state == "disabled"]
+        enqueuer = Enqueuer(engine)
+        assert retry(engine, enqueuer.put_message, [row.id]) == [row.id]
+        assert told(engine)["gone", "sent"] == 1
+        enqueuer.close()
 
 
 # ---- at the door

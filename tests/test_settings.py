@@ -445,3 +445,70 @@ def test_settings_never_show_a_secret(write: Write) -> None:
     """Not even when they are printed."""
     write(LOGS + 'api_key = "hunter2"')
     assert "hunter2" not in repr(load_settings(None, "prod", {}))
+
+
+# ---- who is told
+
+NOTIFY = """
+[profiles.prod.notify.oncall]
+kind = "slack"
+url = "${SLACK_URL}"
+when = ["P1", "located"]
+timeout = "20s"
+[profiles.prod.notify.hook]
+kind = "webhook"
+url = "https://automation.example/hooks"
+secrets = ["${HOOK_SECRET}"]
+"""
+SECRETS = {"SLACK_URL": "https://hooks.slack.com/services/T0/B0/abc", "HOOK_SECRET": "whsec_" + "QUJD" * 10}
+
+
+def test_who_is_told_is_read_only_where_somebody_is_to_be_told(write: Write) -> None:
+    """So that their secrets need not be there for a look at a bundle."""
+    write(LOGS + NOTIFY)
+    assert load_settings(None, "prod", {}).notify == {}
+    with pytest.raises(UsageError, match="SLACK_URL is not set"):
+        load_settings(None, "prod", {}, notify=True)
+    found = load_settings(None, "prod", SECRETS, notify=True).notify
+    assert list(found) == ["oncall", "hook"]
+    assert (found["oncall"].when, found["oncall"].timeout) == (("P1", "located"), 20.0)
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (
+            'kind = "slak"\nurl = "https://x.example"',
+            "notify.oncall.kind: there is no kind 'slak'; did you mean slack?",
+        ),
+        ('kind = "slack"', "notify.oncall: missing key url"),
+        (
+            'kind = "slack"\nurl = "https://x.example"\nwhen = ["P9"]',
+            "notify.oncall: when: there is no 'P9'; one of P1,",
+        ),
+        ('kind = "slack"\nurl = "x"', "notify.oncall: url is no http or https address"),
+        (
+            'kind = "slack"\nurl = "https://x.example"\nlang = "en"',
+            "notify.oncall.lang: unknown key; did you mean language?",
+        ),
+        ('kind = "webhook"\nurl = "https://x.example"', "notify.oncall: secrets is missing"),
+    ],
+)
+def test_a_wrong_receiver_is_told_with_its_key(write: Write, table: str, sentence: str) -> None:
+    write(f"[defaults.notify.oncall]\n{table}\n")
+    with pytest.raises(UsageError) as refused:
+        load_settings(None, None, {}, notify=True)
+    assert sentence in str(refused.value)
+
+
+def test_who_is_told_changes_no_snapshot_and_shows_no_secret(write: Write) -> None:
+    write(LOGS + NOTIFY)
+    told, untold = (load_settings(None, "prod", SECRETS, notify=notify) for notify in (True, False))
+    assert settings_digest(told) == settings_digest(untold)
+    for secret in ("T0/B0/abc", SECRETS["HOOK_SECRET"]):
+        assert secret not in repr(told)
+
+
+def test_the_address_of_a_chat_is_a_secret(write: Write) -> None:
+    write('[profiles.prod.notify.oncall]\nkind = "slack"\nurl = "https://hooks.slack.com/services/T0/B0/abc"\n')
+    assert plain_secrets(read_config(None, {})) == ["profiles.prod.notify.oncall.url"]

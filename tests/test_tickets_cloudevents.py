@@ -1,17 +1,28 @@
 """CloudEvents, sent by the specification's own SDK, and the handshake of its webhook binding."""
 
+import threading
+import time
 from datetime import UTC, datetime
 
+import httpx
+import msgspec
 import pytest
 from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.service.app import Parts, make_app
+from pipeline.service.database import opened, prepare
+from pipeline.service.durable import Enqueuer
+from pipeline.service.ledger import Ledger
+from pipeline.service.server import Server
+from pipeline.settings import load_settings
 from pipeline.tickets import cloudevents
 from pipeline.tickets._mapping import EventPaths
 from pipeline.tickets.generic import Signature
 from pipeline.tickets.system import Incoming, Malformed, Unverified
+from tests.services import free_port
 from tests.tickets_generic import NOW, TITLE, delivery
 from tests.tickets_generic_cases import CASES, OWN, mac, own_ticket
 
@@ -151,3 +162,54 @@ def test_the_handshake_lets_in_who_may_come(headers, origins, rate, wanted):
 def test_no_handshake_answers_with_more_than_header_values(origin, rate):
     answer = cloudevents.handshake({"webhook-request-origin": origin, "webhook-request-rate": rate}, ("*",), None)
     assert all(value.isascii() and value.isprintable() for value in answer.values())
+
+
+def test_the_service_answers_the_handshake_and_refuses_what_it_did_not_let_in(tmp_path):
+    """Through the application itself, as a bus would ask."""
+    address = f"sqlite:///{tmp_path}/service.sqlite"
+    engine = opened(address)
+    prepare(engine, address)
+    options = msgspec.structs.replace(load_settings(env={}).service, database=address)
+    enqueuer = Enqueuer(engine)
+    ledger = Ledger(engine, enqueuer.put)
+    app = make_app(Parts({"desk": system(origins=("desk.example.com",), rate=60)}, ledger, options, lambda *_: None))
+    server = Server(app, "127.0.0.1", port := free_port())
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        until = time.monotonic() + 20
+        while not server.started and time.monotonic() < until:
+            time.sleep(0.02)
+        url = f"http://127.0.0.1:{port}/hooks/desk"
+        asked = httpx.options(
+            url, headers={"WebHook-Request-Origin": "desk.example.com", "WebHook-Request-Rate": "120"}
+        )
+        assert (asked.headers["webhook-allowed-origin"], asked.headers["webhook-allowed-rate"]) == (
+            "desk.example.com",
+            "60",
+        )
+        assert (
+            "webhook-allowed-origin"
+            not in httpx.options(url, headers={"WebHook-Request-Origin": "other.example.com"}).headers
+        )
+        message = to_binary_event(event())
+        named = {
+            name: value for name, value in message.headers.items() if name.startswith("ce-") or name == "content-type"
+        }
+        right = {**named, "authorization": "Bearer s", "webhook-request-origin": "desk.example.com"}
+        answers = [
+            httpx.post(url, content=message.body, headers=headers).status_code
+            for headers in (
+                right,
+                right,
+                {**right, "authorization": "Bearer x"},
+                {**right, "webhook-request-origin": "other.example.com"},
+            )
+        ]
+        # Taken, known already, and refused twice.
+        assert answers == [202, 200, 401, 401]
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        enqueuer.close()
+        engine.dispose()

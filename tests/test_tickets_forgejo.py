@@ -71,11 +71,11 @@ def _without_page(asked):
 
 def test_labels_are_made_and_set_by_their_ids():
     with CASE.running(tags=True) as (server, system):
-        server.add(labels=[{"id": 70, "name": "fault-configuration"}])
+        server.add(labels=[{"id": 70, "name": "fault-rate-limit"}])
         server.labels = {f"label {number}": 1000 + number for number in range(60)}
         for _ in range(2):
             system.attach(CASE.ticket_id, note())
-        assert [label["name"] for label in server.issues[12]["labels"]] == ["fault-interface", "severity-p1"]
+        assert [label["name"] for label in server.issues[12]["labels"]] == ["fault-interface"]
 
 
 def test_a_poll_orders_what_the_server_does_not():

@@ -99,7 +99,7 @@ def test_a_system_is_described_by_a_table_alone():
         assert ticket.custom_fields == {"order_no": "order A-1"}
         assert system.attach("T-12", note()).outcome == "created"
         sent = next(asked for asked in server.asked if asked.method == "POST")
-        assert sent.body == {"text": note().bodies["html"], "internal": True, "by": "interface/P1"}
+        assert sent.body == {"text": note().bodies["html"], "internal": True, "by": "interface_fault/P1"}
         assert sent.headers["authorization"] == "Token t"
 
 
@@ -290,6 +290,17 @@ def test_a_public_note_that_cannot_be_deleted_is_told_to_a_person():
             system.attach("T-12", note())
 
 
+def test_without_authors_a_note_is_ours_only_where_staff_alone_sees_it():
+    """Everybody can write our marker: a customer's comment with it is not ours to change or delete."""
+    notes = msgspec.structs.replace(OWN["notes"], author="")
+    with CASE.running(notes=notes) as (server, system):
+        server.add()
+        server.say("T-12", "eve", f"look: {MARKER}")
+        for said, outcome in (("one", "created"), ("one", "unchanged"), ("two", "updated")):
+            assert system.attach("T-12", note(said)).outcome == outcome
+        assert server.bodies() == [f"look: {MARKER}", note("two").bodies["text"]]
+
+
 def test_an_answer_that_says_nothing_is_looked_up():
     with CASE.running() as (server, system):
         server.add()
@@ -313,7 +324,7 @@ def test_times_texts_and_lists_come_in_many_shapes():
         "more": [{"body": "<b>c</b>"}, {}],
     }
     ticket = as_ticket(document, paths, "generic")
-    assert (ticket.id, ticket.title, ticket.description) == ("7", "404", "a\n\nb\n\nc")
+    assert (ticket.id, ticket.title, ticket.description) == ("7", "404", "a\nb\n\nc")
     assert str(ticket.created_at) == "2025-11-23 10:00:00+00:00"
     for wrong in ({"id": "..", "title": "t", "at": 1}, {"id": "a\nb", "title": "t", "at": "2026-01-01"}, {"id": "x", "at": "2026-01-01"},
                   {"id": "x", "title": "t", "at": "yesterday"}, {"id": "x", "title": "t", "at": 1e300}, {"id": "a" * 201, "title": "t"}, []):  # fmt: skip

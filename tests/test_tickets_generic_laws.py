@@ -1,14 +1,22 @@
 """What holds for every ticket system of this group, asked of each: on servers that hold state as the vendors document."""
 
 import json
+import re
+import tomllib
 from datetime import timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.attach import attach_snapshot
 from pipeline.errors import TicketNotFound
+from pipeline.tickets import TicketOptions, open_system
 from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable, Unverified
+from snapshots.render.note import marker_of
+from tests.snapshots_samples import dns_failure
 from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, Answer, note
 from tests.tickets_generic_cases import CASES, WHSEC
 
@@ -24,10 +32,8 @@ OTHER = "problem-snapshot:ffffffffffffffff"
 
 
 def marked(server, marker=MARKER):
-    """The notes on the ticket that carry our marker, wherever the system keeps it."""
-    found = [body for body in server.bodies() if marker in body]
-    articles = getattr(server, "articles", {}).values()
-    return found + [one["body"] for one in articles if marker in one["subject"]]
+    """The notes on the ticket that carry our marker."""
+    return [body for body in server.bodies() if marker in body]
 
 
 @EVERY
@@ -294,3 +300,23 @@ def test_secrets_are_in_no_text_about_the_options(case):
     shown = f"{system._options!r} {list(system._options.__rich_repr__())} {system._api.where}"
     assert not [secret for secret in (*case.secrets, "token-of-ours", "hidden") if secret in shown]
     assert json.dumps(shown)
+
+
+@EVERY
+def test_a_note_as_the_renderer_writes_it_is_found_again(case):
+    """What a real snapshot says, in the form that the system takes."""
+    snapshot = dns_failure()
+    with case.running() as (server, system):
+        server.add()
+        outcomes = [attach_snapshot(snapshot, system, case.ticket_id).outcome for _ in range(2)]
+        assert outcomes == ["created", "unchanged"]
+        assert len(marked(server, marker_of(system.name, case.ticket_id))) == 1
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_the_table_of_its_page_is_a_configuration(kind):
+    """What docs/tickets shows can be pasted."""
+    page = (Path(__file__).parent.parent / "docs" / "tickets" / f"{kind}.md").read_text(encoding="utf-8")
+    tree = tomllib.loads(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1].replace("${", "whsec_AAAA${"))
+    options = msgspec.convert(tree["tickets"]["desk"], TicketOptions)
+    assert (options.__struct_config__.tag, open_system("desk", options).kind) == (kind, kind)

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import TicketOptions, github
+from pipeline.tickets._shorten import CUT
 from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable
 from tests.tickets_generic import MARKER, Answer, Forge, delivery, note, opened
 from tests.tickets_generic_cases import CASES, forge_comment, forge_issue
@@ -87,7 +88,7 @@ def test_a_ticket_has_the_customers_later_comments_and_nobody_elses():
             body="<!-- what happened? -->\r\n### Order number\r\n\r\nA-1\r\n\r\n### Device\r\n\r\n_No response_",
             labels=[{"name": "bug"}],
         )
-        server.say(12, "ann", "it was order A-77, <!-- hidden --> sorry")
+        server.say(12, "ann", "it was order A-77, <!-- hidden -->sorry")
         server.say(12, "staff", "we look at it")
         system.attach(CASE.ticket_id, note())
         ticket = system.ticket(CASE.ticket_id)
@@ -105,8 +106,10 @@ def test_more_comments_than_a_ticket_takes_are_left_out_and_told():
             server.say(12, "ann", f"{number:03} {'x' * 996}")
         description = system.ticket(CASE.ticket_id).description
     kept = len(re.findall(r"(?m)^\d{3} x", description))
-    assert description.endswith(f"[{120 - kept} more of the customer's comments left out here]")
-    assert 30 <= kept <= 40
+    # The newest stay, since they answer what was asked.
+    assert f"[{120 - kept} more comments of the customer were left out]" in description
+    assert description.split()[-2] == "119"
+    assert 40 <= kept <= 50
 
 
 def test_a_pull_request_is_no_ticket():
@@ -178,17 +181,17 @@ def test_a_long_note_is_cut_at_a_line_with_its_blocks_closed_and_stays_the_same(
         assert MARKER in written
         assert written.count("```") == 2
         assert written.count("<details>") == written.count("</details>") == 1
-        assert "s-1" in written
+        assert CUT in written
         assert [told for told in first.notes if "65536" in told]
         assert system.attach(CASE.ticket_id, long).outcome == "unchanged"
 
 
 def test_labels_follow_the_conclusion_and_leave_the_others():
     with running(tags=True) as (server, system):
-        server.add(labels=[{"id": 1, "name": "bug"}, {"id": 2, "name": "fault-configuration"}])
+        server.add(labels=[{"id": 1, "name": "bug"}, {"id": 2, "name": "fault-rate-limit"}])
         for _ in range(2):
             system.attach(CASE.ticket_id, note())
-        assert [label["name"] for label in server.issues[12]["labels"]] == ["bug", "fault-interface", "severity-p1"]
+        assert [label["name"] for label in server.issues[12]["labels"]] == ["bug", "fault-interface"]
 
 
 def test_an_account_whose_name_cannot_be_asked_for_has_to_be_named():

@@ -129,10 +129,10 @@ def test_a_ticket_has_the_authors_public_notes_only():
 
 def test_labels_are_set_where_only_members_see_them():
     with CASE.running(tags=True) as (server, system):
-        server.add(labels=["bug", "fault-configuration"])
+        server.add(labels=["bug", "fault-rate-limit"])
         for _ in range(2):
             system.attach(CASE.ticket_id, note())
-        assert server.issues[12]["labels"] == ["bug", "fault-interface", "severity-p1"]
+        assert server.issues[12]["labels"] == ["bug", "fault-interface"]
         assert server.count()["PUT"] == 1
 
 

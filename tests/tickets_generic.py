@@ -31,10 +31,10 @@ def note(said="interface, timeout of the acquirer", marker=MARKER, **given):
     """A note as the renderer makes it, with what it concludes in `fields`."""
     bodies = {
         "markdown": f"**Snapshot** {said}\n\n<!-- {marker} -->",
-        "html": f"<p><b>Snapshot</b> {said}</p><!-- {marker} -->",
+        "html": f"<p><b>Snapshot</b> {said}</p><p><small>{marker}</small></p>",
         "text": f"Snapshot {said}\n\n{marker}",
     }
-    fields = {"fault_class": "interface", "fault_subclass": "timeout", "severity": "P1", "confidence": "0.9"}
+    fields = {"fault_class": "interface_fault", "fault_subclass": "timeout", "severity": "P1", "confidence": "0.9"}
     return Note(**{"snapshot_id": "s-1", "marker": marker, "bodies": bodies, "fields": fields} | given)
 
 

@@ -35,7 +35,15 @@ class From:
     store: str | None
     verbose: bool
 
-    def settings(self, *, sources: bool = True, publish: bool = False, service: bool = False, **over: Any) -> Settings:
+    def settings(
+        self,
+        *,
+        sources: bool = True,
+        publish: bool = False,
+        service: bool = False,
+        notify: bool = False,
+        **over: Any,
+    ) -> Settings:
         """The settings, with the options that were given over them; without sources where none will be asked.
 
         With `publish` they say where to: a `UsageError` tells where they do not.
@@ -46,7 +54,7 @@ class From:
 
         given = {key: value for key, value in {"store": self.store, **over}.items() if value is not None}
         settings = load_settings(
-            self.config, self.profile, os.environ, sources=sources, publish=publish, service=service
+            self.config, self.profile, os.environ, sources=sources, publish=publish, service=service, notify=notify
         )
         if publish and settings.publish is None:
             raise UsageError(

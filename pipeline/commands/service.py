@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.service.ledger import Ledger
 
 _STATES = ("queued", "working", "waiting", "done", "ignored", "dead", "dropped")
+_MESSAGE_STATES = ("queued", "waiting", "sent", "skipped", "dead", "disabled", "dropped")
 
 
 @click.command()
@@ -41,7 +42,7 @@ def serve(*, listen: str | None, workers: int | None, bundle: Path | None, where
     from pipeline.service.process import serve as run
 
     _log_to_stderr(where.verbose)
-    settings = where.settings(sources=bundle is None, service=True)
+    settings = where.settings(sources=bundle is None, service=True, notify=True)
     service = settings.service
     if listen is not None:
         try:
@@ -91,7 +92,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
     from pipeline.service.process import work as run
 
     _log_to_stderr(where.verbose)
-    settings = where.settings(sources=bundle is None, service=True)
+    settings = where.settings(sources=bundle is None, service=True, notify=True)
     stop = stopping(with_parent)
     with open_sources(settings, bundle, settings.zone or dt.UTC) as sources:
         run(settings, sources, slot or f"{socket.gethostname()}:{os.getpid()}", stop)
@@ -235,6 +236,37 @@ def drop_jobs(*, deliveries: tuple[str, ...], dead: bool, reason: str, where: Fr
         ids = _chosen(ledger, deliveries, dead)
         dropped = ledger.drop(ids, reason)
     say(f"{len(dropped):,} dropped" + _rest(len(ids) - len(dropped), "under way or ended already"))
+
+
+@jobs.command("messages")
+@click.option("--state", "states", type=click.Choice(_MESSAGE_STATES), multiple=True, help="Only these; repeatable.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most, newest first.")
+@click.option("--retry", "again", metavar="ID", multiple=True, help="Send this one again; repeatable.")
+@click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
+)
+@from_options
+@debug_option
+def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...], output: str, where: From) -> None:
+    """List what was told to chats and webhooks, newest first; with --retry, send some again."""
+    from pipeline.service.messages import listed, retry
+    from pipeline.service.process import opened_base
+
+    with opened_base(where.settings(sources=False, service=True)) as base:
+        if again:
+            queued = retry(base.engine, base.enqueuer.put_message, again)
+            say(f"{len(queued):,} queued again" + _rest(len(again) - len(queued), "sent or queued already, or unknown"))
+            return
+        rows = listed(base.engine, states, limit)
+    if output == "json":
+        emit(_json([_told(row) for row in rows]))
+        return
+    head = ("MESSAGE", "WHEN", "TO", "EVENT", "TICKET", "SNAPSHOT", "STATE", "TRIES", "REASON")
+    cells = [
+        (row.id, _time(row.created_at), row.target, row.kind, row.ticket_id, row.snapshot_id, row.state, str(row.attempts), row.reason or "")
+        for row in rows
+    ]  # fmt: skip
+    emit(columns(head, cells) if rows else "")
 
 
 def _rest(count: int, why: str) -> str:

@@ -32,10 +32,9 @@ class Found:
 
 @contextlib.contextmanager
 def ticket_of_system(ref: str, where: From, *, bundled: bool) -> Iterator[Found | None]:
-    """The ticket that `ref` names as NAME:ID, where NAME is a configured ticket system; None where it is not of that form, or, with
-    `bundled`, may be a ticket of the bundle.
+    """The ticket that `ref` names as NAME:ID, where NAME is a configured ticket system.
 
-    Raises `TicketNotFound`, `Refused`, `SystemUnavailable`, or `UsageError` for a system that is not configured.
+    None where it is not of that form, or, with `bundled`, may be a ticket of the bundle. Raises `TicketNotFound`, `Refused`, `SystemUnavailable`, or `UsageError` for a system that is not configured.
     """
     match = _REF.fullmatch(ref)
     if match is None or Path(ref).exists():

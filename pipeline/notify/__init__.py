@@ -8,8 +8,9 @@
     webhook    your own program: signed JSON, as Standard Webhooks says
     wecom      a group robot of WeCom
 
-A new one needs a file with its `Options` (tagged by `kind`) and its class, a name in `NotifyOptions` and a case in `open_target`. When and how
-often something is sent again is its caller's business; `Sent` and the errors say what came of one try.
+A new one needs a file with its `Options` (tagged by `kind`) and its class, a name in `NotifyOptions` and a case in
+`open_target`. When and how often something is sent again is its caller's business; `Sent` and the errors say what
+came of one try.
 """
 
 from __future__ import annotations
@@ -71,3 +72,6 @@ def send(target: Target, event: Event) -> Sent:
     if not target.wants(event):
         return Sent("skipped", note=f"{target.name} does not want this one (when = {list(target.when)})")
     return target.send(event)
+
+
+__all__ = ["Event", "NotifyOptions", "Sent", "Target", "open_target", "send"]

@@ -1,4 +1,4 @@
-"""One POST to a receiver, and its answer in our words. What stands in the address is never repeated: it is the secret of most chats."""
+"""One POST to a receiver, and its answer in our words. The address is never repeated: it is the secret of most chats."""
 
 from __future__ import annotations
 
@@ -101,9 +101,10 @@ class Posting:
         refused: frozenset[int],
         passing: Mapping[int, float],
     ) -> Sent:
-        """What an answer with a code comes to: 0 is well, `refused` asks for other secrets, `passing` names the seconds to wait."""
+        """What a code comes to: 0 is well, `refused` asks for other secrets, `passing` names the seconds to wait."""
         answer = self._json(response)
         code: Any = answer.get(code_key)
+        code = code if isinstance(code, int) else None
         if code == 0:
             return Sent("sent", response.status_code)
         told = f"{self.where} answered {self._said(str(code))}: {self._said(str(answer.get(said_key) or ''))}"
@@ -142,7 +143,7 @@ def encoded(message: Any) -> bytes:
 
 
 def fitting(made: Callable[[int], Any], parts: int, limit: int, where: str) -> bytes:
-    """The message with as many of its parts as a limit in bytes allows. `made` gives it with the first so many of them."""
+    """The message with as many of its parts as `limit` bytes allow. `made` gives it with the first so many of them."""
     for kept in range(parts, 0, -1):
         body = encoded(made(kept))
         if len(body) <= limit:

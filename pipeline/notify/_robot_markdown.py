@@ -1,6 +1,7 @@
 """Markdown for the group robots of DingTalk and WeCom, which know a part of it and document no way to escape a mark.
 
-So a mark out of somebody's text is written in its full-width form, which every reader of Chinese knows and no parser takes for the mark.
+So a mark out of somebody's text is written in its full-width form, which every reader of Chinese knows and no parser
+takes for the mark.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _WIDE = {ord(mark): ord(mark) + 0xFEE0 for mark in "*`~[]<>|\\#!"}
 
 
 def wide(text: str) -> str:
-    r"""`text` without a mark that Markdown or a robot's own extension (`<font>`, `<@user>`) would take; a person reads the same.
+    r"""`text` without a mark that Markdown or a robot's own extension (`<font>`, `<@user>`) would take.
 
     >>> wide("**[x](http://y)** <@all> CREATE_FAILED").replace("\u200b", "")
     '＊＊［x］(http://y)＊＊ ＜@all＞ CREATE_FAILED'

@@ -1,6 +1,7 @@
-"""Whatever else Apprise knows, as plain text: mail, Telegram, Matrix, Mattermost and a hundred more; https://github.com/caronc/apprise (BSD-2).
+"""Whatever else Apprise knows, as plain text: mail, Telegram, Matrix and a hundred more; https://github.com/caronc/apprise.
 
-It comes with `pip install "problem-snapshot[apprise]"`, since it brings nine megabytes and a second HTTP client along for those who need it.
+It comes with `pip install "problem-snapshot[apprise]"`, since it brings nine megabytes and a second HTTP client along
+for those who need it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pipeline.errors import UsageError
 from pipeline.notify.target import ChatOptions, Event, Sent, TargetUnavailable, chat_blocks, wanted
 from snapshots.render.blocks import Blocks, Heading
 from snapshots.render.clean import defused, shorten
-from snapshots.render.forms import write_text
 
 _TITLE = 150
 
@@ -64,6 +64,8 @@ class AppriseTarget:
 
 def message(blocks: Blocks) -> tuple[str, str]:
     """The title and the text below it."""
+    from snapshots.render.forms import write_text
+
     titles = (block for block in blocks if isinstance(block, Heading))
     title = next((shorten(defused("".join(run.text for run in block.line)), _TITLE) for block in titles), "")
     rest = [block for block in blocks if not (isinstance(block, Heading) and block.level == 1)]

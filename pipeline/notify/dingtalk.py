@@ -1,7 +1,8 @@
 r"""A group robot of DingTalk: https://open.dingtalk.com/document/robots/custom-robot-access.
 
-With a secret (the robot's 加签, it begins with SEC) the address carries `timestamp` in milliseconds and `sign` = base64(HMAC-SHA256(secret, timestamp + "\n" + secret)), good for
-an hour. A robot may send 20 messages a minute; past that it is silent for ten. The answer is 200 with an `errcode` whatever it thinks of the message.
+With a secret (the robot's 加签, it begins with SEC) the address carries `timestamp` in milliseconds and `sign` =
+base64(HMAC-SHA256(secret, timestamp + "\n" + secret)), good for an hour. A robot may send 20 messages a minute; past
+that it is silent for ten. The answer is 200 with an `errcode` whatever it thinks of the message.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from typing import Any
 from pipeline.notify._post import Posting, fitting
 from pipeline.notify._robot_markdown import wide, write_robot
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Blocks, Heading
+from snapshots.render.blocks import Blocks, Heading, first_parts
 from snapshots.render.clean import shorten
-from snapshots.render.note import first_parts
 from snapshots.words import label
 
 # In bytes, as far as a robot takes a message.
@@ -31,7 +31,10 @@ _PASSING: Mapping[int, float] = {130101: 600.0, -1: 5.0}
 
 
 class Options(ChatOptions, tag="dingtalk", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`url` is the robot's, https://oapi.dingtalk.com/robot/send?access_token=..., and secret; `secret` signs, where the robot asks for that."""
+    """`url` is the robot's, https://oapi.dingtalk.com/robot/send?access_token=..., and secret.
+
+    `secret` signs, where the robot asks for that.
+    """
 
     secret: str | None = None
 

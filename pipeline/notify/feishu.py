@@ -1,7 +1,8 @@
 r"""A group robot of Feishu or Lark: https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot.
 
-The card is made of `plain_text` alone, in which `<at id=all>` and Markdown are only text. With a secret the body carries `timestamp` in seconds and
-`sign` = base64(HMAC-SHA256(timestamp + "\n" + secret, "")), good for an hour: the key is what others sign. At most 20 kB, 100 messages a minute and 5 a second.
+The card is made of `plain_text` alone, in which `<at id=all>` and Markdown are only text. With a secret the body
+carries `timestamp` in seconds and `sign` = base64(HMAC-SHA256(timestamp + "\n" + secret, "")), good for an hour: the
+key is what others sign. At most 20 kB, 100 messages a minute and 5 a second.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.notify._post import Posting, fitting
-from pipeline.notify.target import ChatOptions, Event, Sent, Verdict, chat_blocks
-from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, pruned
+from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
+from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, first_parts, pruned
 from snapshots.render.clean import defused
-from snapshots.render.note import first_parts
+from snapshots.render.reader import Verdict
 
 LIMIT = 20_000
 _COLOURS: Mapping[Verdict, str] = {"located": "red", "undecided": "yellow", "no_fault": "green"}
@@ -28,7 +29,10 @@ _PASSING: Mapping[int, float] = {11232: 60.0}
 
 
 class Options(ChatOptions, tag="feishu", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`url` is the robot's, https://open.feishu.cn/open-apis/bot/v2/hook/..., or Lark's, and secret; `secret` signs, where the robot asks for that."""
+    """`url` is the robot's, https://open.feishu.cn/open-apis/bot/v2/hook/..., or Lark's, and secret.
+
+    `secret` signs, where the robot asks for that.
+    """
 
     secret: str | None = None
 

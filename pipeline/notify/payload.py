@@ -1,4 +1,4 @@
-"""The JSON that a webhook is sent: `type`, `timestamp` and `data`, as Standard Webhooks lays out, and a `version` that tells the shape.
+"""The JSON that a webhook is sent: `type`, `timestamp` and `data`, as Standard Webhooks lays out, and a `version`.
 
 Within a version fields are only added. The document itself has its own `schema_version` (`problem-snapshot schema`).
 """
@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from pipeline.notify.target import Event, EventKind, Verdict, level_of
+from pipeline.notify.target import Event, EventKind, level_of
 from snapshots.model import Coverage, Finding, ProblemSnapshot, Text
+from snapshots.render.reader import Verdict
 
 VERSION: Literal["1"] = "1"
 # What Standard Webhooks asks for.
@@ -39,7 +40,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingRef(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding: its id in the document, what it says, the refs of the records that it cites, what it weighs in log-odds."""
+    """One finding: its id in the document, what it says, which records it cites, what it weighs in log-odds."""
 
     id: str
     kind: str
@@ -104,7 +105,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def payload_bytes(event: Event, *, document: bool = False) -> bytes:
-    """The body of an event: under 20 kB, findings left out and texts cut where there is no room; `document` adds the whole snapshot."""
+    """The body of an event: under 20 kB, findings left out and texts cut where there is no room.
+
+    `document` adds the whole snapshot, however large it is.
+    """
     for findings, room in _ROOM:
         data = _Teller(event, room).data(findings)
         body = _encoded(event, data)
@@ -144,7 +148,7 @@ class _Teller:
                 created_at=s.ticket.created_at,
             ),
             verdict=event.verdict,
-            severity=level_of(s) or None,
+            severity=self.cut(level_of(s) or None),
             seed_class=d.seed_class,
             fault_class=d.fault_class,
             fault_subclass=d.fault_subclass,

@@ -1,7 +1,8 @@
 """Slack's incoming webhooks, with Block Kit: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks.
 
-The message is made of `plain_text` and of `rich_text` elements, in which text is only text: Slack looks for `<!channel>`, `@here` and links in `mrkdwn` alone
-(https://docs.slack.dev/reference/block-kit/blocks/rich-text-block). Limits: 50 blocks, 150 characters in a header, about 13,000 characters in all.
+The message is made of `plain_text` and of `rich_text` elements, in which text is only text: Slack looks for
+`<!channel>`, `@here` and links in `mrkdwn` alone (https://docs.slack.dev/reference/block-kit/blocks/rich-text-block).
+Limits: 50 blocks, 150 characters in a header, about 13,000 characters in all.
 """
 
 from __future__ import annotations

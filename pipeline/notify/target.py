@@ -18,10 +18,10 @@ import msgspec
 from pipeline.errors import SnapshotError
 from snapshots.model import ProblemSnapshot
 from snapshots.render.blocks import Blocks, Links
+from snapshots.render.reader import Verdict, verdict_of
 from snapshots.words import Language
 
 EventKind = Literal["snapshot.created", "snapshot.updated"]
-Verdict = Literal["located", "undecided", "no_fault"]
 Level = Literal["P1", "P2", "P3", "P4"]
 
 # The words of `when`, in groups: of each group that is named, one has to fit.
@@ -49,7 +49,7 @@ class TargetUnavailable(SnapshotError):
 
 
 class TargetBroken(SnapshotError):
-    """The receiver did not take what was sent, or answered something that cannot be read: sending it again does not help."""
+    """The receiver did not take what was sent, or answered what cannot be read: sending it again does not help."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,7 @@ class Event:
     @property
     def verdict(self) -> Verdict:
         """Whether a fault was located."""
-        return verdict_of(self.snapshot)
-
-
-def verdict_of(snapshot: ProblemSnapshot) -> Verdict:
-    """What the diagnosis comes to, as a person reads it."""
-    from snapshots.render.view import build_view
-
-    kind: Verdict = build_view(snapshot, language="en", full=False).kind  # type: ignore[assignment]
-    return kind
+        return verdict_of(self.snapshot.diagnosis)
 
 
 def level_of(snapshot: ProblemSnapshot) -> str:
@@ -92,7 +84,7 @@ def level_of(snapshot: ProblemSnapshot) -> str:
 
 @dataclass(frozen=True)
 class Sent:
-    """What came of one try. `disabled`: the receiver says that it is gone for good, so nothing is to be sent to it any more."""
+    """What came of one try. `disabled`: the receiver is gone for good, so nothing is to be sent to it any more."""
 
     outcome: Literal["sent", "skipped", "disabled"]
     status: int | None = None
@@ -102,9 +94,10 @@ class Sent:
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What every receiver's table has.
 
-    `url` is secret where it holds a token, as those of chats do. `when` says which messages go there: P1 to P4, located, undecided, no_fault, created,
-    updated. Of each kind of word that is named one has to fit, so `["P1", "P2", "located"]` is severity P1 or P2, and located; with
-    nothing named everything goes. While no severity is known, no P fits. `timeout` is one request's, in seconds.
+    `url` is secret where it holds a token, as those of chats do. `when` says which messages go there: P1 to P4,
+    located, undecided, no_fault, created, updated. Of each kind of word that is named one has to fit, so `["P1",
+    "P2", "located"]` is severity P1 or P2, and located; with nothing named everything goes. While no severity is
+    known, no P fits. `timeout` is one request's, in seconds.
     """
 
     url: str

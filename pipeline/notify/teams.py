@@ -1,7 +1,10 @@
-"""A workflow of Microsoft Teams that posts what its webhook is sent: https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook.
+"""A workflow of Microsoft Teams that posts what its webhook is sent.
 
-The message is an Adaptive Card of `RichTextBlock`s, whose `TextRun`s know no Markdown (https://adaptivecards.io/explorer/TextRun.html); nobody is called, since
-`<at>` means something only with an entity beside it. At most 28 kB and four messages a second.
+https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook tells the envelope.
+
+The message is an Adaptive Card of `RichTextBlock`s, whose `TextRun`s know no Markdown
+(https://adaptivecards.io/explorer/TextRun.html); nobody is called, since `<at>` means something only with an entity
+beside it. At most 28 kB and four messages a second.
 """
 
 from __future__ import annotations
@@ -11,9 +14,8 @@ from typing import Any
 
 from pipeline.notify._post import Posting, fitting
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, pruned
+from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, first_parts, pruned
 from snapshots.render.clean import defused
-from snapshots.render.note import first_parts
 
 LIMIT = 28_000
 

@@ -1,7 +1,10 @@
-"""Signed JSON to a program of yours, as Standard Webhooks says: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md.
+"""Signed JSON to a program of yours, as Standard Webhooks says.
 
-The body is `payload.Payload`: under 20 kB, with links to the rest, unless `document` puts the whole snapshot in. `webhook-id` is the same however often one event
-is sent. An answer of 2xx is well, 410 says that nobody wants this any more, 429 and 503 may name a time in `Retry-After`.
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md is the specification.
+
+The body is `payload.Payload`: under 20 kB, with links to the rest, unless `document` puts the whole snapshot in.
+`webhook-id` is the same however often one event is sent. An answer of 2xx is well, 410 says that nobody wants this
+any more, 429 and 503 may name a time in `Retry-After`.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ _SECRET = range(24, 65)
 class Options(TargetOptions, tag="webhook", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to, and the secrets that sign.
 
-    `secrets` are `whsec_` and base64 of 24 to 64 random bytes; with two, both sign, so that one can be replaced without a gap. `unsigned = true`
-    sends without. `headers` go along, such as an Authorization. `document` adds the whole snapshot.
+    `secrets` are `whsec_` and base64 of 24 to 64 random bytes; with two, both sign, so that one can be replaced
+    without a gap. `unsigned = true` sends without. `headers` go along, such as an Authorization. `document` adds the
+    whole snapshot.
     """
 
     secrets: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """A group robot of WeCom (企业微信): https://developer.work.weixin.qq.com/document/path/99110.
 
-The message is `markdown_v2`, which unlike `markdown` knows no `<@user>` that calls somebody. Its content has at most 4,096 bytes; a robot may send 20 messages a minute. The
-answer is 200 with an `errcode` whatever it thinks of the message.
+The message is `markdown_v2`, which unlike `markdown` knows no `<@user>` that calls somebody. Its content has at most
+4,096 bytes; a robot may send 20 messages a minute. The answer is 200 with an `errcode` whatever it thinks of the
+message.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from typing import Any
 from pipeline.notify._post import Posting, encoded
 from pipeline.notify._robot_markdown import write_robot
 from pipeline.notify.target import ChatOptions, Event, Sent, TargetBroken, chat_blocks
-from snapshots.render.blocks import Blocks
-from snapshots.render.note import first_parts
+from snapshots.render.blocks import Blocks, first_parts, shortened
 
 LIMIT = 4096
 # No such address.
@@ -43,9 +43,11 @@ class WeComTarget(Posting):
 
 
 def message(blocks: Blocks, where: str = "WeCom") -> dict[str, Any]:
-    """As many parts as there is room for; what is left out is named."""
-    for kept in range(len(blocks.parts), 0, -1):
-        content = write_robot(first_parts(blocks, kept))
+    """As many parts as there is room for, the others named; a first part that is too long for itself has its texts cut."""
+    whole = (first_parts(blocks, kept) for kept in range(len(blocks.parts), 0, -1))
+    cut = (shortened(first_parts(blocks, 1), room) for room in (160, 80, 40, 20))
+    for tried in (*whole, *cut):
+        content = write_robot(tried)
         if len(content.encode()) <= LIMIT:
             return {"msgtype": "markdown_v2", "markdown_v2": {"content": content}}
     raise TargetBroken(f"{where}: not even the first part of the message fits into {LIMIT:,} bytes")

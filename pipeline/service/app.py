@@ -234,12 +234,11 @@ class Door:
         return b"".join(parts)
 
     def _refused(self, name: str, reason: str, status: int, sentence: str, error: Exception | None = None) -> Response:
-        _log.warning("refused a delivery for %s: %s", name, error or sentence)
-        self._meters.refused(name, reason)
+        self._meters.refused(name, reason, str(error or sentence))
         return _json(status, {"error": sentence})
 
     def _later(self, name: str, reason: str, sentence: str) -> Response:
-        self._meters.refused(name, reason)
+        self._meters.refused(name, reason, sentence)
         return _json(503, {"error": sentence}, {"Retry-After": _LATER})
 
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from pipeline.service.ledger import Ledger
 
 APPLICATION = "problem-snapshot"
-QUEUE = "tickets"
-WORKFLOW = "job"
+QUEUE, WORKFLOW = "tickets", "job"
+MESSAGES, CHATS, MESSAGE = "messages", "chats", "message"
+# Robots of chats take some twenty messages a minute: DingTalk and WeCom say so, and none takes less.
+_CHAT_LIMIT = {"limit": 20, "period": 60.0}
 # Jobs that were queued by an older program are worked by a newer one.
 _VERSION = "1"
 # Tickets share so many partitions: each costs a little when the next job is chosen.
@@ -51,25 +53,34 @@ class Enqueuer:
         self, connection: Connection, delivery: str, system: str, ticket_id: str, priority: int, delay: float
     ) -> None:
         """A job for the delivery, inside the transaction of `connection`; to be begun in `delay` seconds."""
+        self._put(connection, QUEUE, WORKFLOW, delivery, partition(system, ticket_id), priority, delay)
+
+    def put_message(self, connection: Connection, message: str, target: str, limited: bool, delay: float) -> None:
+        """A job for the message, in the same way; `limited` for a receiver that takes only so many a minute."""
+        self._put(connection, CHATS if limited else MESSAGES, MESSAGE, message, target, 1, delay)
+
+    def _put(
+        self, connection: Connection, queue: str, workflow: str, argument: str, part: str, priority: int, delay: float
+    ) -> None:
         options: dict[str, Any] = {
-            "queue_name": QUEUE,
-            "workflow_name": WORKFLOW,
-            "workflow_id": f"{delivery}.{uuid.uuid4().hex[:12]}",
+            "queue_name": queue,
+            "workflow_name": workflow,
+            "workflow_id": f"{argument}.{uuid.uuid4().hex[:12]}",
             "app_version": _VERSION,
             "priority": priority,
-            "queue_partition_key": partition(system, ticket_id),
+            "queue_partition_key": part,
         }
         if delay > 0:
             options["delay_seconds"] = delay
-        self._client.enqueue_in_transaction(connection, options, delivery)  # type: ignore[arg-type]
+        self._client.enqueue_in_transaction(connection, options, argument)  # type: ignore[arg-type]
 
     def take_back(self, executor: str) -> int:
         """Puts what a dead executor had begun back into the queue; how many jobs."""
         begun = self._client.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
-        ids = [one.workflow_id for one in begun]
-        if ids:
-            self._client.resume_workflows(ids, queue_name=QUEUE)
-        return len(ids)
+        for name, queue in ((WORKFLOW, QUEUE), (MESSAGE, MESSAGES)):
+            if ids := [one.workflow_id for one in begun if one.name == name]:
+                self._client.resume_workflows(ids, queue_name=queue)
+        return len(begun)
 
     def prune(self, before: str, limit: int = 1000) -> int:
         """Deletes up to `limit` jobs that were done before `before`, an ISO 8601 time; how many."""
@@ -103,16 +114,21 @@ class Worker:
         ledger: Ledger,
         enqueuer: Enqueuer,
         work: Callable[[str], None],
+        tell: Callable[[str], None],
         *,
         executor: str,
         jobs: int,
     ) -> None:
-        """`work` does one job; it must not raise. `executor` is this place's name, the same after a restart."""
+        """`work` does the job of a delivery, `tell` that of a message; they must not raise.
+
+        `executor` is this place's name, the same after a restart.
+        """
         self.id = f"{executor}/{uuid.uuid4().hex[:8]}"
         self._engine = engine
         self._ledger = ledger
         self._enqueuer = enqueuer
         self._work = work
+        self._tell = tell
         self._executor = executor
         self._jobs = jobs
         self._stopping = threading.Event()
@@ -147,6 +163,14 @@ class Worker:
         def job(delivery: str) -> None:
             step(delivery)
 
+        @DBOS.step(name="tell")
+        def told(message: str) -> None:
+            self._tell(message)
+
+        @DBOS.workflow(name=MESSAGE, max_recovery_attempts=_RECOVERIES)
+        def message_job(message: str) -> None:
+            told(message)
+
         self._ledger.seen(self.id, self._executor)
         DBOS.launch()
         DBOS.register_queue(
@@ -156,6 +180,15 @@ class Worker:
             polling_interval_sec=_POLL,
             on_conflict="always_update",
         )
+        for name, limit in ((MESSAGES, None), (CHATS, _CHAT_LIMIT)):
+            DBOS.register_queue(
+                name,
+                worker_concurrency=4,
+                partition_concurrency=1,
+                partition_limiter=limit,  # type: ignore[arg-type]
+                polling_interval_sec=1.0,
+                on_conflict="always_update",
+            )
         self._heart.start()
 
     def stop(self, patience: int = 15) -> None:

@@ -115,7 +115,7 @@ class Ledger:
             }
             for one in batch
         ]
-        insert = _insert(self._engine)(deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
+        insert = insert_into(self._engine, deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
         with self._engine.begin() as connection:
             stored = set(connection.scalars(insert, rows))
             for row in rows:
@@ -125,7 +125,7 @@ class Ledger:
 
     def refused(self, system: str, reason: str, count: int = 1) -> None:
         """Counts requests that were refused at the door."""
-        insert = _insert(self._engine)(refusals).values(system=system[:80], reason=reason[:40], count=count)
+        insert = insert_into(self._engine, refusals).values(system=system[:80], reason=reason[:40], count=count)
         with self._engine.begin() as connection:
             connection.execute(
                 insert.on_conflict_do_update(
@@ -180,8 +180,11 @@ class Ledger:
             snapshot_id=known.snapshot_id,
         )
 
-    def finish(self, job: Job, worker: str, ended: Ended) -> None:
-        """Writes how the attempt ended, gives the ticket back, and queues the next attempt where one is due."""
+    def finish(self, job: Job, worker: str, ended: Ended, also: Callable[[Connection], None] = lambda _: None) -> None:
+        """Writes how the attempt ended, gives the ticket back, and queues the next attempt where one is due.
+
+        `also` is done in the same transaction.
+        """
         now = self._clock()
         with self._engine.begin() as connection:
             connection.execute(
@@ -206,6 +209,7 @@ class Ledger:
             if ended.note_id:
                 known |= {"note_id": ended.note_id, "note_url": ended.note_url, "attached_at": now}
             self._release(connection, job.system, job.ticket_id, worker, **known)
+            also(connection)
 
     def postpone(self, delivery: str, seconds: float) -> None:
         """Queues the delivery's job again for later, without counting an attempt."""
@@ -217,7 +221,7 @@ class Ledger:
     def _claim(self, connection: Connection, system: str, ticket_id: str, worker: str, now: float) -> Any:
         """The ticket's row, now ours; None where it is another's."""
         connection.execute(
-            _insert(self._engine)(tickets)
+            insert_into(self._engine, tickets)
             .values(system=system, ticket_id=ticket_id, claimed_until=0.0)
             .on_conflict_do_nothing()
         )
@@ -275,7 +279,7 @@ class Ledger:
         now = self._clock()
         with self._engine.begin() as connection:
             connection.execute(
-                _insert(self._engine)(workers)
+                insert_into(self._engine, workers)
                 .values(id=worker, executor=executor, seen_at=now)
                 .on_conflict_do_update(index_elements=["id"], set_={"seen_at": now})
             )
@@ -399,7 +403,7 @@ class Ledger:
         now = self._clock()
         with self._engine.begin() as connection:
             connection.execute(
-                _insert(self._engine)(cursors)
+                insert_into(self._engine, cursors)
                 .values(system=system, cursor=cursor, moved_at=now)
                 .on_conflict_do_update(index_elements=["system"], set_={"cursor": cursor, "moved_at": now})
             )
@@ -413,8 +417,8 @@ class Ledger:
             return connection.execute(deliveries.delete().where(old)).rowcount
 
 
-def _insert(engine: Engine) -> Any:
+def insert_into(engine: Engine, table: sa.Table) -> Any:
     """The dialect's INSERT, which knows ON CONFLICT."""
     from sqlalchemy.dialects import postgresql, sqlite
 
-    return postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+    return postgresql.insert(table) if engine.dialect.name == "postgresql" else sqlite.insert(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter as Tally
@@ -15,7 +16,8 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from pipeline.service.ledger import Ledger
 
-# Refusals are written to the ledger so often at most, in seconds: a flood of them must not become a flood of writes.
+_log = logging.getLogger(__name__)
+# Refusals are written to log and ledger so often at most, in seconds: a flood of them must not become a flood of writes.
 _FLUSH = 2.0
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -37,6 +39,7 @@ class Meters:
         )
         self._registry.register(_Known(ledger, backlog))
         self._refused: Tally[tuple[str, str]] = Tally()
+        self._last: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
         self._flushed = 0.0
 
@@ -44,10 +47,11 @@ class Meters:
         """A delivery was stored, was here already, or asked for nothing."""
         self._accepted.labels(system, outcome).inc()
 
-    def refused(self, system: str, reason: str) -> None:
-        """A request was refused."""
+    def refused(self, system: str, reason: str, sentence: str) -> None:
+        """A request was refused; `sentence` says why, for the log."""
         with self._lock:
             self._refused[system, reason] += 1
+            self._last[system, reason] = sentence
             now = time.monotonic()
             if now - self._flushed < _FLUSH:
                 return
@@ -55,11 +59,17 @@ class Meters:
         threading.Thread(target=self.flush, daemon=True).start()
 
     def flush(self) -> None:
-        """Writes the refusals counted so far to the ledger; what cannot be written stays counted."""
+        """Writes the refusals counted so far to log and ledger; what the ledger does not take stays counted."""
         import sqlalchemy as sa
 
         with self._lock:
             counted, self._refused = self._refused, Tally()
+            last, self._last = self._last, {}
+        for key, sentence in sorted(last.items()):
+            told = " ".join(sentence.split())[:300]
+            _log.warning(
+                "refused %s deliver%s for %s: %s", counted[key], "y" if counted[key] == 1 else "ies", key[0], told
+            )
         for (system, reason), count in sorted(counted.items()):
             try:
                 self._ledger.refused(system, reason, count)

@@ -21,6 +21,7 @@ from pipeline.service.options import address
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from pipeline.notify.target import Target
     from pipeline.service.durable import Enqueuer
     from pipeline.service.ledger import Ledger
     from pipeline.settings import Settings
@@ -84,6 +85,20 @@ def opened_systems(settings: Settings) -> Iterator[dict[str, TicketSystem]]:
                 system.close()
 
 
+@contextlib.contextmanager
+def opened_targets(settings: Settings) -> Iterator[dict[str, Target]]:
+    """Who is told of snapshots beside the tickets."""
+    from pipeline.notify import open_target
+
+    targets = {name: open_target(name, options) for name, options in settings.notify.items()}
+    try:
+        yield targets
+    finally:
+        for target in targets.values():
+            with contextlib.suppress(Exception):
+                target.close()
+
+
 def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None]) -> None:
     """Takes deliveries until told to stop. `worker` is the command that starts a worker, without its slot.
 
@@ -121,20 +136,28 @@ def work(settings: Settings, sources: Sequence[Source], executor: str, stop: thr
     """Works jobs until `stop` is set."""
     from pipeline.service.durable import Worker
     from pipeline.service.links import Pages
+    from pipeline.service.messages import Messages
     from pipeline.service.storms import Storms
     from pipeline.service.work import Bench
     from snapshots.store import Store
 
     options = settings.service
     store = Store(settings.store)
-    with opened_base(settings, pool=options.jobs + 4) as base, opened_systems(settings) as systems:
+    with (
+        opened_base(settings, pool=options.jobs + 8) as base,
+        opened_systems(settings) as systems,
+        opened_targets(settings) as targets,
+    ):
+        links = Pages(options, store).links
         storms = Storms(base.engine, options.storm_window)
-        bench = Bench(base.ledger, systems, sources, store, settings, Pages(options, store).links, storms)
+        messages = Messages(base.engine, base.enqueuer.put_message, targets, store, links, options.retries)
+        bench = Bench(base.ledger, systems, sources, store, settings, links, storms, messages)
         worker = Worker(
             base.engine,
             base.ledger,
             base.enqueuer,
             lambda delivery: bench.work(delivery, worker.id),
+            messages.work,
             executor=executor,
             jobs=options.jobs,
         )
@@ -236,9 +259,12 @@ class _Keeper:
     def _run(self) -> None:
         from datetime import UTC, datetime, timedelta
 
+        from pipeline.service.messages import prune
+
         while not self._stopping.wait(_PRUNE):
             try:
                 self._base.ledger.prune(self._keep)
+                prune(self._base.engine, time.time() - self._keep)
                 # The queue needs no memory of what is done; a day of it is for whoever looks for a fault.
                 before = (datetime.now(UTC) - timedelta(days=1)).isoformat()
                 while self._base.enqueuer.prune(before) and not self._stopping.is_set():

@@ -125,3 +125,29 @@ members = sa.Table(
     sa.Column("channels", sa.Text, nullable=False),
     sa.Column("joined_at", sa.Float, nullable=False),
 )
+
+# What is told to receivers beside the tickets.
+messages = sa.Table(
+    f"{PREFIX}messages",
+    metadata,
+    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(40), nullable=False, unique=True),
+    sa.Column("target", sa.String(80), nullable=False),
+    # The event's id, the same for the same thing however often it is told.
+    sa.Column("event", sa.String(40), nullable=False),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("system", sa.String(80), nullable=False),
+    sa.Column("ticket_id", sa.String(200), nullable=False),
+    sa.Column("snapshot_id", sa.String(80), nullable=False),
+    sa.Column("replaces", sa.String(80)),
+    # Whether the receiver takes only so many a minute, as chats do.
+    sa.Column("limited", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    # queued, waiting, sent, skipped, dead, dropped, disabled: the receiver wants nothing any more
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_at", sa.Float),
+    sa.UniqueConstraint("target", "event"),
+    sa.Index(f"{PREFIX}message_by_state", "state", "seq"),
+)

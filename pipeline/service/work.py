@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeline.attach import Touched, attach_snapshot
-from pipeline.errors import Refused, SnapshotError, TicketNotFound, UsageError
+from pipeline.attach import Touched, attach_snapshot, attach_waiting
+from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.ledger import Busy, Ended, Job, NewDelivery
-from pipeline.service.storms import TOLD_AT
+from pipeline.service.storms import TOLD_AT, own_of
 from pipeline.service.urgency import LATER
 from pipeline.tickets.system import SystemBroken, SystemUnavailable
 from pipeline.values import Ticket
 from snapshots.store import StoreError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from pipeline.attach import Links
-    from pipeline.run import Taken
+    from pipeline.notify.target import EventKind
     from pipeline.service.ledger import Ledger
+    from pipeline.service.messages import Messages
     from pipeline.service.storms import Storm, Storms
     from pipeline.settings import Settings
-    from pipeline.tickets.system import Attached, TicketSystem
+    from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
+    from snapshots.model import ProblemSnapshot
     from snapshots.store import Store
 
+# What is written in the transaction that ends a job.
+Also = Callable[["Connection"], None]
 _log = logging.getLogger(__name__)
 # A failure that trying again is not likely to mend is tried so often all the same: what looks final may be a release in progress.
 _HOPELESS = 3
@@ -47,8 +55,7 @@ class Bench:
     settings: Settings
     links: Callable[[str], Links]
     storms: Storms
-    # Called with what was attached, after it is on the ticket and before the job is done: so it may be called twice.
-    after: Callable[[Ticket, Taken, Attached], None] = lambda _ticket, _taken, _attached: None
+    messages: Messages
 
     def work(self, delivery: str, worker: str) -> None:
         """Does the job of one delivery, and writes down what became of it."""
@@ -58,27 +65,34 @@ class Bench:
         if isinstance(job, Busy):
             self.ledger.postpone(delivery, _BUSY)
             return
-        ended = self._ended(job)
+        ended, also = self._ended(job)
         if ended.reason:
             _log.warning("%s ticket %s: %s: %s", job.system, job.ticket_id, ended.outcome, ended.reason)
-        self.ledger.finish(job, worker, ended)
+        self.ledger.finish(job, worker, ended, also)
 
-    def _ended(self, job: Job) -> Ended:
+    def _ended(self, job: Job) -> tuple[Ended, Also]:
+        """How the attempt ended, and what is to be written down together with that."""
         try:
             return self._done(job)
-        except TicketNotFound as error:
-            return Ended("dropped", _said(error))
-        except SystemUnavailable as error:
-            return self._again(job, error, at_least=error.after or 0.0)
-        except (SystemBroken, UsageError) as error:
-            return self._again(job, error, tries=_HOPELESS)
-        except (Refused, SnapshotError, StoreError) as error:
-            return self._again(job, error)
         except Exception as error:  # noqa: BLE001 - one ticket never takes the others along
-            _log.exception("a job failed in a way that is not foreseen")
-            return self._again(job, error, tries=_HOPELESS)
+            return self._failed(job, error), _nothing
 
-    def _done(self, job: Job) -> Ended:
+    def _failed(self, job: Job, failure: Exception) -> Ended:
+        match failure:
+            case TicketNotFound():
+                return Ended("dropped", _said(failure))
+            case SystemUnavailable():
+                return self._again(job, failure, at_least=failure.after or 0.0)
+            case SystemBroken() | UsageError():
+                return self._again(job, failure, tries=_HOPELESS)
+            case NoSourceReached():
+                return self._without_sources(job, failure)
+            case SnapshotError() | StoreError():
+                return self._again(job, failure)
+        _log.error("a job failed in a way that is not foreseen", exc_info=failure)
+        return self._again(job, failure, tries=_HOPELESS)
+
+    def _done(self, job: Job) -> tuple[Ended, Also]:
         system = self.systems.get(job.system)
         if system is None:
             raise UsageError(f"there is no [tickets.{job.system}] any more")
@@ -91,19 +105,41 @@ class Bench:
             system,
             job.ticket_id,
             links=self.links(taken.snapshot.snapshot_id),
-            touched=_touched(storm),
+            touched=self._touched(storm, job, taken.snapshot),
             known=job.note_id,
         )
         self._tell_parent(storm, job)
         for note in attached.notes:
             _log.info("%s ticket %s: %s", job.system, job.ticket_id, note)
-        self.after(ticket, taken, attached)
-        return Ended(
-            "done",
-            snapshot_id=taken.snapshot.snapshot_id,
-            note_id=attached.note_id,
-            note_url=attached.url,
+        snapshot = taken.snapshot
+        ended = Ended("done", snapshot_id=snapshot.snapshot_id, note_id=attached.note_id, note_url=attached.url)
+        if job.snapshot_id == snapshot.snapshot_id:
+            return ended, _nothing
+        kind: EventKind = "snapshot.updated" if job.snapshot_id else "snapshot.created"
+        child = storm is not None and not storm.is_parent(job.system, job.ticket_id)
+        return ended, lambda connection: self.messages.tell(
+            connection, kind, snapshot, replaces=job.snapshot_id, child=child
         )
+
+    def _touched(self, storm: Storm | None, job: Job, snapshot: ProblemSnapshot) -> Touched | None:
+        """Whom the storm touches, and what this ticket has that its first one has not; one ticket is no storm."""
+        if storm is None or storm.tickets < 2:
+            return None
+        numbers = Touched(
+            tickets=storm.tickets,
+            customers=storm.customers or None,
+            orders=storm.orders or None,
+            channels=len(storm.channels) or None,
+        )
+        if storm.is_parent(job.system, job.ticket_id):
+            return numbers
+        name = f"{storm.parent_system} {storm.parent_ticket} · {storm.parent_snapshot}"
+        try:
+            own = own_of(snapshot, self.store.get(storm.parent_snapshot))
+        except StoreError:
+            # The parent's own ticket and counts are told all the same.
+            own = ()
+        return replace(numbers, first=name, first_url=storm.parent_url or "", own=own)
 
     def _tell_parent(self, storm: Storm | None, job: Job) -> None:
         """Has the parent's note written again where the storm has grown by enough to tell."""
@@ -120,6 +156,28 @@ class Bench:
         )
         self.ledger.add([grown])
 
+    def _without_sources(self, job: Job, failure: NoSourceReached) -> Ended:
+        """Another attempt; until then the ticket says why it has no snapshot, where its note can be changed afterwards."""
+        ended = self._again(job, failure)
+        system = self.systems.get(job.system)
+        if ended.outcome != "again" or system is None or not system.edits or job.snapshot_id:
+            return ended
+        when = datetime.fromtimestamp(time.time() + ended.again, UTC)
+        try:
+            ticket = msgspec.json.decode(job.ticket, type=Ticket) if job.ticket else system.ticket(job.ticket_id)
+            attached = attach_waiting(
+                system,
+                job.ticket_id,
+                "zh" if ticket.language == "zh" else "en",
+                _said(failure),
+                f"{when:%Y-%m-%d %H:%M} UTC",
+                known=job.note_id,
+            )
+        except SnapshotError as error:
+            _log.warning("%s ticket %s: not told that no source was reached: %s", job.system, job.ticket_id, error)
+            return ended
+        return replace(ended, note_id=attached.note_id, note_url=attached.url)
+
     def _again(self, job: Job, error: Exception, *, at_least: float = 0.0, tries: int | None = None) -> Ended:
         """Another attempt after the pause that is due, or none."""
         pauses = self.settings.service.retries
@@ -130,16 +188,8 @@ class Bench:
         return Ended("again", _said(error), again=max(pauses[job.number - 1], at_least))
 
 
-def _touched(storm: Storm | None) -> Touched | None:
-    """Whom the storm touches; one ticket is none."""
-    if storm is None or storm.tickets < 2:
-        return None
-    return Touched(
-        tickets=storm.tickets,
-        customers=storm.customers or None,
-        orders=storm.orders or None,
-        channels=len(storm.channels) or None,
-    )
+def _nothing(_connection: Connection) -> None:
+    """Nothing is written beside."""
 
 
 def _said(error: Exception) -> str:

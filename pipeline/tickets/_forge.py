@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._notes import Notes, Written, fitted, settle, tags
-from pipeline.tickets._payload import MARK, dig, form_or_json, moment, outline, same, text, whole
+from pipeline.tickets._desk import MARK, body_of
+from pipeline.tickets._markdown import markdown_text, sections, short_markdown
+from pipeline.tickets._notes import Notes, Written, settle
+from pipeline.tickets._payload import dig, form_or_json, moment, outline, same, text, whole
+from pipeline.tickets._plain import conversation
 from pipeline.tickets._polls import Row, newest, over, sweep, walk
-from pipeline.tickets._texts import from_markdown, sections, with_comments
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import to_verify
 from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken
@@ -106,13 +108,13 @@ class ForgeSystem:
         if created is None:
             raise SystemBroken(f"{self._api.where} gave {ticket_id} without a time of creation")
         author = text(dig(issue, "user", "login"))
-        body = from_markdown(text(issue.get("body")))
+        body = markdown_text(text(issue.get("body")))
         later = (
-            from_markdown(text(comment.get("body")))
+            markdown_text(text(comment.get("body")))
             for comment in self._comments(path, ticket_id)
             if same(author, dig(comment, "user", "login")) and MARK not in text(comment.get("body"))
         )
-        title, description = text(issue.get("title")), with_comments(body, later)
+        title, description = text(issue.get("title")), conversation(body, later)
         said = {
             "state": text(issue.get("state")),
             "labels": [text(label.get("name")) for label in issue.get("labels") or ()],
@@ -134,10 +136,10 @@ class ForgeSystem:
         """One comment in a private repository; refused in any other. See `TicketSystem`."""
         repository, path = self._path(ticket_id)
         self._stay_private(repository, ticket_id)
-        rest = f"Cut here: a comment takes {self.limit} characters. Snapshot {note.snapshot_id} holds the rest."
-        body, cut = fitted(note.bodies["markdown"], note.marker, self.limit, rest)
+        whole = body_of(note, self.form)
+        body = short_markdown(whole, self.limit, note.marker)
         attached = settle(self._notes(repository, path, ticket_id), note.marker, body)
-        told = (*attached.notes, f"the comment was cut to {self.limit} characters") if cut else attached.notes
+        cut = () if body == whole else (f"the note was cut to {self.limit} characters",)
         if attached.outcome != "unchanged":
             try:
                 self._stay_private(repository, ticket_id)
@@ -146,8 +148,8 @@ class ForgeSystem:
                 self._delete(repository, attached.note_id or "")
                 raise
         if self._options.tags:
-            self._label(repository, path, ticket_id, tags(note.fields))
-        return Attached(attached.outcome, attached.note_id, attached.url, told)
+            self._label(repository, path, ticket_id, note)
+        return Attached(attached.outcome, attached.note_id, attached.url, (*attached.notes, *cut))
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Issues that changed since; see `TicketSystem`. Of several repositories, one after the other in one cursor."""
@@ -171,7 +173,7 @@ class ForgeSystem:
     def _is_private(self, repository: dict[str, Any]) -> bool:
         raise NotImplementedError
 
-    def _label(self, repository: str, path: str, ticket_id: str, wanted: tuple[str, ...]) -> None:
+    def _label(self, repository: str, path: str, ticket_id: str, note: Note) -> None:
         raise NotImplementedError
 
     def _listing(self, order: Literal["asc", "desc"]) -> dict[str, Any]:

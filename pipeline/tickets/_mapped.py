@@ -15,11 +15,12 @@ import msgspec
 
 from pipeline.errors import TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
+from pipeline.tickets._desk import MARK, body_of
 from pipeline.tickets._mapping import EventPaths, as_event, as_ticket, found, holds, said
 from pipeline.tickets._notes import Notes, Written, marked, settle
-from pipeline.tickets._payload import MARK, same
+from pipeline.tickets._payload import same
+from pipeline.tickets._plain import html_text
 from pipeline.tickets._requests import ListRequest, ReadRequest, WriteRequest, address, filled
-from pipeline.tickets._texts import from_html
 from pipeline.tickets.signatures import to_verify
 from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken
 from pipeline.values import Ticket
@@ -137,7 +138,7 @@ class MappedSystem:
             )
         if notes is None:
             return self._set(ticket_id, note, write)
-        there, body = self._notes(ticket_id, note, write, notes), note.bodies[self.form]
+        there, body = self._notes(ticket_id, note, write, notes), body_of(note, self.form)
         if self._options.change is not None:
             return settle(there, note.marker, body)
         older = marked(there, note.marker)
@@ -190,7 +191,7 @@ class MappedSystem:
             **{name: note.fields.get(name, "") for name in _FIELDS},
             "ticket_id": ticket_id,
             "note_id": note_id,
-            "note": note.bodies[self.form],
+            "note": body_of(note, self.form),
             "marker": note.marker,
             "snapshot_id": note.snapshot_id,
         }
@@ -216,7 +217,7 @@ class MappedSystem:
         return Attached("updated" if note.known else "created", known)
 
     def _notes(self, ticket_id: str, note: Note, write: WriteRequest, notes: ListRequest) -> Notes:
-        options, body = self._options, note.bodies[self.form]
+        options, body = self._options, body_of(note, self.form)
 
         def listed() -> list[Written]:
             answer = self._api.json("GET", self._address(notes.path, ticket_id), missing=ticket_id)
@@ -253,7 +254,7 @@ class MappedSystem:
         where = f"{self._api.where}, {ticket_id}"
         if self.form == "html":
             # A sanitizer may have rewritten it.
-            return Notes(where, listed, create, change, delete, plain=lambda html: " ".join(from_html(html).split()))
+            return Notes(where, listed, create, change, delete, plain=lambda html: " ".join(html_text(html).split()))
         return Notes(where, listed, create, change, delete)
 
     def _own(self, row: Any, notes: ListRequest) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from pipeline.tickets._markdown import markdown_text
 from pipeline.tickets._payload import moment, outline
-from pipeline.tickets._texts import from_html, from_markdown, with_comments
+from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.system import Event, Malformed
 from pipeline.values import Ticket
@@ -127,7 +128,7 @@ def as_ticket(document: Any, paths: TicketPaths, system: str) -> Ticket:
     title = said(document, paths.title)
     comments = found(document, paths.comments)
     later = comments if isinstance(comments, list) else [comments]
-    description = with_comments(plain(said(document, paths.description)), (plain(_text(one)) for one in later))
+    description = conversation(plain(said(document, paths.description)), (plain(_text(one)) for one in later))
     if not title and not description:
         raise Malformed(f"neither {paths.title!r} nor {paths.description!r} gives a text")
     created = moment(found(document, paths.created_at))
@@ -188,4 +189,4 @@ def _compiled(path: str) -> Any:
     return jmespath.compile(path)
 
 
-_FORMATS: dict[str, Callable[[str], str]] = {"text": str.strip, "html": from_html, "markdown": from_markdown}
+_FORMATS: dict[str, Callable[[str], str]] = {"text": tidied, "html": html_text, "markdown": markdown_text}

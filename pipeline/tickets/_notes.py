@@ -6,15 +6,11 @@ listed first, and once more after one was created; of several with our marker th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import TicketNotFound
 from pipeline.tickets.system import Attached, SystemBroken, SystemUnavailable
-
-# What begins so on a ticket is ours to set and to take away.
-_TAGS = ("fault", "severity")
 
 
 @dataclass(frozen=True)
@@ -87,36 +83,3 @@ def _drop(notes: Notes, twins: Iterable[Written]) -> tuple[str, ...]:
     for one in gone:
         notes.delete(one)
     return (f"further notes with the same marker were deleted: {', '.join(gone)}",)
-
-
-def tags(values: Mapping[str, str]) -> tuple[str, ...]:
-    """The tags that a note's fields stand for.
-
-    >>> tags({"fault_class": "interface", "severity": "P1", "confidence": "0.9"})
-    ('fault-interface', 'severity-p1')
-    """
-    said = {"fault": values.get("fault_class"), "severity": values.get("severity")}
-    return tuple(f"{name}-{_slug(said[name] or '')}" for name in _TAGS if said[name])
-
-
-def stale_tags(present: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-    """Those of the ticket's tags that an earlier conclusion left."""
-    keep = set(wanted)
-    return tuple(tag for tag in present if tag not in keep and tag.partition("-")[0] in _TAGS and "-" in tag)
-
-
-def fitted(body: str, marker: str, limit: int, rest: str) -> tuple[str, bool]:
-    """Markdown within `limit` characters, and whether it was cut: whole lines of its head, blocks closed, `rest`, the marker."""
-    if len(body) <= limit:
-        return body, False
-    tail = f"\n\n{rest}\n\n<!-- {marker} -->\n"
-    # Room for what closes the blocks that the cut leaves open.
-    head = body[: max(0, limit - len(tail) - 200)].rpartition("\n")[0]
-    if len(re.findall(r"(?m)^\s{0,3}```", head)) % 2:
-        head += "\n```"
-    opened = head.count("<details") - head.count("</details>")
-    return f"{head}{chr(10) + '</details>' if opened > 0 else ''}{tail}", True
-
-
-def _slug(value: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-") or "none"

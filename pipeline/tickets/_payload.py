@@ -12,8 +12,6 @@ import msgspec
 from pipeline.tickets.file import parse_time
 from pipeline.tickets.system import Incoming, Malformed
 
-# How every marker of ours begins.
-MARK = "problem-snapshot:"
 # So much of a ticket's text orders the work.
 _TEXT = 20_000
 _YEARS = (1970, 2200)

@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from pipeline.errors import TicketNotFound
+from pipeline.tickets._desk import tags
 from pipeline.tickets._forge import ForgeOptions, ForgeSystem
-from pipeline.tickets._notes import stale_tags
 from pipeline.tickets._payload import text
 from pipeline.tickets.signatures import check, hexed
-from pipeline.tickets.system import Incoming, SystemBroken
+from pipeline.tickets.system import Incoming, Note, SystemBroken
 
 _COLOUR = "#6e7781"
 
@@ -61,16 +61,15 @@ class ForgejoSystem(ForgeSystem):
     def _listing(self, order: Literal["asc", "desc"]) -> dict[str, Any]:
         return {"type": "issues", "sort": "leastupdate" if order == "asc" else "recentupdate"}
 
-    def _label(self, repository: str, path: str, ticket_id: str, wanted: tuple[str, ...]) -> None:
+    def _label(self, repository: str, path: str, ticket_id: str, note: Note) -> None:
         present = {text(one.get("name")): one for one in self._api.json("GET", f"{path}/labels", missing=ticket_id)}
-        for stale in stale_tags(present, wanted):
+        added, stale = tags(note, present)
+        for one in stale:
             with suppress(TicketNotFound):
-                self._api.send("DELETE", f"{path}/labels/{present[stale]['id']}", missing=ticket_id)
-        missing = [tag for tag in wanted if tag not in present]
-        if not missing:
-            return
-        ids = [self._label_id(repository, tag) for tag in missing]
-        self._api.send("POST", f"{path}/labels", missing=ticket_id, again=True, json={"labels": ids})
+                self._api.send("DELETE", f"{path}/labels/{present[one]['id']}", missing=ticket_id)
+        if added:
+            ids = [self._label_id(repository, tag) for tag in added]
+            self._api.send("POST", f"{path}/labels", missing=ticket_id, again=True, json={"labels": ids})
 
     def _label_id(self, repository: str, tag: str) -> int:
         """The id of the repository's label, which is made where it is missing."""

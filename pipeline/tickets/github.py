@@ -13,11 +13,11 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from pipeline.errors import TicketNotFound
+from pipeline.tickets._desk import tags
 from pipeline.tickets._forge import ForgeOptions, ForgeSystem
-from pipeline.tickets._notes import stale_tags
 from pipeline.tickets._payload import text
 from pipeline.tickets.signatures import check, hexed
-from pipeline.tickets.system import Incoming
+from pipeline.tickets.system import Incoming, Note
 
 
 class Options(ForgeOptions, tag="github", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,11 +59,12 @@ class GitHubSystem(ForgeSystem):
     def _listing(self, order: Literal["asc", "desc"]) -> dict[str, Any]:
         return {"sort": "updated", "direction": order}
 
-    def _label(self, repository: str, path: str, ticket_id: str, wanted: tuple[str, ...]) -> None:  # noqa: ARG002 -- see Forgejo
+    def _label(self, repository: str, path: str, ticket_id: str, note: Note) -> None:  # noqa: ARG002 -- see Forgejo
         present = [text(label.get("name")) for label in self._api.json("GET", f"{path}/labels", missing=ticket_id)]
-        for stale in stale_tags(present, wanted):
+        added, stale = tags(note, present)
+        for one in stale:
             with suppress(TicketNotFound):
-                self._api.send("DELETE", f"{path}/labels/{quote(stale, safe='')}", missing=ticket_id)
-        if missing := [tag for tag in wanted if tag not in present]:
+                self._api.send("DELETE", f"{path}/labels/{quote(one, safe='')}", missing=ticket_id)
+        if added:
             # Adds to those that are there, and makes a label that the repository has not.
-            self._api.send("POST", f"{path}/labels", missing=ticket_id, again=True, json={"labels": missing})
+            self._api.send("POST", f"{path}/labels", missing=ticket_id, again=True, json={"labels": added})

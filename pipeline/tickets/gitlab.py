@@ -16,10 +16,12 @@ from urllib.parse import quote
 
 from pipeline.errors import TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._notes import Notes, Written, fitted, settle, stale_tags, tags
-from pipeline.tickets._payload import MARK, decode, dig, moment, outline, same, text, whole
+from pipeline.tickets._desk import MARK, body_of, tags
+from pipeline.tickets._markdown import markdown_text, short_markdown
+from pipeline.tickets._notes import Notes, Written, settle
+from pipeline.tickets._payload import decode, dig, moment, outline, same, text, whole
+from pipeline.tickets._plain import conversation
 from pipeline.tickets._polls import Row, newest, over, sweep, walk
-from pipeline.tickets._texts import from_markdown, with_comments
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import check_standard, check_token, to_verify
 from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken, Unverified
@@ -111,14 +113,14 @@ class GitLabSystem:
             raise SystemBroken(f"{self._api.where} gave {ticket_id} without a time of creation")
         author = text(dig(issue, "author", "username"))
         later = (
-            from_markdown(text(note.get("body")))
+            markdown_text(text(note.get("body")))
             for note in self._comments(path, ticket_id)
             if same(author, dig(note, "author", "username"))
             and not _internal(note)
             and MARK not in text(note.get("body"))
         )
         title = text(issue.get("title"))
-        description = with_comments(from_markdown(text(issue.get("description"))), later)
+        description = conversation(markdown_text(text(issue.get("description"))), later)
         # Service Desk: the author is its bot, and the customer is known by this address.
         customer = text(issue.get("service_desk_reply_to")) or author
         said = {
@@ -142,12 +144,12 @@ class GitLabSystem:
     def attach(self, ticket_id: str, note: Note) -> Attached:
         """One internal note; see `TicketSystem`."""
         project, path = self._path(ticket_id)
-        rest = f"Cut here: a note takes {_LIMIT} characters. Snapshot {note.snapshot_id} holds the rest."
-        body, cut = fitted(note.bodies["markdown"], note.marker, _LIMIT, rest)
+        whole = body_of(note, self.form)
+        body = short_markdown(whole, _LIMIT, note.marker)
         attached = settle(self._notes(path, ticket_id), note.marker, body)
-        told = [*attached.notes, *([f"the note was cut to {_LIMIT} characters"] if cut else [])]
+        told = [*attached.notes, *([] if body == whole else [f"the note was cut to {_LIMIT} characters"])]
         if self._options.tags:
-            told += self._label(project, path, ticket_id, tags(note.fields))
+            told += self._label(project, path, ticket_id, note)
         return Attached(attached.outcome, attached.note_id, attached.url, tuple(told))
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
@@ -236,7 +238,7 @@ class GitLabSystem:
                 return
         raise SystemBroken(f"{self._api.where} gave more than {_PAGES} pages of notes for {ticket_id}")
 
-    def _label(self, project: str, path: str, ticket_id: str, wanted: tuple[str, ...]) -> list[str]:
+    def _label(self, project: str, path: str, ticket_id: str, note: Note) -> list[str]:
         """Sets the labels, unless the customer could see them. What was left is told."""
         issue = self._api.json("GET", path, missing=ticket_id)
         private = (
@@ -247,7 +249,7 @@ class GitLabSystem:
                 f"labels are not set: {project} is not private and the issue not confidential, so everybody would see them"
             ]
         present = [text(label) for label in issue.get("labels") or ()]
-        added, removed = [tag for tag in wanted if tag not in present], stale_tags(present, wanted)
+        added, removed = tags(note, present)
         if added or removed:
             change = {"add_labels": ",".join(added), "remove_labels": ",".join(removed)}
             self._api.json(

@@ -12,7 +12,8 @@ Its writer may delete a note for a while, ten minutes unless the administrator c
     it may not, fault and severity are the same    it is kept; fields and tags are brought up to date
     it may not, and they are others                a further note is written, which names the one that it replaces
 
-The sanitizer takes comments and most attributes out of HTML, so the marker stands in the article's subject.
+The sanitizer takes comments and most attributes out of HTML, so the marker has to be text in the body, as the renderer writes it; the
+subject says what the note concludes.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from typing import Any
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._notes import stale_tags, tags
-from pipeline.tickets._payload import MARK, decode, moment, outline, same, text, whole
+from pipeline.tickets._desk import MARK, body_of, tags
+from pipeline.tickets._payload import decode, moment, outline, same, text, whole
+from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets._polls import Row, newest, sweep, walk
-from pipeline.tickets._texts import from_html, tidy, with_comments
+from pipeline.tickets._shorten import short_html
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import check, hexed, to_verify
 from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken, own_fields
@@ -40,7 +42,7 @@ _LIMIT = 1_500_000
 _PAGE = 100
 # The search index is behind the database by some seconds, after an outage by more.
 _OVERLAP = timedelta(minutes=5)
-_REPLACES = re.compile(r"\(replaces note (\d{1,18})\)")
+_REPLACES = re.compile(r" \(replaces note / 取代备注 (\d{1,18})\)")
 # What every ticket has; any other field was added by an administrator.
 _STANDARD = re.compile(
     r"(id|number|title|note|customer|owner|organization|group|state|priority|type|preferences|article.*|.*_id|.*_ids|.*_at|.*_in_min"
@@ -133,7 +135,7 @@ class ZammadSystem:
             for article in rest
             if article.get("sender") == "Customer" and article.get("internal") is False
         )
-        title, description = text(found.get("title")), with_comments(_plain(first), later)
+        title, description = text(found.get("title")), conversation(_plain(first), later)
         own = {name: value for name, value in found.items() if value not in (None, "", [], {})}
         return Ticket(
             id=ticket_id,
@@ -158,7 +160,7 @@ class ZammadSystem:
         if change := {name: value for name, value in fields.items() if text(ticket.get(name)) != value}:
             self._api.json("PUT", f"/api/v1/tickets/{ticket_id}", missing=ticket_id, json=change)
         if self._options.tags:
-            self._tag(ticket_id, tags(note.fields))
+            self._tag(ticket_id, note)
         return replace(attached, url=f"{self._options.url.rstrip('/')}/#ticket/zoom/{ticket_id}")
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
@@ -188,7 +190,7 @@ class ZammadSystem:
             return f"the ticket is {state}"
         if same(self._options.user, *names):
             return "our own doing"
-        if MARK in text(article.get("subject")) + text(article.get("body")):
+        if MARK in text(article.get("body")):
             return "the article is our own note"
         if article.get("sender") == "System":
             return "an article that Zammad wrote itself"
@@ -196,12 +198,12 @@ class ZammadSystem:
 
     def _settled(self, ticket_id: str, note: Note) -> Attached:
         """The note as it should be, by the table above."""
-        body, form, told = _body(note)
+        body, told = _body(note)
         subject = _subject(note)
         kept, dropped = self._current(ticket_id, note.marker)
         told += dropped
         if kept is None:
-            return self._write(ticket_id, note, subject, body, form, told, "created")
+            return self._write(ticket_id, note, subject, body, told, "created")
         if _said(kept.body) == _said(body):
             return Attached("unchanged", str(kept.id), notes=told)
         try:
@@ -211,17 +213,17 @@ class ZammadSystem:
                 told += (f"note {kept.id} can be changed no more and says the same fault and severity: it is kept",)
                 return Attached("kept", str(kept.id), notes=told)
             told += (f"note {kept.id} can be changed no more: a further one replaces it",)
-            subject = f"{subject} (replaces note {kept.id})"
-        return self._write(ticket_id, note, subject, body, form, told, "updated")
+            subject = f"{subject} (replaces note / 取代备注 {kept.id})"
+        return self._write(ticket_id, note, subject, body, told, "updated")
 
     def _write(
-        self, ticket_id: str, note: Note, subject: str, body: str, form: str, told: tuple[str, ...], outcome: Any
+        self, ticket_id: str, note: Note, subject: str, body: str, told: tuple[str, ...], outcome: Any
     ) -> Attached:
         files = [
             {"filename": file.name, "mime-type": file.media_type, "data": base64.b64encode(file.data).decode()}
             for file in note.files
         ]
-        article = {"subject": subject, "body": body, "content_type": form, "type": "note", "internal": True}
+        article = {"subject": subject, "body": body, "content_type": "text/html", "type": "note", "internal": True}
         answer = self._api.json(
             "POST",
             "/api/v1/ticket_articles",
@@ -252,7 +254,7 @@ class ZammadSystem:
         marked = [
             _article(article)
             for article in self._articles(ticket_id)
-            if article.get("created_by_id") == me and marker in text(article.get("subject"))
+            if article.get("created_by_id") == me and marker in text(article.get("body"))
         ]
         replaced = {article.replaces for article in marked}
         standing = [article for article in marked if article.id not in replaced]
@@ -301,14 +303,14 @@ class ZammadSystem:
                 " public; nothing was written. Give it a role with ticket.agent"
             )
 
-    def _tag(self, ticket_id: str, wanted: tuple[str, ...]) -> None:
+    def _tag(self, ticket_id: str, note: Note) -> None:
         of = {"object": "Ticket", "o_id": ticket_id}
         present = (self._api.json("GET", "/api/v1/tags", params=of) or {}).get("tags") or []
-        for tag in stale_tags(present, wanted):
+        added, stale = tags(note, present)
+        for tag in stale:
             self._api.send("DELETE", "/api/v1/tags/remove", json={**of, "item": tag})
-        for tag in wanted:
-            if tag not in present:
-                self._api.send("POST", "/api/v1/tags/add", again=True, json={**of, "item": tag})
+        for tag in added:
+            self._api.send("POST", "/api/v1/tags/add", again=True, json={**of, "item": tag})
 
     def _search(self, since: str, order: str, page: int) -> list[Row]:
         query = {"query": f"updated_at:[{since} TO *]", "sort_by": "updated_at", "order_by": order, "expand": "true"}
@@ -343,25 +345,24 @@ def _article(article: dict[str, Any]) -> _Article:
 def _plain(article: dict[str, Any]) -> str:
     """An article's text, whichever way it was written."""
     body = text(article.get("body"))
-    return from_html(body) if "html" in text(article.get("content_type") or "text/html") else tidy(body)
+    return html_text(body) if "html" in text(article.get("content_type") or "text/html") else tidied(body)
 
 
 def _said(body: str) -> str:
     """What a reader sees of a body, which the sanitizer may have rewritten."""
-    return " ".join(from_html(body).split())
+    return " ".join(html_text(body).split())
 
 
-def _body(note: Note) -> tuple[str, str, tuple[str, ...]]:
-    """The body, its content type and what is to be told: a note that is too long goes as the head of its plain text."""
-    body = note.bodies["html"]
-    if len(body) <= _LIMIT:
-        return body, "text/html", ()
-    rest = f"\n\nCut here: an article takes {_LIMIT} characters. Snapshot {note.snapshot_id} holds the rest."
-    head = note.bodies["text"][: _LIMIT - len(rest)].rpartition("\n")[0]
-    return f"{head}{rest}", "text/plain", (f"the note was cut to {_LIMIT} characters of plain text",)
+def _body(note: Note) -> tuple[str, tuple[str, ...]]:
+    """The body, cut to what Zammad takes, and what is to be told of that."""
+    whole = body_of(note, "html")
+    if len(whole) <= _LIMIT:
+        return whole, ()
+    # Cut by bytes, which are never fewer than characters.
+    return short_html(whole, _LIMIT, f"<p><small>{note.marker}</small></p>"), (f"the note was cut to {_LIMIT} bytes",)
 
 
 def _subject(note: Note) -> str:
-    """What the note concludes, and the marker."""
+    """What the note concludes."""
     said = [note.fields.get(name) for name in ("fault_class", "fault_subclass", "severity")]
-    return " ".join([" · ".join(["Problem snapshot", *(one for one in said if one)]), f"[{note.marker}]"])
+    return " · ".join(["Problem snapshot / 问题快照", *(one for one in said if one)])

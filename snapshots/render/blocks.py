@@ -1,7 +1,7 @@
-"""A short text with some shape, before it is written for a ticket system or a chat: headings, paragraphs, lists, runs of text.
+"""A short text with some shape, before it is written for a ticket system or a chat: headings, paragraphs, lists, runs.
 
-What a run holds is plain text, from wherever it came; each writer (`snapshots.render.forms`, `pipeline.notify`) makes it harmless for its
-own form. Only a run's `url` leads anywhere, and it is always one of ours.
+What a run holds is plain text, from wherever it came; each writer (`snapshots.render.forms`, `pipeline.notify`) makes
+it harmless for its own form. Only a run's `url` leads anywhere, and it is always one of ours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
-from snapshots.words import Language
+from snapshots.render.clean import shorten
+from snapshots.words import Language, label
 
 # `ref` is the number of a cited record: a link where there is a page to lead to, and a few letters where there is none.
 Style = Literal["plain", "strong", "code", "link", "ref"]
@@ -58,7 +59,7 @@ Block = Heading | Paragraph | Items
 
 @dataclass(frozen=True)
 class Part:
-    """Blocks that stay together. `name` is what it is called where it had to be left out; `key` tells it from the others."""
+    """Blocks that stay together. `name` is what they are called where they had to be left out, `key` tells them apart."""
 
     key: str
     name: str
@@ -117,6 +118,40 @@ def _filled(line: Line) -> Line:
     return kept if any(run.text.strip() for run in kept) else ()
 
 
+def first_parts(blocks: Blocks, parts: int) -> Blocks:
+    """The first parts, a sentence that names the others, and the foot."""
+    gone = blocks.parts[parts:]
+    if not gone:
+        return blocks
+    names = ("、" if blocks.language == "zh" else ", ").join(part.name for part in gone)
+    told = label("left_out", blocks.language, count=len(gone), names=names)
+    return replace(blocks, parts=blocks.parts[:parts], foot=(Paragraph((plain(told),)), *blocks.foot))
+
+
+def shortened(blocks: Blocks, limit: int) -> Blocks:
+    """The blocks with no run of text longer than `limit`."""
+
+    def line(runs: Line) -> Line:
+        return tuple(run if run.url else replace(run, text=shorten(run.text, limit)) for run in runs)
+
+    def block(one: Block) -> Block:
+        match one:
+            case Heading():
+                return replace(one, line=line(one.line))
+            case Paragraph():
+                return replace(one, lines=tuple(map(line, one.lines)))
+            case Items():
+                return replace(one, items=tuple(tuple(map(line, item)) for item in one.items))
+
+    parts = tuple(replace(part, blocks=tuple(map(block, part.blocks))) for part in blocks.parts)
+    return replace(blocks, parts=parts, foot=tuple(map(block, blocks.foot)))
+
+
+def plain(text: str) -> Line:
+    """A line of plain text."""
+    return (Run(text),)
+
+
 @dataclass(frozen=True)
 class Links:
     """Where the reader may go on: the snapshot's page and its JSON, and the ticket. Each may be absent.
@@ -139,7 +174,9 @@ class Links:
 
 
 def plain_url(url: str) -> str:
-    """`url` with every character percent-encoded that a form may take for one of its own. Raises `ValueError` for what is no http address.
+    """`url` with every character percent-encoded that a form may take for one of its own.
+
+    Raises `ValueError` for what is no http or https address.
 
     >>> plain_url("https://desk.example/s/ps-1?q=a b&r=(x)|y")
     'https://desk.example/s/ps-1?q=a%20b&r=%28x%29%7Cy'

@@ -14,7 +14,8 @@ import msgspec
 
 Part = TypeVar("Part")
 
-# Parts what would else be a mark of somebody's: shown as nothing, and not a letter to whoever looks for names or addresses.
+# Parts what would else be a mark of somebody's: shown as nothing, and not a letter to whoever looks for names or
+# addresses.
 BREAK = "\u200b"
 
 # ECMA-48 escape sequences: control strings (OSC, DCS, SOS, PM, APC) with their payload, then CSI, then two-character escapes.
@@ -56,25 +57,28 @@ def clean(part: Part) -> Part:
     return copy
 
 
-# What templates fill in, also those of a ticket system (Zendesk's and Freshdesk's placeholders, Redmine's macros), whatever
-# stands around it; ServiceNow's [code], which turns what follows into HTML; and our own marker, which is to be there once.
+# What templates fill in, also those of a ticket system (Zendesk's and Freshdesk's placeholders, Redmine's macros),
+# whatever stands around it; ServiceNow's [code], which turns what follows into HTML; and our own marker, which is to
+# be there once.
 _FILLED = re.compile(r"(?i)(?<=[{$#<])(?=[{%])|(?<={)(?=#)|(?<=\[)(?=/?code\])|(?<=problem-snapshot)(?=:)")
 # What becomes a link by itself.
 _ADDRESSES = re.compile(
-    r"(?i)(?<=/)(?=/)|(?<=\bwww)(?=\.)|(?:(?<=mailto)|(?<=xmpp)|(?<=news)|(?<=tel)|(?<=javascript))(?=:)|(?<=\bdata)(?=:\w+/)"
+    r"(?i)(?<=/)(?=/)|(?<=\bwww)(?=\.)|(?:(?<=mailto)|(?<=xmpp)|(?<=news)|(?<=tel)|(?<=javascript))(?=:)"
+    r"|(?<=\bdata)(?=:\w+/)"
 )
 # What calls a person, also out of a quoted line: a reply by mail is plain text to GitHub.
 _CALLED = re.compile(r"(?<!\w@)(?<=@)(?=\S)")
-# What else names a person or a thing in GitHub, GitLab, Redmine or Jira: #12, !12, &12, ~label, %"milestone", [~user], [[page]].
+# What else names a person or a thing in GitHub, GitLab, Redmine or Jira: #12, !12, &12, ~label, %"milestone",
+# [~user], [[page]].
 _NAMED = re.compile(r"(?<=@)(?=\S)|(?<=#)(?=\w)|(?<!\w)(?<=[!~&%$^])(?=[\w\"'])|(?<=\[)(?=[\[~^])")
 
 
 def defused(text: str, *, code: bool = False) -> str:
     r"""`text` in which nothing is a mention, a reference, a link, a template's hole or our marker: parted by `BREAK`.
 
-    Escaping does not do this. GitHub and GitLab look for names in what the reader will see, so that an entity or a backslash is no
-    help and a zero-width space is (https://github.com/github/markup/issues/1168), and a template engine does not know what is
-    escaped. In `code`, where only mail replies still call somebody
+    Escaping does not do this. GitHub and GitLab look for names in what the reader will see, so that an entity or a
+    backslash is no help and a zero-width space is (https://github.com/github/markup/issues/1168), and a template
+    engine does not know what is escaped. In `code`, where only mail replies still call somebody
     (https://github.com/dependabot/dependabot-core/pull/3157), other names are left whole, so that they can be copied.
 
     >>> defused("ask @all about #12 at http://x {{ y }}").replace(BREAK, "|")

@@ -36,7 +36,8 @@ def write_form(blocks: Iterable[Block], form: Form, marker: str = "") -> str:
 def write_html(blocks: Iterable[Block], marker: str) -> str:
     """Plain elements, which every system's sanitizer lets through; no attributes but a link's address.
 
-    The marker is a small last line: Zendesk, Zammad, Freshdesk and Request Tracker take comments out of what they store.
+    The marker is a small last line: Zendesk, Zammad, Freshdesk and Request Tracker take comments out of what they
+    store.
     """
     written = [_html_block(block) for block in blocks]
     written += [f"<p><small>{html.escape(marker)}</small></p>"] if marker else []
@@ -69,7 +70,7 @@ def _html_run(run: Run) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Escaped text in which an overlong word may break, rather behind a mark than in a name; `<wbr>` is not copied along as a space would be."""
+    """Escaped text in which an overlong word may break, rather behind a mark; unlike a space, `<wbr>` is not copied along."""
 
     def parted(found: re.Match[str]) -> str:
         return "\0".join(re.findall(r".{0,23}[:/_.,;=&]|.{1,24}", found[0]))
@@ -81,7 +82,7 @@ def _breakable(text: str) -> str:
 
 
 def write_markdown(blocks: Iterable[Block], marker: str) -> str:
-    """Markdown that GitHub, GitLab, Forgejo and Redmine read alike; the marker is a comment, which they keep and do not show."""
+    """Markdown that GitHub, GitLab, Forgejo and Redmine read alike; the marker is a comment, kept and not shown."""
     written = [_md_block(block) for block in blocks]
     return "\n\n".join([*written, *([f"<!-- {marker} -->"] if marker else [])]) + "\n"
 
@@ -117,9 +118,10 @@ def _md_run(run: Run) -> str:
 # ---- Jira's wiki text
 
 
-# What begins a macro, a link or an image; a phrase's mark, unless letters or digits stand on both its sides (it then neither opens nor
-# closes), or it is the sign of a time's offset (it could open, and nothing closes it); what makes a list or a table of a line; emoticons.
-# https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa?section=all lists them. The renderer takes a backslash before
+# What begins a macro, a link or an image; a phrase's mark, unless letters or digits stand on both its sides (it then
+# neither opens nor closes), or it is the sign of a time's offset (it could open, and nothing closes it); what makes a
+# list or a table of a line; emoticons. https://jira.atlassian.com/secure/WikiRendererHelpAction.jspa?section=all
+# lists them. The renderer takes a backslash before
 # - # * _ + ? ^ ~ | % { } [ ] ( ) ! @ and before nothing else.
 _WIKI = re.compile(
     r"[{}\[\]!]|(?<![^\W_])[*_+^~-](?!\d\d:\d\d)|[*_+^~-](?![^\W_])|\?(?=\?)|(?<=\?)\?|^[#|]|(?<=[:;])[()]"
@@ -140,7 +142,7 @@ def escape_wiki(text: str) -> str:
 
 
 def write_wiki(blocks: Iterable[Block], marker: str) -> str:
-    """Wiki text for Jira Data Center; the marker is a grey last line, since Jira's visual editor drops macros that it does not know."""
+    """Wiki text for Jira Data Center; the marker is a grey last line, since the visual editor drops what it does not show."""
     written = [_wiki_block(block) for block in blocks]
     return "\n\n".join([*written, *([f"{{color:{_GREY}}}{marker}{{color}}"] if marker else [])]) + "\n"
 
@@ -232,7 +234,7 @@ def _adf_mark(kind: str, **attributes: str) -> dict[str, Any]:
 
 
 def write_text(blocks: Iterable[Block], marker: str) -> str:
-    """Plain text; a link's address stands behind it. What a system makes of names and addresses in it, it makes nothing of here."""
+    """Plain text; the address of a link stands behind it."""
     written = [_text_block(block) for block in blocks]
     return "\n\n".join([*written, *([marker] if marker else [])]) + "\n"
 

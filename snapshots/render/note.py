@@ -11,10 +11,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 from snapshots.model import PaymentAttempt, ProblemSnapshot
-from snapshots.render.blocks import Block, Blocks, Heading, Items, Line, Links, Paragraph, Part, Run
+from snapshots.render.blocks import (
+    Block,
+    Blocks,
+    Heading,
+    Items,
+    Line,
+    Links,
+    Paragraph,
+    Part,
+    Run,
+    first_parts,
+    plain,
+    plain_url,
+)
 from snapshots.render.clean import clean, shorten
 from snapshots.render.figures import count
 from snapshots.render.forms import Form, write_form
@@ -30,6 +44,7 @@ AGAINST = 2
 CAUSES = 3
 CLAIMS = 3
 ATTEMPTS = 3
+OWN = 4
 SENTENCE = 240
 QUOTE = 200
 POINTER = 88
@@ -40,12 +55,19 @@ _MARKER = re.compile(r"problem-snapshot:[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Touched:
-    """How many are touched by the same problem, where that is known from beyond this ticket: None is not known."""
+    """How many are touched by the same problem, where that is known from beyond this ticket: None is not known.
+
+    `first` names the ticket that came first, where this one is another; `first_url` opens it. `own` is what this ticket has that
+    the first one's snapshot does not: the key of a word (order, channel, code) and its value.
+    """
 
     tickets: int | None = None
     customers: int | None = None
     orders: int | None = None
     channels: int | None = None
+    first: str = ""
+    first_url: str = ""
+    own: tuple[tuple[Literal["order", "channel", "code"], str], ...] = ()
 
 
 def marker_of(system: str, ticket_id: str) -> str:
@@ -69,6 +91,16 @@ def note_blocks(
     return reader.blocks(touched or Touched())
 
 
+def waiting_blocks(language: Language, reason: str, again: str) -> Blocks:
+    """A note that stands in for one: no source could be read, why, and when it is tried again (a time with its zone)."""
+    lines = (
+        (Run(label("not_yet", language), "strong"),),
+        plain(prose(reason, 320)),
+        plain(label("again_at", language, when=again)),
+    )
+    return Blocks(language, (Part("head", label("not_yet", language), (Paragraph(lines),)),))
+
+
 def card_blocks(
     snapshot: ProblemSnapshot,
     language: Language,
@@ -76,7 +108,7 @@ def card_blocks(
     *,
     touched: Touched | None = None,
 ) -> Blocks:
-    """The same in fewer words, for a chat: which ticket, what failed, what to do, and the sentences of the strongest findings."""
+    """The same in fewer words, for a chat: which ticket, what failed, what to do, and what the strongest findings say."""
     reader = _NoteReader(clean(snapshot), language, links or Links())
     return reader.card(touched or Touched())
 
@@ -88,11 +120,11 @@ def write(
     limit: int | None = None,
     size: Callable[[str], int] = len,
 ) -> str:
-    """The note in one form, ending in one newline, with `marker` once, hidden where the form can hide it and the system keeps it.
+    """The note in one form, ending in one newline, with `marker` once: hidden where what hides it is kept.
 
-    Past `limit` (characters, or what `size` counts) whole parts are left out from the end, and their number and names are
-    told; the full document then goes along as a file. Raises `ValueError` for a marker that is none, and where not even the
-    first part has room.
+    Past `limit` (characters, or what `size` counts) whole parts are left out from the end, and their number and names
+    are told; the full document then goes along as a file. Raises `ValueError` for a marker that is none, and where
+    not even the first part has room.
     """
     if marker and not _MARKER.fullmatch(marker):
         raise ValueError(f"{marker!r} is no marker: problem-snapshot: and 16 hex digits")
@@ -106,21 +138,6 @@ def write(
 def left_out(blocks: Blocks, form: Form, marker: str, limit: int | None, size: Callable[[str], int] = len) -> bool:
     """Whether `write` leaves something out at that limit."""
     return limit is not None and size(write_form(blocks, form, marker)) > limit
-
-
-def first_parts(blocks: Blocks, parts: int) -> Blocks:
-    """The first parts, a sentence that names the others, and the foot."""
-    gone = blocks.parts[parts:]
-    if not gone:
-        return blocks
-    names = ("、" if blocks.language == "zh" else ", ").join(part.name for part in gone)
-    told = label("left_out", blocks.language, count=len(gone), names=names)
-    return replace(blocks, parts=blocks.parts[:parts], foot=(Paragraph((plain(told),)), *blocks.foot))
-
-
-def plain(text: str) -> Line:
-    """A line of plain text."""
-    return (Run(text),)
 
 
 def fact(name: str, *value: Run, language: Language) -> Line:
@@ -201,6 +218,8 @@ class _NoteReader(Reader):
             *((name, Run(prose(value))) for name, value in view.places[1:]),
             (self.say("payments"), Run(self._payments())),
             (self.say("touched"), Run(self._touched(touched))),
+            (self.say("same_cause"), self._first_ticket(touched)),
+            (self.say("own"), Run(self._own(touched))),
             (self.say("when"), Run(self._when(view))),
         ]
         left = {self.say("payments"), self.say("when")} if short else set()
@@ -224,6 +243,16 @@ class _NoteReader(Reader):
             told.append(prose(" ".join(part for part in parts if part), 120))
         told += [self.say("and_more", count=len(last) - ATTEMPTS)] if len(last) > ATTEMPTS else []
         return self.semicolon.join(told)
+
+    def _first_ticket(self, touched: Touched) -> Run:
+        name = prose(touched.first, 120)
+        return Run(name, "link", plain_url(touched.first_url)) if name and touched.first_url else Run(name)
+
+    def _own(self, touched: Touched) -> str:
+        shown = [f"{self.say(f'own_{key}')} {value}" for key, value in touched.own[:OWN]]
+        if len(touched.own) > OWN:
+            shown.append(f"+{count(len(touched.own) - OWN)}")
+        return prose(self.comma.join(shown))
 
     def _touched(self, touched: Touched) -> str:
         """How many, as far as it is known: by the caller, else by the orders and channels that this document is about."""

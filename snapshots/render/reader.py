@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, tzinfo
 from itertools import groupby
+from typing import Literal
 
 from snapshots.model import (
     Candidate,
@@ -32,6 +33,16 @@ TITLE = 160
 PLACE = 80
 
 
+Verdict = Literal["located", "undecided", "no_fault"]
+
+
+def verdict_of(diagnosis: Diagnosis) -> Verdict:
+    """What a diagnosis comes to, as a person reads it."""
+    if diagnosis.abstained:
+        return "undecided"
+    return "no_fault" if diagnosis.fault_class in {"success", "pending"} else "located"
+
+
 class Reader:
     """Reads one document in one language and zone."""
 
@@ -46,7 +57,7 @@ class Reader:
     def view(self, sections: tuple[Section, ...] = ()) -> View:
         """The first screen, with `sections` below it."""
         d = self.s.diagnosis
-        kind = "undecided" if d.abstained else "no_fault" if d.fault_class in {"success", "pending"} else "located"
+        kind = verdict_of(d)
         top = self._top()
         healthy = [self.text(check.statement) for check in self.s.checks if check.outcome == "healthy"]
         severity = self.s.severity or {}

@@ -1,4 +1,5 @@
-"""Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger, Beam's Prism and nginx, on loopback and free ports.
+"""Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker,
+django-helpdesk, Beam's Prism and nginx, on loopback and free ports.
 
 Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
 that cannot be had on this machine raises `Unavailable` with the reason in a few words.
@@ -76,14 +77,24 @@ def can_install() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def install_packages(*packages: str) -> None:
-    """Installs Debian packages. Raises `Unavailable` where that cannot be done."""
+def install_packages(*packages: str, start: bool = True) -> None:
+    """Installs Debian packages, without starting the services in them where `start` says so. Raises `Unavailable`."""
     names = " ".join(packages)
     if not can_install():
         reason = f"not installed, and not root on Debian to install it: {names}"
         raise Unavailable(reason)
     update = run("apt-get", "update", "-qq")
-    done = run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    # Debian starts a new service at once; this is the documented way to forbid it.
+    policy = Path("/usr/sbin/policy-rc.d")
+    own = not start and not policy.exists() and os.access(policy.parent, os.W_OK)
+    if own:
+        policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+        policy.chmod(0o755)
+    try:
+        done = run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    finally:
+        if own:
+            policy.unlink()
     if done.returncode:
         said = last_lines(done, 1) or last_lines(update, 1)
         reason = f"apt-get cannot install {names}: {said}"

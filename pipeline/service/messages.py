@@ -1,0 +1,196 @@
+"""What is told to receivers beside the tickets: written down with the job that causes it, and sent by jobs of their own.
+
+queued -> sent
+-> waiting -> queued ...      tried again later
+-> dead                       tried too often, or of no use to try again
+-> disabled                   the receiver said that it wants nothing any more; nothing more is queued for it
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.errors import SnapshotError
+from pipeline.notify import send
+from pipeline.notify.target import Event, EventKind, TargetBroken, TargetUnavailable
+from pipeline.service.ledger import insert_into
+from pipeline.service.tables import messages
+from snapshots.store import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from pipeline.notify.target import Sent, Target
+    from snapshots.model import ProblemSnapshot
+    from snapshots.render.blocks import Links
+    from snapshots.store import Store
+
+_log = logging.getLogger(__name__)
+_OPEN = ("queued", "waiting")
+# What trying again is not likely to mend is tried so often all the same.
+_HOPELESS = 3
+
+# Puts the job of a message into the queue: (connection, message id, target, limited, delay in seconds).
+EnqueueMessage = Callable[["Connection", str, str, bool, float], None]
+
+
+class Messages:
+    """The messages of a database, and the receivers that they go to."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        enqueue: EnqueueMessage,
+        targets: Mapping[str, Target],
+        store: Store,
+        links: Callable[[str], Links],
+        pauses: Sequence[float],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._enqueue = enqueue
+        self._targets = targets
+        self._store = store
+        self._links = links
+        self._pauses = pauses
+        self._clock = clock
+
+    def tell(
+        self, connection: Connection, kind: EventKind, snapshot: ProblemSnapshot, *, replaces: str | None, child: bool
+    ) -> None:
+        """Queues what happened for each receiver that wants it, in the transaction of the job that made it happen.
+
+        `child` says that the ticket is one of a storm that was told already: chats hear of its parent only, programs of all.
+        """
+        now = self._clock()
+        event = Event(kind, snapshot, datetime.fromtimestamp(now, UTC), replaces=replaces)
+        for target in self._targets.values():
+            limited = target.kind != "webhook"
+            if not target.wants(event) or (child and limited):
+                continue
+            row: dict[str, Any] = {
+                "id": f"m-{uuid.uuid4().hex[:16]}",
+                "target": target.name,
+                "event": event.id,
+                "kind": kind,
+                "system": snapshot.ticket.system,
+                "ticket_id": snapshot.ticket.id,
+                "snapshot_id": snapshot.snapshot_id,
+                "replaces": replaces,
+                "limited": limited,
+                "created_at": now,
+                "state": "queued",
+                "attempts": 0,
+            }
+            gone = connection.scalar(
+                sa.select(messages.c.id)
+                .where(messages.c.target == target.name, messages.c.state == "disabled")
+                .limit(1)
+            )
+            if gone is not None:
+                row |= {"state": "skipped", "reason": f"{target.name} wants nothing any more, it said to {gone}"}
+            stored = connection.scalar(
+                insert_into(self._engine, messages).values(**row).on_conflict_do_nothing().returning(messages.c.id)
+            )
+            if stored is not None and gone is None:
+                self._enqueue(connection, row["id"], target.name, limited, 0.0)
+
+    def work(self, message: str) -> None:
+        """Sends one message, and writes down what became of it. Raises nothing."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(messages).where(messages.c.id == message)).one_or_none()
+        if row is None or row.state not in _OPEN:
+            return
+        number = row.attempts + 1
+        try:
+            sent = self._sent(row)
+        except TargetUnavailable as error:
+            self._again(row, number, str(error), at_least=error.after or 0.0)
+        except (SnapshotError, StoreError) as error:
+            tries = _HOPELESS if isinstance(error, TargetBroken | StoreError) else None
+            self._again(row, number, str(error), tries=tries)
+        except Exception as error:  # noqa: BLE001 - one receiver never takes the others along
+            _log.exception("a message could not be sent in a way that is not foreseen")
+            self._again(row, number, f"{type(error).__name__}: {error}", tries=_HOPELESS)
+        else:
+            self._end(row.id, sent.outcome, sent.note or None, number)
+
+    def _sent(self, row: Any) -> Sent:
+        target = self._targets.get(row.target)
+        if target is None:
+            raise TargetBroken(f"there is no [notify.{row.target}] any more")
+        snapshot = self._store.get(row.snapshot_id)
+        at = datetime.fromtimestamp(row.created_at, UTC)
+        return send(target, Event(row.kind, snapshot, at, self._links(row.snapshot_id), row.replaces))
+
+    def _again(self, row: Any, number: int, reason: str, *, at_least: float = 0.0, tries: int | None = None) -> None:
+        _log.warning("%s was not told of %s: %s", row.target, row.snapshot_id, reason)
+        allowed = len(self._pauses) if tries is None else min(tries - 1, len(self._pauses))
+        if number > allowed:
+            self._end(row.id, "dead", f"tried {number} times; at last: {reason}", number)
+            return
+        pause = max(self._pauses[number - 1], at_least)
+        with self._engine.begin() as connection:
+            connection.execute(
+                messages.update()
+                .where(messages.c.id == row.id, messages.c.state.in_(_OPEN))
+                .values(state="waiting", reason=reason, attempts=number, next_at=self._clock() + pause)
+            )
+            self._enqueue(connection, row.id, row.target, row.limited, pause)
+
+    def _end(self, message: str, state: str, reason: str | None, number: int) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                messages.update()
+                .where(messages.c.id == message)
+                .values(state=state, reason=reason, attempts=number, next_at=None)
+            )
+
+
+def listed(engine: Engine, states: Sequence[str] = (), limit: int = 50) -> list[Any]:
+    """Rows of messages, newest first."""
+    query = sa.select(messages).order_by(messages.c.seq.desc()).limit(limit)
+    if states:
+        query = query.where(messages.c.state.in_(states))
+    with engine.connect() as connection:
+        return list(connection.execute(query))
+
+
+def counts(engine: Engine) -> dict[tuple[str, str], int]:
+    """(target, state) -> messages."""
+    query = sa.select(messages.c.target, messages.c.state, sa.func.count()).group_by(
+        messages.c.target, messages.c.state
+    )
+    with engine.connect() as connection:
+        return {(target, state): int(count) for target, state, count in connection.execute(query)}
+
+
+def retry(engine: Engine, enqueue: EnqueueMessage, ids: Iterable[str]) -> list[str]:
+    """Queues messages at once that were not sent; the ids of those that it did. A receiver that had enough is asked anew."""
+    again: list[str] = []
+    with engine.begin() as connection:
+        for row in connection.execute(sa.select(messages).where(messages.c.id.in_(list(ids)))).all():
+            if row.state in {"sent", "queued"}:
+                continue
+            connection.execute(
+                messages.update()
+                .where(messages.c.id == row.id)
+                .values(state="queued", attempts=0, reason=None, next_at=None)
+            )
+            enqueue(connection, row.id, row.target, row.limited, 0.0)
+            again.append(row.id)
+    return again
+
+
+def prune(engine: Engine, before: float) -> int:
+    """Deletes messages that were sent or skipped before `before`; how many."""
+    old = sa.and_(messages.c.created_at < before, messages.c.state.in_(("sent", "skipped", "dropped")))
+    with engine.begin() as connection:
+        return connection.execute(messages.delete().where(old)).rowcount
