@@ -85,7 +85,8 @@ def columns(names: Sequence[str], layers: Sequence[tuple[str, Sequence[float]]],
         parts.append(Markup('<text class="soft" x="10" y="{}">{}</text>').format(height - 8, names[0]))
     if len(names) > 1:
         last = Markup('<text class="soft" x="{}" y="{}" text-anchor="end">{}</text>')
-        parts.append(last.format(_WIDTH - 10, height - 8, names[-1]))
+        end = 10 + step * (len(names) - 1) + max(1.0, min(40.0, step * 0.8))
+        parts.append(last.format(f"{end:.1f}", height - 8, names[-1]))
     return Markup("\n").join([*parts, Markup("</svg>")])
 
 

@@ -200,7 +200,7 @@ def test_counts_add_up_and_every_dead_letter_has_its_reason_and_its_element(home
     assert "another ticket of the id 'B-0003'" in letters[1]["reason"]
     assert letters[2]["element"] == broken
     assert "no bundle of ticket B-9999" in letters[3]["reason"]
-    assert "17 tickets were given: 12 snapshots, 4 dead letters, 1 given twice" in result.stdout
+    assert "Tickets given: 17. Snapshots: 12. Dead letters: 4. Given twice: 1." in result.stdout
 
 
 @pytest.fixture
@@ -317,7 +317,7 @@ def test_a_folder_with_a_run_is_not_written_to_again_unless_it_goes_on(home: Pat
     refused = well(run(dozen, "--out-dir", out, "--resume", "--config", home / "other.toml"), 2)
     assert "another settings_sha256" in refused.stderr
     before = results(out)
-    assert "12 of them were done by an earlier run" not in well(run(dozen, "--out-dir", out, "--resume")).stdout
+    assert "Done by an earlier run" not in well(run(dozen, "--out-dir", out, "--resume")).stdout
     assert results(out) == before
 
 
@@ -361,7 +361,7 @@ def test_ctrl_c_finishes_what_is_in_hand_and_says_how_to_go_on(home: Path, runne
     summary = summary_of(out)
     assert summary["left"] > 0
     assert summary["snapshots"] + summary["left"] == 60
-    assert f"{summary['left']} tickets are left" in told
+    assert f"Tickets left: {summary['left']}." in told
     assert not list(out.rglob(".*"))
     well(run(*call, "--resume"))
     well(run(many, "--out-dir", home / "plain", "--runner", "local", "--jobs", 1))

@@ -40,9 +40,9 @@ def test_notes_are_counted_first_and_put_on_their_tickets_when_that_is_asked_for
         call = [*three, "--config", config, "--attach", "desk", "--rate", "6000"]
         first = run(*call)
         assert first.exit_code == 0, (first.output, first.exception)
-        assert "3 notes would go to desk" in first.stderr
+        assert "Notes that would go to desk: 3" in first.stderr
         assert "Nothing was sent" in first.stderr
-        assert "1 tickets are not of the system desk" in first.stderr
+        assert "neither desk nor generic: 1" in first.stderr
         assert not board.notes
         sent = run(*call, "--send", "--resume")
         assert sent.exit_code == 8
@@ -52,7 +52,7 @@ def test_notes_are_counted_first_and_put_on_their_tickets_when_that_is_asked_for
         board.tickets["B-0002"] = {**incident(2), "id": "B-0002"}
         again = run(*call, "--send", "--resume")
         assert again.exit_code == 0, again.output
-        assert "2 tickets have their note from an earlier run" in again.stderr
+        assert "Tickets that have their note from an earlier run: 2" in again.stderr
         assert board.writes == {"B-0000": 1, "B-0001": 1, "B-0002": 1}
 
 

@@ -24,16 +24,16 @@ _TEMPLATE = Path(__file__).with_name("summary.html.j2")
 _WORDS = {
     "title": Text(en="Batch of {0}", zh="批量快照：{0}"),
     "given": Text(
-        en="{0} tickets were given: {1} snapshots, {2} dead letters, {3} given twice.",
+        en="Tickets given: {0}. Snapshots: {1}. Dead letters: {2}. Given twice: {3}.",
         zh="共 {0} 张工单：生成快照 {1} 份，死信 {2} 条，重复给出 {3} 张。",
     ),
     "left": Text(
-        en="Interrupted: {0} tickets are left, and the dataset is not complete.",
+        en="Interrupted. Tickets left: {0}. The dataset is not complete.",
         zh="已中断：还剩 {0} 张工单，数据集不完整。",
     ),
-    "kept": Text(en="{0} of them were done by an earlier run.", zh="其中 {0} 张由之前的运行完成。"),
+    "kept": Text(en="Done by an earlier run: {0}.", zh="其中 {0} 张由之前的运行完成。"),
     "verdicts": Text(
-        en="{0} faults were located, {1} tickets are undetermined; {2} log lines were read.",
+        en="Faults located: {0}. Undetermined: {1}. Log lines read: {2}.",
         zh="已定位故障 {0} 张，未能定论 {1} 张；共读取日志 {2} 行。",
     ),
     "made": Text(en="Made with version {0}, tables {1}, settings {2}.", zh="程序版本 {0}，数据表 {1}，设置 {2}。"),
@@ -54,7 +54,9 @@ _WORDS = {
         zh="{1} 份快照中有 {0} 份缺少部分数据：来源失败、仅返回部分，或没有此类数据。",
     ),
     "no_holes": Text(en="Every source gave what it was asked for.", zh="所有来源均返回了所需数据。"),
-    "holes_more": Text(en="{0} kinds of holes with fewer tickets are not listed.", zh="另有 {0} 种较少的缺口未列出。"),
+    "holes_more": Text(
+        en="Kinds of holes with fewer tickets that are not listed: {0}.", zh="另有 {0} 种较少的缺口未列出。"
+    ),
     "source": Text(en="source", zh="来源"),
     "what": Text(en="what", zh="内容"),
     "status": Text(en="status", zh="状态"),
@@ -81,7 +83,7 @@ _WORDS = {
         en="With their elements in dead_letters.jsonl; --retry tries those again that are tickets.",
         zh="完整内容见 dead_letters.jsonl；其中的工单可用 --retry 重试。",
     ),
-    "letters_more": Text(en="{0} more are in the file.", zh="另有 {0} 条见该文件。"),
+    "letters_more": Text(en="Further ones in the file: {0}.", zh="另有 {0} 条见该文件。"),
     "error": Text(en="error", zh="错误"),
     "notes": Text(en="Assumed", zh="假定"),
 }

@@ -132,7 +132,7 @@ def batch(
     emit(show_summary(ended.summary, output, spoken, width=width, colour=to_terminal))
     say(f"Written: {ended.folder.root}; as a page: {ended.folder.root / 'summary.html'}")
     if ended.summary.interrupted:
-        say(f"Interrupted: {ended.summary.left:,} tickets are left. The same call with --resume goes on.")
+        say(f"Interrupted. Tickets left: {ended.summary.left:,}. The same call with --resume goes on.")
         return INTERRUPTED
     sent = not published or _published(ended, settings)
     if desk is not None:
@@ -204,16 +204,16 @@ def _attached(ended: Ended, desk: TicketSystem, rate: float, *, send: bool) -> b
         say(f"Not attached: {problem}")
     if done.elsewhere:
         say(
-            f"{done.elsewhere:,} tickets are not of the system {desk.name}: their field `system` is neither that nor {desk.kind}"
+            f"Tickets of another system, whose field `system` is neither {desk.name} nor {desk.kind}: {done.elsewhere:,}"
         )
     if done.before:
-        say(f"{done.before:,} tickets have their note from an earlier run")
+        say(f"Tickets that have their note from an earlier run: {done.before:,}")
     if send:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(done.outcomes.items()))
         say(f"Attached to {desk.name}: {counts or 'none'}" + (f"; {done.failed:,} failed" if done.failed else ""))
     else:
         minutes = done.notes / rate
         say(
-            f"{done.notes:,} notes would go to {desk.name}, in about {minutes:,.0f} minutes. Nothing was sent: --send does."
+            f"Notes that would go to {desk.name}: {done.notes:,}, in about {minutes:,.0f} min. Nothing was sent: --send does."
         )
     return not done.failed
