@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.batch import batch
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
     DIFFERENCES,
@@ -37,6 +38,7 @@ from pipeline.commands.options import (
     debug_option,
     difference_options,
     from_options,
+    language_of,
     view_options,
 )
 from pipeline.commands.service import jobs, poll, serve, work
@@ -934,7 +936,7 @@ def backtest(
 
     settings = where.settings(sources=False, budget=budget)
     if language == "auto":
-        language = _language_of(os.environ)
+        language = language_of(os.environ)
     spoken: Language = "zh" if language == "zh" else "en"
     with Counter(where.verbose) as counter:
         done = run_backtest(Wanted(**given), settings, counter)
@@ -1057,7 +1059,7 @@ def learn_weights(
         found, begin, before, alone=alone, precision=precision, strict=strict, name=name, left_out=left_out
     )
     text = report_text(report)
-    spoken = _language_of(os.environ) if language == "auto" else language
+    spoken = language_of(os.environ) if language == "auto" else language
     emit(text.zh if spoken == "zh" else text.en)
     if out is not None:
         import json  # as TOML wants a string
@@ -1242,7 +1244,7 @@ def demo(*, out: Path, language: str, full: bool) -> None:
     found = [find_ticket(str(path.parent)) for path in sorted(examples_folder().glob("*/ticket.json"))]
     if language == "auto":
         # The one that is shown whole is in the reader's language; the others keep their order.
-        own = _language_of(os.environ)
+        own = language_of(os.environ)
         first = next((one for one in found if one[0].language == own), found[0])
         found.sort(key=lambda one: one is not first)
     for number, (ticket, bundle) in enumerate(found):
@@ -1256,13 +1258,6 @@ def demo(*, out: Path, language: str, full: bool) -> None:
             emit(f"\n{page.resolve()}\n\nThe other examples:")
         else:
             emit(f"{snapshot.ticket.id}  {_verdict(snapshot, settings)}\n  {page.resolve()}")
-
-
-def _language_of(environ: Mapping[str, str]) -> str:
-    """The language that the machine speaks: `zh`, or else `en`."""
-    # As POSIX has it, the first of these that is set counts.
-    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
-    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 def _verdict(snapshot: ProblemSnapshot, settings: Settings) -> str:
@@ -1393,7 +1388,7 @@ def completion(*, shell: str) -> None:
 
 # ---- groups of commands with files of their own
 
-for _command in (serve, work, poll, jobs):
+for _command in (serve, work, poll, jobs, batch):
     commands.add_command(_command)
 
 

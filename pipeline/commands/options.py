@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -198,6 +198,13 @@ def gathered(name: str, cls: type, *options: Callable[[Command], Command]) -> Ca
         return decorated  # type: ignore[no-any-return]
 
     return decorate
+
+
+def language_of(environ: Mapping[str, str]) -> Literal["en", "zh"]:
+    """The language that the machine speaks: `zh`, or else `en`."""
+    # As POSIX has it, the first of these that is set counts.
+    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 PATH = click.Path(path_type=Path)

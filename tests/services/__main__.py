@@ -6,9 +6,9 @@ import os
 import sys
 
 from tests import services
-from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, nginx, postgresql, rt
+from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, nginx, postgresql, prism, rt
 
-ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk)
+ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk, prism)
 
 
 def install() -> int:
