@@ -54,6 +54,17 @@ def parameters(messages: pa.Array | pa.ChunkedArray, template_ids: pa.Array, tem
     lines = pc.fill_null(
         (lines.combine_chunks() if isinstance(lines, pa.ChunkedArray) else lines).cast(pa.string()), ""
     )
+    values, kinds = _values(lines, text)
+    return Parameters(rows.cast(pa.int64()), values, kinds)
+
+
+def parameter_kinds(lines: pa.Array, text: str) -> tuple[str, ...]:
+    """The kinds that `parameters` would give for `lines` (string, no nulls), which are of the template with this `text`."""
+    return _values(lines, text)[1]
+
+
+def _values(lines: pa.Array, text: str) -> tuple[pa.Table, tuple[str, ...]]:
+    """A column of values for each wildcard, and their kinds."""
     found = _found(lines, text)
     names = [f"p{number}" for number in range(1, text.count(_WILDCARD) + 1)]
     columns = [
@@ -61,7 +72,7 @@ def parameters(messages: pa.Array | pa.ChunkedArray, template_ids: pa.Array, tem
         for number in range(len(names))
     ]
     kinds = tuple(_kind(column, after) for column, after in zip(columns, text.split(_WILDCARD)[1:], strict=True))
-    return Parameters(rows.cast(pa.int64()), pa.table(dict(zip(names, columns, strict=True))), kinds)
+    return pa.table(dict(zip(names, columns, strict=True))), kinds
 
 
 def fits(lines: pa.Array, text: str) -> list[bool]:

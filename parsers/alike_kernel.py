@@ -1,0 +1,75 @@
+"""The loop of `alike.py` over the bytes of many messages, compiled. Importing this imports numba."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from parsers.folding_kernel import _compiled
+
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+
+
+@_compiled
+def look(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    head: int,
+    tail: int,
+    shapes: np.ndarray,
+    ranks: np.ndarray,
+) -> None:
+    """For each message the hash of its numeric beginning's shape and of the lines behind its first, and a hash of its last bytes.
+
+    The beginning, at most `head` bytes, ends at the first byte that is none of digits, `T`, `Z`, blanks and the signs of times;
+    each digit counts as 0. The last bytes are `tail`.
+    """
+    for row in range(offsets.size - 1):
+        begin, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
+        shape = np.uint64(end > begin) + _PRIME
+        stop = min(end, begin + head)
+        at = begin
+        while at < stop:
+            byte = np.uint64(data[at])
+            if 48 <= byte <= 57:
+                byte = np.uint64(48)
+            # Blank ( ) + , - . / : T Z [ ]
+            elif not (
+                byte == 32 or byte == 40 or byte == 41 or 43 <= byte <= 47 or byte == 58 or byte == 84 or byte == 90
+                or byte == 91 or byte == 93
+            ):  # fmt: skip
+                break
+            shape = (shape ^ byte) * _PRIME
+            shape ^= shape >> np.uint64(29)
+            at += 1
+        breaks = 0
+        for at in range(begin, end):
+            breaks += data[at] == 10
+        if breaks:
+            shape ^= _rest(data, begin, end)
+        shapes[row] = shape
+        rank = np.uint64(end - begin) * _PRIME
+        for at in range(max(begin, end - tail), end):
+            rank = (rank ^ np.uint64(data[at])) * _PRIME
+        rank ^= rank >> np.uint64(32)
+        ranks[row] = rank * _PRIME
+
+
+@_compiled
+def _rest(data: np.ndarray, begin: int, end: int) -> Any:
+    """The hash of what follows the first line of `data[begin:end]`, each number of two digits or more counted as the same."""
+    at = begin
+    while at < end and data[at] != 10:
+        at += 1
+    code = _PRIME
+    while at < end:
+        byte = np.uint64(data[at])
+        at += 1
+        if 48 <= byte <= 57 and at < end and 48 <= data[at] <= 57:
+            byte = np.uint64(1)
+            while at < end and 48 <= data[at] <= 57:
+                at += 1
+        code = (code ^ byte) * _PRIME
+        code ^= code >> np.uint64(29)
+    return code
