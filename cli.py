@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.learn import learn
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
     DIFFERENCES,
@@ -857,7 +858,10 @@ def backtest(
     return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
 
 
-# ---- learn-weights
+# ---- learn, learn-weights
+
+
+commands.add_command(learn)
 
 
 @commands.command("learn-weights")

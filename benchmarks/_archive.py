@@ -200,7 +200,9 @@ class Archive:
             case "notify":
                 time = pc.strftime(stamps.cast(pa.timestamp("ms"), safe=False), "%Y-%m-%dT%H:%M:%SZ")
                 trace = self._filled("{hex16}", size)
-                return pc.binary_join_element_wise("time=", time, " level=info trace_id=", trace, ' msg="', lines, '"', "")
+                return pc.binary_join_element_wise(
+                    "time=", time, " level=info trace_id=", trace, ' msg="', lines, '"', ""
+                )
         return lines
 
 

@@ -25,8 +25,10 @@ _HEAD, _TAIL = 40, 24
 
 @dataclass(frozen=True)
 class Alike:
-    """One value per message: `kinds`, equal where two are alike, from zero on; `cut`, whether its first line is too long to be
-    folded whole, so that it cannot stand for others; `ranks`, a hash of it.
+    """One value per message.
+
+    `kinds` are equal where two are alike, from zero on; `cut` says whether the first line is too long to be folded whole, so that
+    the message cannot stand for others; `ranks` are hashes.
     """
 
     kinds: npt.NDArray[np.int64]
@@ -53,10 +55,10 @@ def ranks(messages: pa.Array) -> npt.NDArray[np.uint64]:
 
 
 def _looked(messages: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    from parsers.alike_kernel import look
+    from parsers.alike_kernel import SIGNS, look
     from parsers.folding_kernel import call
 
     offsets, data = buffers(messages)
     shapes, hashes = np.empty(len(messages), np.uint64), np.empty(len(messages), np.uint64)
-    call(look, data, offsets, _HEAD, _TAIL, shapes, hashes)
+    call(look, data, offsets, SIGNS, _HEAD, _TAIL, shapes, hashes)
     return shapes, hashes

@@ -8,6 +8,11 @@ import numpy as np
 
 from parsers.folding_kernel import _compiled
 
+# What may stand in a time, each digit counted as 0.
+SIGNS = np.zeros(256, np.uint8)
+SIGNS[list(b" ()+,-./:TZ[]0")] = list(b" ()+,-./:TZ[]0")
+SIGNS[ord("1") : ord("9") + 1] = ord("0")
+
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -15,6 +20,7 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)
 def look(
     data: np.ndarray,
     offsets: np.ndarray,
+    signs: np.ndarray,
     head: int,
     tail: int,
     shapes: np.ndarray,
@@ -22,23 +28,16 @@ def look(
 ) -> None:
     """For each message the hash of its numeric beginning's shape and of the lines behind its first, and a hash of its last bytes.
 
-    The beginning, at most `head` bytes, ends at the first byte that is none of digits, `T`, `Z`, blanks and the signs of times;
-    each digit counts as 0. The last bytes are `tail`.
+    The beginning, at most `head` bytes, ends at the first byte that `signs` (one of `SIGNS`) does not know. The last bytes are `tail`.
     """
     for row in range(offsets.size - 1):
-        begin, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
+        begin, end = int(offsets[row]), int(offsets[row + 1])
         shape = np.uint64(end > begin) + _PRIME
         stop = min(end, begin + head)
         at = begin
         while at < stop:
-            byte = np.uint64(data[at])
-            if 48 <= byte <= 57:
-                byte = np.uint64(48)
-            # Blank ( ) + , - . / : T Z [ ]
-            elif not (
-                byte == 32 or byte == 40 or byte == 41 or 43 <= byte <= 47 or byte == 58 or byte == 84 or byte == 90
-                or byte == 91 or byte == 93
-            ):  # fmt: skip
+            byte = np.uint64(signs[data[at]])
+            if byte == 0:
                 break
             shape = (shape ^ byte) * _PRIME
             shape ^= shape >> np.uint64(29)

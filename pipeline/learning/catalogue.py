@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 
 from parsers.tables import TIME
 from parsers.template_state import VERSION as MASKS
-from parsers.templates import mine_counted, parameter_kinds, template_id
+from parsers.templates import mine_counted, parameter_kinds
 from pipeline.errors import UsageError
 from pipeline.learning.baselines import Sums, hourly, of_templates, seen_hours, summed
 from pipeline.learning.shards import COUNTS, DAY_SLOTS, SLOT_SECONDS, SLOT_US, Shard, numbered, over, values_of
@@ -263,9 +263,7 @@ def write_catalogue(learnt: Learnt, tally: Tally, place: str) -> Manifest:
     )
     templates, template_of = _templates(lines, mined.text_of, overall.samples)
     writer.write("lines.parquet", lines)
-    writer.write(
-        "samples.parquet", overall.samples.rename_columns(["line", "place", "rank", "text"]).cast(SAMPLES)
-    )
+    writer.write("samples.parquet", overall.samples.rename_columns(["line", "place", "rank", "text"]).cast(SAMPLES))
     writer.write("templates.parquet", templates)
     days = _write_days(learnt, lines, templates, template_of, writer)
     spans = pc.min_max(lines.column("first_seen")), pc.min_max(lines.column("last_seen"))
@@ -307,9 +305,7 @@ def _mined(keys: pa.Table) -> _Mined:
     at = pc.index_in(keys.column("line").combine_chunks(), value_set=texts)
     ids = mined.template_ids.cast(pa.string())
     shapes = mined.lines.column("shape").combine_chunks().cast(pa.string())
-    return _Mined(
-        ids.take(at), shapes.take(at), {one.id: one.text for one in mined.templates}, mined.approximate
-    )
+    return _Mined(ids.take(at), shapes.take(at), {one.id: one.text for one in mined.templates}, mined.approximate)
 
 
 def _templates(lines: pa.Table, text_of: dict[str, str], samples: pa.Table) -> tuple[pa.Table, Any]:
@@ -345,7 +341,9 @@ def _templates(lines: pa.Table, text_of: dict[str, str], samples: pa.Table) -> t
 # ---- counts
 
 
-def _write_days(learnt: Learnt, lines: pa.Table, templates: pa.Table, template_of: Any, writer: _Writer) -> Iterator[str]:
+def _write_days(
+    learnt: Learnt, lines: pa.Table, templates: pa.Table, template_of: Any, writer: _Writer
+) -> Iterator[str]:
     """Writes counts and baselines a day at a time, and what they make an hour of the week; gives the days' names."""
     services = templates.column("service").combine_chunks().dictionary_encode()
     service_of = services.indices.to_numpy(zero_copy_only=False)

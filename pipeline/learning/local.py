@@ -22,10 +22,8 @@ class Done:
     tally: Tally
 
 
-# The units to read, or files whose units are yet to be looked up.
-Work = Sequence[Unit]
 # Reads units, wherever that is: yields what came of them in any order, and may unite some of them.
-Engine = Callable[[Work], Iterable[Done]]
+Engine = Callable[[Sequence[Unit]], Iterable[Done]]
 
 
 def plan(files: Sequence[str], *, mapping: str = "auto", zone: str | None = None) -> tuple[list[Unit], Tally]:
@@ -42,16 +40,17 @@ def plan(files: Sequence[str], *, mapping: str = "auto", zone: str | None = None
 
 def died(error: UnitFailed) -> Dead:
     """The error of a unit as the catalogue keeps it."""
-    what, _, reason = str(error).rpartition(": ")
-    return Dead(what or str(error), reason)
+    return Dead(error.what, error.reason)
 
 
 def done(unit: Unit) -> Done:
-    """Reads one unit; a dead one is told, not raised."""
+    """Reads one unit; a dead one is told, not raised, whatever it died of: the others must not die with it."""
     try:
         made = read_unit(unit)
     except UnitFailed as error:
         return Done(None, Tally(dead=(died(error),)))
+    except Exception as error:  # noqa: BLE001 - said above
+        return Done(None, Tally(dead=(Dead(unit.name, f"unexpected {type(error).__name__}: {error}"),)))
     return Done(made.shard, Tally(rows=made.rows, undated=made.undated, message_bytes=made.size))
 
 
@@ -82,7 +81,7 @@ def threads(jobs: int | None = None) -> Engine:
     """The engine of this process: so many units are read at once, one a processor unless given."""
     many = jobs or os.cpu_count() or 1
 
-    def run(units: Work) -> Iterator[Done]:
+    def run(units: Sequence[Unit]) -> Iterator[Done]:
         with ThreadPoolExecutor(many) as pool:
             waiting: deque[Future[Done]] = deque()
             try:

@@ -308,7 +308,9 @@ def _samples(
     pairs, row_of = fine
     known, rows = _least_of(pairs, row_of)
     rows = rows[np.searchsorted(known, pair[chosen])]
-    texts = pc.replace_substring_regex(pc.fill_null(_whole(bodies(dated[chosen])), ""), pattern="[0-9]", replacement="0")
+    texts = pc.replace_substring_regex(
+        pc.fill_null(_whole(bodies(dated[chosen])), ""), pattern="[0-9]", replacement="0"
+    )
     table = pa.table(
         [
             pa.array(rows, pa.int32()),

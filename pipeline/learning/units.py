@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -46,6 +47,10 @@ _JSON_LINES = (".ndjson", ".jsonl", ".json")
 class UnitFailed(SnapshotError):
     """A unit that cannot be read: it is counted and named, and the others go on."""
 
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.what, self.reason = what, reason
+
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One part of an archive.
@@ -71,7 +76,11 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.kind == "source":
             return f"{self.source} from {_moment(self.start)} to {_moment(self.end)}"
         if self.kind == "parquet":
-            some = f"row group {self.start}" if self.end == self.start + 1 else f"row groups {self.start} to {self.end - 1}"
+            some = (
+                f"row group {self.start}"
+                if self.end == self.start + 1
+                else f"row groups {self.start} to {self.end - 1}"
+            )
             return f"{shown(self.path)}, {some}" if self.end >= 0 else shown(self.path)
         return shown(self.path) if self.end < 0 else f"{shown(self.path)}, bytes {self.start:,} to {self.end:,}"
 
@@ -140,7 +149,7 @@ def units_of(path: str, *, mapping: str = "auto", zone: str | None = None) -> li
                 return [Unit(kind="lines", **given)]
             size = file.seek(0, os.SEEK_END)
     except _UNREADABLE as error:
-        raise UnitFailed(f"{shown(path)}: {_reason(error)}") from error
+        raise UnitFailed(shown(path), _reason(error)) from error
     if size <= _STRETCH:
         return [Unit(kind="lines", **given)]
     return [Unit(kind="lines", start=at, end=min(at + _STRETCH, size), **given) for at in range(0, size, _STRETCH)]
@@ -175,10 +184,7 @@ def units_of_source(
                     rows = 0
                 rows += minute.rows
         edges = [edge for edge in edges if edge < until] + [until]
-        units += [
-            Unit(kind="source", start=_micros(a), end=_micros(b), **given)
-            for a, b in zip(edges, edges[1:], strict=False)
-        ]
+        units += [Unit(kind="source", start=_micros(a), end=_micros(b), **given) for a, b in pairwise(edges)]
         begin = until
     return units
 
@@ -208,7 +214,7 @@ def read_unit(unit: Unit) -> Reduced:
     try:
         parts = list(_parts(unit))
     except (*_UNREADABLE, SourceError, UsageError) as error:
-        raise UnitFailed(f"{unit.name}: {_reason(error)}") from error
+        raise UnitFailed(unit.name, _reason(error)) from error
     shards: list[Shard] = [part.shard for part in parts]
     return Reduced(
         shards[0] if len(shards) == 1 else unite(shards) if shards else nothing(),
@@ -238,7 +244,9 @@ def _batches(unit: Unit) -> Iterator[pa.Table]:
     wanted = set(paths_read(PRESETS[unit.mapping]))
     with _opened(unit.path) as file:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        names = [name for name in parquet.schema_arrow.names if any(p == name or p.startswith(f"{name}.") for p in wanted)]
+        names = [
+            name for name in parquet.schema_arrow.names if any(p == name or p.startswith(f"{name}.") for p in wanted)
+        ]
         groups = range(unit.start, unit.end)
         metadata = parquet.metadata
         rows = sum(metadata.row_group(number).num_rows for number in groups)
@@ -251,7 +259,7 @@ def _batches(unit: Unit) -> Iterator[pa.Table]:
 def _blocks(unit: Unit) -> Iterator[bytes]:
     """Blocks of whole lines. A line belongs to the stretch in which it begins."""
     with _opened(unit.path) as raw:
-        file: Any = gzip.open(raw) if unit.path.lower().endswith(".gz") else raw
+        file: Any = gzip.GzipFile(fileobj=raw) if unit.path.lower().endswith(".gz") else raw
         at, end = unit.start, unit.end if unit.end >= 0 else sys.maxsize
         if at:
             # From the byte before, so that a line that begins at `start` is this unit's.
