@@ -28,28 +28,28 @@ class Alike:
     """One value per message.
 
     `kinds` are equal where two are alike, from zero on; `cut` says whether the first line is too long to be folded whole, so that
-    the message cannot stand for others; `ranks` are hashes.
+    the message cannot stand for others; `hashes` follow from its size and its last bytes.
     """
 
     kinds: npt.NDArray[np.int64]
     cut: npt.NDArray[np.bool_]
-    ranks: npt.NDArray[np.uint64]
+    hashes: npt.NDArray[np.uint64]
 
 
 def alike(messages: pa.Array) -> Alike:
     """The kinds of `messages` (string, null is the empty line)."""
     messages = pc.fill_null(messages, "")
     folded = fold(messages)
-    shapes, hashes = _looked(messages)
+    shapes, hashed = _looked(messages)
     codes: Any = folded.indices.to_numpy(zero_copy_only=False)
     # What is this long may have been cut, in front of a wildcard too.
     long = pc.greater(pc.utf8_length(folded.dictionary), LONGEST - 3).to_numpy(zero_copy_only=False)
     keys = (codes.astype(np.uint64) << np.uint64(32)) | (shapes >> np.uint64(32))
     kinds = pc.dictionary_encode(pa.array(keys, pa.uint64())).indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Alike(kinds, long[codes], hashes)
+    return Alike(kinds, long[codes], hashed)
 
 
-def ranks(messages: pa.Array) -> npt.NDArray[np.uint64]:
+def hashes(messages: pa.Array) -> npt.NDArray[np.uint64]:
     """The hash of each message, as in `alike`."""
     return _looked(pc.fill_null(messages, ""))[1]
 
@@ -59,6 +59,6 @@ def _looked(messages: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.
     from parsers.folding_kernel import call
 
     offsets, data = buffers(messages)
-    shapes, hashes = np.empty(len(messages), np.uint64), np.empty(len(messages), np.uint64)
-    call(look, data, offsets, SIGNS, _HEAD, _TAIL, shapes, hashes)
-    return shapes, hashes
+    shapes, hashed = np.empty(len(messages), np.uint64), np.empty(len(messages), np.uint64)
+    call(look, data, offsets, SIGNS, _HEAD, _TAIL, shapes, hashed)
+    return shapes, hashed

@@ -6,7 +6,7 @@
     seasonal.parquet        what that makes each hour of the week
     hours.parquet           how often each service was seen at each hour of the week
     lines.parquet           the distinct masked lines that templates are mined from
-    samples.parquet         a few bodies of each, all digits 0, from which parameters' types are told
+    samples.parquet         a body of each, all digits 0, from which parameters' types are told
     counts/DAY.parquet      lines of each masked line in each five minutes
 
 The first four are for readers. The last three are what two catalogues are merged from: templates are mined anew over the masked
@@ -83,7 +83,7 @@ LINES = _schema(
     ("last_seen", TIME),
 )
 # `line` is the row of LINES.
-SAMPLES = _schema(("line", pa.int32()), ("place", pa.int8()), ("rank", pa.int64()), ("text", pa.string()))
+SAMPLES = _schema(("line", pa.int32()), ("rank", pa.int64()), ("text", pa.string()))
 COUNTED = _schema(("line", pa.int32()), ("slot", pa.int16()), ("lines", pa.int64()))
 
 
@@ -180,7 +180,7 @@ class Catalogue:
                 "last": lines.column("last_seen").cast(pa.int64()),
             }
         )
-        samples = samples.rename_columns(["row", "place", "rank", "text"]).replace_schema_metadata(None)
+        samples = samples.rename_columns(["row", "rank", "text"]).replace_schema_metadata(None)
         return Shard(keys, COUNTS.empty_table(), _nullable(samples))
 
     def day(self, day: int) -> Shard:
@@ -202,7 +202,7 @@ class Catalogue:
         moved = pa.table(
             {"row": pa.array(rows, pa.int32()), "slot": counts.column("slot"), "lines": counts.column("lines")}
         )
-        return Shard(keys, moved, _nullable(SAMPLES.empty_table().rename_columns(["row", "place", "rank", "text"])))
+        return Shard(keys, moved, _nullable(SAMPLES.empty_table().rename_columns(["row", "rank", "text"])))
 
 
 def open_catalogue(place: str) -> Catalogue:
@@ -263,7 +263,7 @@ def write_catalogue(learnt: Learnt, tally: Tally, place: str) -> Manifest:
     )
     templates, template_of = _templates(lines, mined.text_of, overall.samples)
     writer.write("lines.parquet", lines)
-    writer.write("samples.parquet", overall.samples.rename_columns(["line", "place", "rank", "text"]).cast(SAMPLES))
+    writer.write("samples.parquet", overall.samples.rename_columns(["line", "rank", "text"]).cast(SAMPLES))
     writer.write("templates.parquet", templates)
     days = _write_days(learnt, lines, templates, template_of, writer)
     spans = pc.min_max(lines.column("first_seen")), pc.min_max(lines.column("last_seen"))

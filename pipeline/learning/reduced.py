@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.alike import alike, ranks
+from parsers.alike import alike, hashes
 from parsers.documents import parse_parquet_table
 from parsers.mapping import AUTO, FieldMapping
 from parsers.masking import JOINED, mask
@@ -26,12 +26,11 @@ from pipeline.learning.shards import (
     COUNTS,
     DAY_SLOTS,
     LINES,
-    PLACES,
     SAMPLES,
     SLOT_US,
     Shard,
+    least_samples,
     nothing,
-    numbered,
     over,
     ranks_of,
     values_of,
@@ -70,9 +69,7 @@ def reduced(table: pa.Table, *, mapping: FieldMapping = AUTO, zone: tzinfo | Non
     if not size:
         return Reduced(nothing(), 0, 0, 0)
     rows = _Rows(flat, mapping, zone)
-    return _counted(
-        rows.micros, rows.services, rows.lines, rows.ranks, lambda some: rows.parsed(some).column("body"), rows.size
-    )
+    return _counted(rows.micros, rows.services, rows.lines, rows.samples, rows.size)
 
 
 def reduced_logs(logs: pa.Table) -> Reduced:
@@ -81,7 +78,26 @@ def reduced_logs(logs: pa.Table) -> Reduced:
     message = _filled(logs.column("message").combine_chunks())
     times = logs.column("@timestamp").combine_chunks()
     services = pc.fill_null(logs.column("service.name").combine_chunks(), "")
-    return _counted(_micros(times), services, _masked(bodies), ranks(message), bodies.take, message.nbytes)
+    micros = _micros(times)
+    ranks = _ranks(hashes(message), pc.fill_null(micros, 0).to_numpy(zero_copy_only=False))
+    candidates = _Candidates(np.arange(len(logs)), ranks, bodies)
+    return _counted(micros, services, _masked(bodies), candidates, message.nbytes)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Rows of which the samples are taken, with their ranks and bodies: the least rank of each line is among them."""
+
+    rows: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int64]
+    bodies: Any
+
+
+def _ranks(hashed: npt.NDArray[np.uint64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """A number of each row that follows from its message and time, and is as good as random."""
+    mixed = (hashed ^ times.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(31)
+    return (mixed >> np.uint64(1)).astype(np.int64)
 
 
 # ---- one table of documents
@@ -104,17 +120,22 @@ class _Rows:
                     odd |= pc.is_valid(_filled(flat.column(path))).to_numpy()
         kinds = alike(message)
         odd |= kinds.cut
-        # The first row of each kind and service stands for all of them.
         services_coded = pc.dictionary_encode(pc.fill_null(services, ""))
         codes = services_coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         keys = np.where(odd, -1 - np.arange(size), kinds.kinds * max(1, len(services_coded.dictionary)) + codes)
         groups = pc.dictionary_encode(pa.array(keys)).indices.to_numpy(zero_copy_only=False)
-        standing = np.full(int(groups.max()) + 1, -1)
-        standing[groups[::-1]] = np.arange(size)[::-1]
-        parsed = self.parsed(standing)
-        masked = _masked(_filled(parsed.column("body").combine_chunks()))
+        # Of the rows of each kind and service that of the least rank stands for all: which it is follows from the rows alone.
+        ranks = _ranks(kinds.hashes, pc.fill_null(_micros(times), 0).to_numpy(zero_copy_only=False))
+        least = np.full(int(groups.max()) + 1, np.iinfo(np.int64).max)
+        np.minimum.at(least, groups, ranks)
+        standing = np.empty(len(least), np.int64)
+        lowest = np.flatnonzero(least[groups] == ranks)
+        standing[groups[lowest]] = lowest
+        parsed = self._parsed(standing)
+        bodies = _filled(parsed.column("body").combine_chunks())
+        masked = _masked(bodies)
         self.lines = pa.DictionaryArray.from_arrays(masked.indices.take(pa.array(groups)), masked.dictionary)
-        self.ranks = kinds.ranks
+        self.samples = _Candidates(standing, ranks[standing], bodies)
         # What the record lacks its message may tell.
         told = pa.array(groups)
         self.services = pc.fill_null(
@@ -126,7 +147,7 @@ class _Rows:
             times = pc.if_else(lacking, found, times)
         self.micros = _micros(times)
 
-    def parsed(self, rows: npt.NDArray[Any]) -> pa.Table:
+    def _parsed(self, rows: npt.NDArray[Any]) -> pa.Table:
         """These rows as `take` would read them."""
         some = self._flat if len(rows) == self._flat.num_rows else self._flat.take(pa.array(rows))
         return parse_parquet_table(some, source="", mapping=self._mapping, zone=self._zone).table
@@ -221,113 +242,78 @@ def _micros(times: Any) -> Any:
 # ---- from rows to a shard
 
 
-def _counted(micros: Any, services: Any, lines: Any, hashes: npt.NDArray[np.uint64], bodies: Any, size: int) -> Reduced:
-    """The shard of rows whose masked line is known. `bodies` gives the bodies of some rows."""
+def _counted(micros: Any, services: Any, lines: Any, candidates: _Candidates, size: int) -> Reduced:
+    """The shard of rows whose masked line is known."""
     rows = len(micros)
-    dated = np.flatnonzero(pc.is_valid(micros).to_numpy(zero_copy_only=False))
-    times = pc.fill_null(micros, 0).to_numpy(zero_copy_only=False)[dated]
+    is_dated = pc.is_valid(micros).to_numpy(zero_copy_only=False)
+    dated = np.flatnonzero(is_dated)
     if not len(dated):
         return Reduced(nothing(), rows, rows, size)
+    whole = len(dated) == rows
+    times = pc.fill_null(micros, 0).to_numpy(zero_copy_only=False)
     names = pc.dictionary_encode(services)
-    of_line = lines.indices.to_numpy(zero_copy_only=False)[dated].astype(np.int64)
-    of_service = names.indices.to_numpy(zero_copy_only=False)[dated].astype(np.int64)
+    # One number for line and service, in the order of day, service and line once the day is in front.
+    many = len(lines.dictionary)
+    pair = ranks_of(names.dictionary)[names.indices.to_numpy(zero_copy_only=False)] * many
+    pair += ranks_of(lines.dictionary)[lines.indices.to_numpy(zero_copy_only=False)]
     slots = times // SLOT_US
-    low = int(slots.min())
-    # One number for line, service and five minutes; it is counted by hashing, and only what differs is sorted.
-    pair = of_line * len(names.dictionary) + of_service
-    span = int(slots.max()) - low + 1
+    pair_dated, slots = (pair, slots) if whole else (pair[dated], slots[dated])
+    low, span = int(slots.min()), int(slots.max() - slots.min()) + 1
+    # Counted by hashing, and only what differs is sorted.
     grouped = (
-        pa.table({"key": pair * span + (slots - low), "time": times})
+        pa.table({"key": pair_dated * span + (slots - low), "time": times if whole else times[dated]})
         .group_by("key")
         .aggregate([("time", "count"), ("time", "min"), ("time", "max")])
     )
     keys = values_of(grouped, "key")
     pairs, slot = keys // span, keys % span + low
-    fine = pa.table(
-        {
-            "day": pa.array(slot // DAY_SLOTS, pa.int32()),
-            "service": names.dictionary.take(pa.array(pairs % len(names.dictionary))),
-            "line": lines.dictionary.take(pa.array(pairs // len(names.dictionary))),
-            "slot": slot % DAY_SLOTS,
-            "lines": grouped.column("time_count"),
-            "first": grouped.column("time_min"),
-            "last": grouped.column("time_max"),
-        }
-    )
-    # Numbers in the order of their strings, so that rows come sorted.
-    line_rank, service_rank = ranks_of(lines.dictionary), ranks_of(names.dictionary)
-    ranked = pa.table(
-        {
-            "day": slot // DAY_SLOTS,
-            "service": service_rank[pairs % len(names.dictionary)],
-            "line": line_rank[pairs // len(names.dictionary)],
-            "slot": slot % DAY_SLOTS,
-        }
-    )
-    order, starts, row_of = numbered(ranked, ["day", "service", "line"])
-    head = fine.take(pa.array(order[starts]))
+    day = slot // DAY_SLOTS
+    order = np.lexsort((slot, pairs, day))
+    pairs, slot, day = pairs[order], slot[order], day[order]
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1) | np.diff(day, prepend=day[:1] - 1))
+    row_of = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(pairs)))
+    count, first, last = (values_of(grouped, name)[order] for name in ("time_count", "time_min", "time_max"))
+    heads = pairs[starts]
     united = pa.table(
         [
-            head.column("day"),
-            head.column("service"),
-            head.column("line"),
-            over(np.add, values_of(fine, "lines")[order], starts),
-            over(np.minimum, values_of(fine, "first")[order], starts),
-            over(np.maximum, values_of(fine, "last")[order], starts),
+            pa.array(day[starts], pa.int32()),
+            _sorted(names.dictionary).take(pa.array(heads // many)),
+            _sorted(lines.dictionary).take(pa.array(heads % many)),
+            over(np.add, count, starts),
+            over(np.minimum, first, starts),
+            over(np.maximum, last, starts),
         ],
         schema=LINES,
-    ).combine_chunks()
-    by_slot = np.lexsort((values_of(fine, "slot"), row_of))
+    )
     counts = pa.table(
-        [
-            pa.array(row_of[by_slot], pa.int32()),
-            pa.array(values_of(fine, "slot")[by_slot], pa.int16()),
-            pa.array(values_of(fine, "lines")[by_slot], pa.int64()),
-        ],
+        [pa.array(row_of, pa.int32()), pa.array(slot % DAY_SLOTS, pa.int16()), pa.array(count, pa.int64())],
         schema=COUNTS,
     )
-    samples = _samples(dated, pair, times, hashes[dated], (pairs, row_of), bodies)
+    some = np.flatnonzero(is_dated[candidates.rows])
+    samples = _samples(pair[candidates.rows[some]], candidates, some, heads)
     return Reduced(Shard(united, counts, samples), rows, rows - len(dated), size)
 
 
+def _sorted(texts: Any) -> Any:
+    return texts.take(pc.sort_indices(texts))
+
+
 def _samples(
-    dated: npt.NDArray[np.int64],
-    pair: npt.NDArray[np.int64],
-    times: npt.NDArray[np.int64],
-    hashes: npt.NDArray[np.uint64],
-    fine: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    bodies: Any,
+    pair: npt.NDArray[np.int64], candidates: _Candidates, some: npt.NDArray[np.int64], heads: npt.NDArray[np.int64]
 ) -> pa.Table:
-    """Of each service's line and each place the body of the smallest rank: which rows these are follows from the lines alone."""
-    rank = (((hashes ^ times.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(1)).astype(np.int64)
-    key = pair * PLACES + (rank & (PLACES - 1))
-    least = pa.table({"key": key, "rank": rank}).group_by("key").aggregate([("rank", "min")])
-    coded = pc.index_in(pa.array(key), value_set=least.column("key").combine_chunks()).to_numpy(zero_copy_only=False)
-    chosen = np.flatnonzero(values_of(least, "rank_min")[coded] == rank)
-    # Of rows of the same rank, the text decides below. They go with the first day of the line.
-    pairs, row_of = fine
-    known, rows = _least_of(pairs, row_of)
-    rows = rows[np.searchsorted(known, pair[chosen])]
-    texts = pc.replace_substring_regex(
-        pc.fill_null(_whole(bodies(dated[chosen])), ""), pattern="[0-9]", replacement="0"
-    )
-    table = pa.table(
-        [
-            pa.array(rows, pa.int32()),
-            pa.array(key[chosen] % PLACES, pa.int8()),
-            pa.array(rank[chosen], pa.int64()),
-            texts,
-        ],
-        schema=SAMPLES,
-    )
-    order, _, _ = numbered(table, ["row", "place", "rank", "text"])
-    table = table.take(pa.array(order))
-    _, starts, _ = numbered(table, ["row", "place"])
-    return table.take(pa.array(starts)).combine_chunks()
+    """Of each service's line the body of the least rank, all digits 0; it goes with the first day of the line.
 
-
-def _least_of(keys: npt.NDArray[np.int64], values: npt.NDArray[np.int64]) -> tuple[Any, Any]:
-    """The distinct `keys`, sorted, and the least of the `values` of each."""
-    order = np.lexsort((values, keys))
-    known, first = np.unique(keys[order], return_index=True)
-    return known, values[order][first]
+    `pair` tells the service's line of each of `some` of the candidates, `heads` that of each row of the shard.
+    """
+    order = np.lexsort((candidates.ranks[some], pair))
+    ranks, ordered = candidates.ranks[some][order], pair[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    least = np.repeat(ranks[begins], np.diff(begins, append=len(ordered)))
+    # Rows of the same rank: the text decides.
+    chosen = np.flatnonzero(ranks == least)
+    known, first_row = np.unique(heads, return_index=True)
+    rows = first_row[np.searchsorted(known, ordered[chosen])]
+    texts = pc.fill_null(candidates.bodies.take(pa.array(some[order[chosen]])), "")
+    texts = pc.replace_substring_regex(texts, pattern="[0-9]", replacement="0")
+    table = pa.table([pa.array(rows, pa.int32()), pa.array(ranks[chosen], pa.int64()), texts], schema=SAMPLES)
+    return least_samples(table)

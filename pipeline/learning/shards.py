@@ -1,8 +1,8 @@
 """Shards: what is left of log lines once they are reduced where they are read, and how shards become one.
 
 A shard knows, for each day, service and distinct masked line, how many lines there were, when the first and the last, how many
-in each five minutes, and a few samples of what stood in the place of the wildcards. Uniting shards adds counts, takes the
-earlier first and the later last, and keeps the samples of the smallest rank: all of it commutative and associative, so neither
+in each five minutes, and a sample of what stood in the place of the wildcards. Uniting shards adds counts, takes the
+earlier first and the later last, and keeps the sample of the smallest rank: all of it commutative and associative, so neither
 the order of shards nor how the lines were cut into them has a say.
 """
 
@@ -22,8 +22,6 @@ import pyarrow.compute as pc
 SLOT_SECONDS = 300
 SLOT_US = SLOT_SECONDS * 1_000_000
 DAY_SLOTS = 86_400 // SLOT_SECONDS
-# Samples that are kept of a service's masked line, a power of two.
-PLACES = 2
 
 # `day` counts from 1970-01-01, `first` and `last` are microseconds since then, both UTC.
 LINES = pa.schema(
@@ -38,11 +36,10 @@ LINES = pa.schema(
 )
 # `row` is the row of LINES, `slot` the five minutes of its day.
 COUNTS = pa.schema([pa.field("row", pa.int32()), pa.field("slot", pa.int16()), pa.field("lines", pa.int64())])
-# A body whose digits are 0; of those of one place the one of the smallest rank is kept.
+# A body whose digits are 0; of those of one service's line the one of the smallest rank is kept.
 SAMPLES = pa.schema(
     [
         pa.field("row", pa.int32()),
-        pa.field("place", pa.int8()),
         pa.field("rank", pa.int64()),
         pa.field("text", pa.string()),
     ]
@@ -95,7 +92,7 @@ def unite(shards: Sequence[Shard]) -> Shard:
         table = pa.concat_tables(tables)
         return table.set_column(0, "row", pa.array(row_of[np.concatenate(rows)], pa.int32()))
 
-    return Shard(united.combine_chunks(), _counts(moved("counts")), _samples(moved("samples")))
+    return Shard(united.combine_chunks(), _counts(moved("counts")), least_samples(moved("samples")))
 
 
 def by_day(shard: Shard) -> Iterator[tuple[int, Shard]]:
@@ -185,10 +182,11 @@ def _counts(table: pa.Table) -> pa.Table:
     return kept.set_column(2, "lines", pa.array(lines, pa.int64())).cast(COUNTS).combine_chunks()
 
 
-def _samples(table: pa.Table) -> pa.Table:
-    order, _, _ = numbered(table, ["row", "place", "rank", "text"])
+def least_samples(table: pa.Table) -> pa.Table:
+    """SAMPLES with the one of the smallest rank, or then of the smallest text, for each row."""
+    order, _, _ = numbered(table, ["row", "rank", "text"])
     table = table.take(pa.array(order))
-    _, starts, _ = numbered(table, ["row", "place"])
+    _, starts, _ = numbered(table, ["row"])
     return table.take(pa.array(starts)).cast(SAMPLES).combine_chunks()
 
 
