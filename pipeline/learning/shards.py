@@ -98,7 +98,9 @@ def unite(shards: Sequence[Shard]) -> Shard:
 def by_day(shard: Shard) -> Iterator[tuple[int, Shard]]:
     """The shard of each day, in order."""
     days = values_of(shard.lines, "day")
-    edges = np.flatnonzero(np.diff(days, prepend=days[:1] - 1)) if len(days) else np.zeros(0, np.int64)
+    if not len(days):
+        return
+    edges = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
     count_rows, sample_rows = values_of(shard.counts, "row"), values_of(shard.samples, "row")
     for start, end in zip(edges.tolist(), [*edges[1:].tolist(), len(days)], strict=True):
         counts = _between(shard.counts, count_rows, start, end)

@@ -109,6 +109,7 @@ def _session(master: str, name: str) -> Iterator[Any]:
     except ImportError as error:
         raise UsageError("--engine spark needs pyspark: pip install 'problem-snapshot[spark]'") from error
     builder = SparkSession.builder.master(master).appName(name).config("spark.ui.enabled", "false")
+    builder = builder.config("spark.ui.showConsoleProgress", "false")
     # Workers run this interpreter and see what it sees, unless Spark's own configuration says otherwise.
     builder = builder.config("spark.pyspark.python", os.environ.get("PYSPARK_PYTHON", sys.executable))
     builder = builder.config("spark.executorEnv.PYTHONPATH", os.environ.get("PYTHONPATH", ""))

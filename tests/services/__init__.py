@@ -1,4 +1,4 @@
-"""Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger and nginx, on loopback and free ports.
+"""Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger, Spark and nginx, on loopback and free ports.
 
 Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
 that cannot be had on this machine raises `Unavailable` with the reason in a few words.
@@ -23,7 +23,8 @@ from types import ModuleType
 STATE = Path(__file__).parent / ".state"
 # Services whose absence does not fail a run that requires services: Jaeger is built from source, which takes a new Go, the
 # network and minutes. Its tests are skipped then, by name; what they hold of its answers is tested on recorded ones as well.
-OPTIONAL = frozenset({"jaeger"})
+# Spark's package is 490 MB, twice what all else here takes; the functions that it carries are tested on the other engines, too.
+OPTIONAL = frozenset({"jaeger", "spark"})
 
 
 class Unavailable(Exception):
