@@ -93,6 +93,7 @@ def test_a_worker_that_is_killed_midway_costs_no_row(spark_cluster: Running, arc
         _, errors = job.communicate(timeout=280)
     finally:
         job.kill()
+        job.communicate()
     assert job.returncode == 0, errors[-3000:]
     assert lost
     assert content(tmp_path / "out") == content(archive / "catalogue")

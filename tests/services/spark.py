@@ -132,6 +132,10 @@ def kill(data: str, name: str) -> None:
     for child in (*_below(pid), pid):
         with suppress(OSError):
             os.kill(child, signal.SIGKILL)
+    for _ in range(100):
+        if pid_of(data, name) is None:
+            break
+        time.sleep(0.1)
 
 
 def _below(pid: int) -> list[int]:
