@@ -314,19 +314,19 @@ def _templates(lines: pa.Table, text_of: dict[str, str], samples: pa.Table) -> t
     head = lines.take(pa.array(order[starts]))
     ids = head.column("template_id").to_pylist()
     firsts, lasts = values_of(lines, "first_seen"), values_of(lines, "last_seen")
-    of_sample = number[values_of(samples, "row")] if samples.num_rows else np.zeros(0, np.int64)
+    of_sample = number[values_of(samples, "row")]
     by_template = np.argsort(of_sample, kind="stable")
-    edges = np.searchsorted(of_sample[by_template], np.arange(len(ids) + 1)).tolist()
-    texts = samples.column("text").combine_chunks()
-    kinds = [
-        list(parameter_kinds(texts.take(pa.array(by_template[a:b][:_MOST_SAMPLES])), text_of[one]))
-        for one, a, b in zip(ids, edges[:-1], edges[1:], strict=True)
-    ]
+    # Of each template the first so many, in the order of its lines.
+    place = np.arange(len(by_template)) - np.searchsorted(of_sample[by_template], of_sample[by_template])
+    chosen = by_template[place < _MOST_SAMPLES]
+    names = [text_of[one] for one in ids]
+    texts = samples.column("text").combine_chunks().take(pa.array(chosen))
+    kinds = parameter_kinds(texts, names, of_sample[chosen].tolist())
     table = pa.table(
         [
             head.column("service"),
             pa.array(ids, pa.string()),
-            pa.array([text_of[one] for one in ids], pa.string()),
+            pa.array(names, pa.string()),
             pa.array(kinds, pa.list_(pa.string())),
             np.diff(starts, append=len(order)),
             over(np.add, values_of(lines, "lines")[order], starts),
