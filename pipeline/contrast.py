@@ -101,6 +101,8 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope, known: Known | No
     compared = None
     if known is not None:
         inside = _observed(times.filter(pa.array((in_incident | in_baseline) & tested)), scope.window)
+        # Where only named lines came, nothing tells that less of the window was looked at.
+        inside = inside if inside.end > inside.start else scope.window
         compared = known.compare(logs, clusters, in_incident, _rates(logs), inside)
         for i, template_id in enumerate(ids):
             usual = compared.by_template.get(template_id)

@@ -135,7 +135,7 @@ _OURS = frozenset({
     "schema_version", "snapshot_id", "id", "system", "created_at", "language", "status", "outcome", "what", "kind", "change",
     "source", "sources", "ref", "sha256", "at", "window", "baseline", "anchor", "first_seen", "last_seen", "entity", "state",
     "service", "services", "supports", "subclass", "fault_class", "fault_subclass", "seed_class", "class_name", "owner",
-    "first_action", "digest", "unknown_services", "culprits", "candidates", "template_totals", "levels", "redaction", "provenance", "questionnaire",
+    "first_action", "digest", "unknown_services", "template_id", "by", "culprits", "candidates", "template_totals", "levels", "redaction", "provenance", "questionnaire",
 })  # fmt: skip
 
 

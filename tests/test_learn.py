@@ -316,6 +316,10 @@ def test_the_command_learns_merges_and_says_what(story: Path, tmp_path: Path):
     assert done.exit_code == 0, done.output
     assert msgspec.json.decode(done.stdout)["lines"] == len(STORY)
     assert content(tmp_path / "a") == content(story / "catalogue")
+    (tmp_path / "d" / "_shards").mkdir(parents=True)
+    (tmp_path / "d" / "_shards" / "20514").write_bytes(b"left by a run that broke off")
+    assert run(str(story / "logs"), "--out", str(tmp_path / "d"), "--engine", "beam").exit_code == 0
+    assert content(tmp_path / "d") == content(story / "catalogue")
     write(tmp_path / "more.parquet", [(5 * WEEK, "pay", "order 1 paid by card in 3 ms")])
     assert run(str(tmp_path / "more.parquet"), "--out", str(tmp_path / "b")).exit_code == 0
     merged = run("--merge", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c"))

@@ -10,9 +10,9 @@ a unit while it is read would only pay where units differ much, and a row group 
 from __future__ import annotations
 
 import posixpath
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import msgspec
@@ -135,14 +135,16 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
     """The engine of `pipeline.learning.local.learn` that reads units by a Beam pipeline.
 
     `options` are Beam's own, FnApiRunner unless they name a runner. `work` is a folder that workers and this process share, a path
-    or an fsspec URL; a folder of this machine unless given. Raises `SnapshotError` where the pipeline fails.
+    or an fsspec URL, which is emptied; a folder of this machine unless given. Raises `SnapshotError` where the pipeline fails.
     """
 
     def run(units: Sequence[Unit]) -> Iterator[Done]:
         import fsspec
 
-        own = tempfile.mkdtemp(prefix="problem-snapshot-beam-") if work is None else None
-        place = own or str(work)
+        place = work or tempfile.mkdtemp(prefix="problem-snapshot-beam-")
+        filesystem, root = fsspec.core.url_to_fs(place)
+        # What an earlier run left there, which broke off, is none of ours.
+        _empty(filesystem, root)
         try:
             runner = [] if any(one.startswith("--runner") for one in options) else ["--runner=FnApiRunner"]
             try:
@@ -154,7 +156,6 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
                     )
             except (RuntimeError, ValueError) as error:
                 raise SnapshotError(f"the Beam pipeline failed: {str(error)[-300:]}") from error
-            filesystem, root = fsspec.core.url_to_fs(place)
             for path in sorted(filesystem.find(root)):
                 content = bytes(filesystem.cat_file(path))
                 if posixpath.basename(path) == _TALLY:
@@ -162,7 +163,11 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
                 else:
                     yield Done(decoded(content), Tally())
         finally:
-            if own:
-                shutil.rmtree(own, ignore_errors=True)
+            _empty(filesystem, root)
 
     return run
+
+
+def _empty(filesystem: Any, root: str) -> None:
+    if filesystem.exists(root):
+        filesystem.rm(root, recursive=True)

@@ -144,6 +144,7 @@ class Known:
         present = sorted({services[i] for i in np.unique(of_service[in_incident & comparable]).tolist()})
         windows = {service: _window(self._seasons[service], observed) for service in present}
         weights = np.where(in_incident & comparable & (rates > 0), 1.0 / np.where(rates > 0, rates, 1.0), 0.0)
+        counted = _counted(found, weights, of_service, services, windows)
         judged: dict[str | None, Usual | None] = {}
         by_template: dict[str, Usual] = {}
         codes = clusters.template_ids.indices.to_numpy(zero_copy_only=False)
@@ -161,8 +162,7 @@ class Known:
                 by_template[name] = self._never(weights[rows], {services[i] for i in of_service[rows]}, observed)
                 continue
             if most not in judged:
-                mine = pc.fill_null(pc.equal(found, most), fill_value=False).to_numpy(zero_copy_only=False)
-                judged[most] = _judged(most, weights[mine], of_service[mine], services, windows)
+                judged[most] = _judged(most, *counted.get(most, (0.0, 0.0)), windows)
             usual = judged[most]
             if usual is not None:
                 by_template[name] = usual
@@ -267,22 +267,34 @@ def _hours(observed: Span) -> Iterator[tuple[int, float]]:
         at = until
 
 
-def _judged(
-    name: str,
+def _counted(
+    found: Any,
     weights: npt.NDArray[np.float64],
     of_service: npt.NDArray[Any],
     services: list[str],
     windows: dict[str, _Window | None],
-) -> Usual | None:
+) -> dict[str, tuple[float, float]]:
+    """For each template of the catalogue the lines that its rows stand for, and the sum of their squares.
+
+    Only rows of services of which it is known what is usual count.
+    """
+    known = [number for number, service in enumerate(services) if windows.get(service) is not None]
+    coded = found.dictionary_encode()
+    codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero((codes >= 0) & np.isin(of_service, known))
+    size = len(coded.dictionary)
+    sums = np.bincount(codes[rows], weights=weights[rows], minlength=size).tolist()
+    squares = np.bincount(codes[rows], weights=weights[rows] ** 2, minlength=size).tolist()
+    return dict(zip(coded.dictionary.to_pylist(), zip(sums, squares, strict=True), strict=True))
+
+
+def _judged(name: str, lines: float, squares: float, windows: dict[str, _Window | None]) -> Usual | None:
     """The verdict on one template of the catalogue, over the services that are here and were seen often enough."""
-    known = {service: window for service, window in windows.items() if window is not None}
+    known = [window for window in windows.values() if window is not None]
     if not known:
         return None
-    counted = np.isin(of_service, [number for number, service in enumerate(services) if service in known])
-    mine = weights[counted]
-    lines = float(mine.sum())
     expected = spread = 0.0
-    for window in known.values():
+    for window in known:
         row = window.season.rows.get(name)
         if row is not None:
             expected += float(window.expected[row])
@@ -290,9 +302,9 @@ def _judged(
     dispersion = spread / expected if expected else 1.0
     if lines:
         # A line that was drawn with probability r stands for 1/r lines, and adds that much to the variance.
-        dispersion += float((mine**2).sum()) / lines - 1.0
-    times = min(window.times for window in known.values())
-    by: By = "hour_of_day" if any(window.by == "hour_of_day" for window in known.values()) else "hour_of_week"
+        dispersion += squares / lines - 1.0
+    times = min(window.times for window in known)
+    by: By = "hour_of_day" if any(window.by == "hour_of_day" for window in known) else "hour_of_week"
     p_value = _p_value(lines / dispersion, times * expected / dispersion, 1.0 / (1.0 + times))
     return Usual(name, lines, expected, times, by, p_value, more=lines > expected)
 
