@@ -242,7 +242,7 @@ def _batches(unit: Unit) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
     wanted = set(paths_read(PRESETS[unit.mapping]))
-    with _opened(unit.path) as file:
+    with _opened(unit.path, native=True) as file:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         names = [
             name for name in parquet.schema_arrow.names if any(p == name or p.startswith(f"{name}.") for p in wanted)
@@ -355,10 +355,13 @@ def _source(name: str, config: str | None, profile: str | None) -> Any:
 _UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, ValueError, OverflowError, ImportError)
 
 
-def _opened(path: str) -> Any:
+def _opened(path: str, *, native: bool = False) -> Any:
+    """The file, to be read by Python, or, with `native`, by Arrow: of this machine then without Python in between."""
     import fsspec
 
     filesystem, place = fsspec.core.url_to_fs(path)
+    if native and "file" in _protocols(filesystem):
+        return pa.OSFile(place, "rb")
     return filesystem.open(place, "rb")
 
 
