@@ -28,7 +28,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from _archive import write
+from _archive import GROUP, write
 from _rivals import SEVEN_MASKS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -154,7 +154,8 @@ def main() -> int:
     lines = 2_000_000 if asked.quick else asked.lines
     rounds, slices = (1, 10_000) if asked.quick else (ROUNDS, 30_000)
     base = asked.folder or pathlib.Path(tempfile.gettempdir()) / "problem-snapshot-bench-learn"
-    tenth = write(base / f"{lines // 10}", lines // 10)
+    # In files of as many rows as the units of the whole have, so that their memory can be compared.
+    tenth = write(base / f"tenth-{lines}", lines // 10, files=max(1, lines // 10 // GROUP))
     whole = write(base / f"{lines}", lines)
     read = sum(path.stat().st_size for path in whole)
     out = base / "catalogue"
