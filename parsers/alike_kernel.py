@@ -32,7 +32,7 @@ def look(
 
     The beginning, at most `head` bytes, ends at the first byte that `signs` (one of `SIGNS`) does not know. The last bytes are `tail`.
     """
-    breaks = 0
+    breaks = np.uint8(0)
     for row in range(offsets.size - 1):
         begin, end = int(offsets[row]), int(offsets[row + 1])
         shape = np.uint64(end > begin) + _PRIME
@@ -47,9 +47,9 @@ def look(
             at += 1
         if row % _BLOCK == 0:
             # One look at many messages tells that hardly any has a second line.
-            breaks = 0
+            breaks = np.uint8(0)
             for at in range(begin, int(offsets[min(row + _BLOCK, offsets.size - 1)])):
-                breaks += data[at] == 10
+                breaks |= np.uint8(data[np.uint64(at)] == 10)
         if breaks:
             shape ^= _rest(data, begin, end)
         shapes[row] = shape
