@@ -155,6 +155,7 @@ NAMES = [
     "diff",
     "replay",
     "backtest",
+    "learn",
     "learn-weights",
     "init",
     "doctor",
