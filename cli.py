@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.batch import batch
+from pipeline.commands.learn import learn
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
     DIFFERENCES,
@@ -956,7 +957,10 @@ def backtest(
     return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
 
 
-# ---- learn-weights
+# ---- learn, learn-weights
+
+
+commands.add_command(learn)
 
 
 @commands.command("learn-weights")

@@ -120,6 +120,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str = msgspec.field(default_factory=default_store)
     # A file that `learn-weights` wrote; without one, or where it is empty, the shipped weights hold.
     weights: str | None = None
+    # A folder, or an fsspec URL, that `learn` wrote: what is usual at each hour of the week.
+    catalogue: str | None = None
     windows: Windows = Windows()
     thresholds: Thresholds = msgspec.field(default_factory=Thresholds)
     identifiers: Patterns = Patterns()
@@ -309,7 +311,12 @@ def settings_of(
         tree.pop(key, None)
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
-    settings = msgspec.structs.replace(settings, weights=_beside_config(settings.weights, config))
+    catalogue = settings.catalogue
+    settings = msgspec.structs.replace(
+        settings,
+        weights=_beside_config(settings.weights, config),
+        catalogue=catalogue if catalogue and "://" in catalogue else _beside_config(catalogue, config),
+    )
     target = publish_of(config, profile, env) if publish else None
     return msgspec.structs.replace(
         settings,
@@ -772,6 +779,11 @@ def settings_digest(settings: Settings) -> str:
         plain["weights"] = sha256_hex(Path(settings.weights).read_bytes()) if settings.weights else None
     except OSError as error:
         raise UsageError(f"{settings.weights}: the weights cannot be read: {error.strerror}") from error
+    # Left out where there is none, so that digests of before there were catalogues still hold.
+    if plain.pop("catalogue"):
+        from pipeline.learning.catalogue import open_catalogue
+
+        plain["catalogue"] = open_catalogue(str(settings.catalogue)).manifest.digest
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
 

@@ -199,6 +199,21 @@ class Estimate(Model):
     baseline_margin: int
 
 
+class Usual(Model):
+    """How many lines a window like the incident's usually has of a template, by the catalogue.
+
+    `template_id` is the catalogue's, null where it has never seen such a line. `seen` lines of that template are in the window
+    (an estimate where only a sample was fetched), `lines` are usual, from `times` hours like these: of the week, or of the day
+    where too few of the week were seen; of `never_seen`, from as many windows as the service's time makes.
+    """
+
+    template_id: str | None
+    seen: float
+    lines: float
+    times: int
+    by: Literal["hour_of_week", "hour_of_day", "never_seen"]
+
+
 class Template(Model):
     """One log template (Drain cluster) with its counts in the incident window and in the baseline before it."""
 
@@ -218,6 +233,8 @@ class Template(Model):
     examples: list[Evidence] = []
     # The counts above are of the lines that were fetched; null where those are all.
     estimate: Estimate | None = None
+    # What decided on `change` in the baseline's place; absent where no catalogue says it.
+    usual: Usual | msgspec.UnsetType = msgspec.UNSET
 
 
 class TemplateTotals(Model):
@@ -386,6 +403,32 @@ class Provenance(Model):
     sources: list[str] = []
 
 
+class Absent(Model):
+    """A template of the catalogue that has no line in the window, and how many are usual."""
+
+    text: str
+    lines: float
+
+
+class CatalogueRecord(Model):
+    """The catalogue that templates were compared with: what it was learnt from, and what it says of all of them together.
+
+    `digest` names its content. `templates` of the snapshot were measured by it, `never_seen` of them are not in it. It has
+    nothing of `unknown_services`; their templates were compared with the time before. `absent` are the most usual of
+    `absent_templates`, of which one line at least is usual in a window like this.
+    """
+
+    digest: str
+    start: str | None
+    end: str | None
+    lines: int
+    templates: int
+    never_seen: int
+    unknown_services: list[str] = []
+    absent: list[Absent] = []
+    absent_templates: int = 0
+
+
 class ProblemSnapshot(Model):
     """The whole document.
 
@@ -413,6 +456,8 @@ class ProblemSnapshot(Model):
     similar_tickets: list[dict[str, Any]] = []
     knowledge: list[dict[str, Any]] = []
     customer_message: Text | None = None
+    # Absent where the settings name no catalogue.
+    catalogue: CatalogueRecord | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunRecord(Model):

@@ -23,7 +23,7 @@ import hypothesis
 import pytest
 
 from tests import services
-from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, postgresql, prism, rt
+from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, postgresql, prism, rt, spark
 
 ROOT = Path(__file__).resolve().parent.parent
 MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+): (?P<reason>.*)", re.DOTALL)
@@ -56,6 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in ("elasticsearch", "postgresql", "mariadb", "jaeger", "helpdesk", "rt", "prism"):
             if f"{name}_url" in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
+        if "spark_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -141,6 +143,17 @@ def jaeger_url(_jaeger_server: str) -> str:
 def jaeger_otlp_url(_jaeger_server: str) -> str:
     """Where that Jaeger takes spans by OTLP over HTTP."""
     return _jaeger_server.split()[1]
+
+
+@pytest.fixture
+def spark_cluster() -> Iterator[services.Running]:
+    """A Spark master with two workers, this test's own, since it may kill one."""
+    try:
+        running = spark.start()
+    except services.Unavailable as error:
+        missing(spark.NAME, str(error))
+    yield running
+    spark.stop(running.data)
 
 
 @pytest.fixture(scope="session")

@@ -157,6 +157,7 @@ NAMES = [
     "diff",
     "replay",
     "backtest",
+    "learn",
     "learn-weights",
     "init",
     "doctor",
@@ -168,6 +169,7 @@ NAMES = [
     "work",
     "poll",
     "jobs",
+    "batch",
 ]
 
 

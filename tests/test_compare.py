@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from snapshots.compare import compare
 from snapshots.comparison import Change, Comparison
-from snapshots.model import Check, Missing, ProblemSnapshot, Text, with_id
+from snapshots.model import CatalogueRecord, Check, Missing, ProblemSnapshot, Text, with_id
 from snapshots.render.comparison import OUTPUTS, render_comparison
 from tests.hostile import hostile
 from tests.snapshots_samples import SAMPLES
@@ -308,6 +308,7 @@ def test_no_difference_goes_unnamed(part):
         "customer_message": Text(en="a", zh="b"),
         "similar_tickets": [{"id": "a"}],
         "knowledge": [{"id": "a"}],
+        "catalogue": CatalogueRecord(digest="a" * 64, start=None, end=None, lines=1, templates=1, never_seen=0),
     }
     again = with_id(replace(S, **{part: different.get(part, getattr(other, part))}))
     found = compare(S, again)

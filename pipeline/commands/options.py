@@ -149,6 +149,27 @@ class Asked:
             raise UsageError(f"{option}: {text!r} is not a time; write it as 2026-11-23T10:02:31+08:00") from error
 
 
+@dataclass(frozen=True)
+class EngineAsked:
+    """What carries work units to their readers: threads of this process, a Beam runner, or a Spark master."""
+
+    engine: str
+    jobs: int | None
+    master: str | None
+    runner_option: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuses options of another engine."""
+        for option, value, engine in (
+            ("--master", self.master, "spark"),
+            ("--runner-option", self.runner_option, "beam"),
+        ):
+            if value and self.engine != engine:
+                raise UsageError(f"{option} belongs to --engine {engine}; this is --engine {self.engine}")
+        if self.engine == "spark" and not self.master:
+            raise UsageError("--engine spark needs --master, such as spark://host:7077")
+
+
 class Duration(click.ParamType[float]):
     """`10s`, `5m`, `1h30m` or a number of seconds."""
 
@@ -287,6 +308,26 @@ asked_options = gathered(
     click.option("--around", metavar="TIME", help="The moment the ticket is about, such as '2026-11-23 10:02 +08:00'."),
     click.option("--from", "start", metavar="TIME", help="Start of the window, with --to."),
     click.option("--to", "end", metavar="TIME", help="End of the window, with --from."),
+)
+
+engine_options = gathered(
+    "engine",
+    EngineAsked,
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "beam", "spark"]),
+        default="local",
+        show_default=True,
+        help="What carries the work units: this process, Beam or Spark.",
+    ),
+    click.option("--jobs", "-j", type=click.IntRange(min=1), help="Units at a time of local; one a processor."),
+    click.option("--master", metavar="URL", help="The Spark master, such as spark://host:7077 (spark)."),
+    click.option(
+        "--runner-option",
+        multiple=True,
+        metavar="OPTION",
+        help="An option of the Beam pipeline, such as --runner-option=--direct_num_workers=2; repeatable (beam).",
+    ),
 )
 
 
