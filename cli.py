@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.desk import desk
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
     DIFFERENCES,
@@ -223,6 +224,9 @@ def commands() -> None:
     Try it:               problem-snapshot demo
     An incident at hand:  problem-snapshot take TK-1042 --bundle ./incident
     """
+
+
+commands.add_command(desk)
 
 
 # ---- take
