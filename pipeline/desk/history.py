@@ -57,7 +57,8 @@ def read_history(path: Path, columns: Mapping[str, str] | None = None) -> pa.Tab
     for name, column in zip(("category", "queue"), both, strict=True):
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
     _check(rows, path)
-    order = pc.sort_indices(rows, sort_keys=[("closed_at", "ascending"), ("id", "ascending")], null_placement="at_end")
+    keys = [("closed_at", "ascending", "at_end"), ("id", "ascending", "at_end")]
+    order = pc.sort_indices(rows, sort_keys=keys)
     return rows.take(order).combine_chunks()
 
 

@@ -2,7 +2,8 @@
 
     queue        learnt from closed tickets; of similar ones' votes for a ticket older than what was learnt; else by rules
     handler      P(solves it) from what he solved (`skills.py`), by rules until there is enough; times the room that he has
-    room         (most_open - open) / most_open; who has half as many again open as his colleagues is passed over
+    room         (most_open - open) / most_open, divided by his load where that is above the mean of those who are there; who
+                 has more than one and a half times their mean is passed over. Load is what he took in seven days
 
 Each way says in its reasons which it was.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pipeline.desk.learnt import LEAST
 from pipeline.desk.options import DeskOptions, HandlerOptions
@@ -21,8 +23,11 @@ from snapshots.model import ProblemSnapshot, RoutedHandler, RoutedQueue, Routing
 
 # So many handlers and queues are told.
 _TOLD = 3
-# Whoever has this many times the mean of those who are there, and one more, takes no further ticket.
+# Whoever has more than this many times the mean load of those who are there takes no further ticket.
 FLOODED = 1.5
+# Load is what was taken in so many days. So many tickets are added to each, so that the first ones weigh little.
+_DAYS = 7.0
+_FIRST = 2.0
 # With fewer closed tickets in all, rules speak before votes do.
 FEW = LEAST
 # With fewer closed tickets of a kind, rules speak for a handler.
@@ -102,8 +107,8 @@ def route(
     told = [RoutedQueue(queue=name, probability=round(share, 4)) for name, share in likely[:_TOLD]]
     sure = best is not None and best[1] >= options.sure
     named = [] if best is None else [best[0]]
-    offered, passed = _offered(query, named if sure else [name for name, _ in likely[:_TOLD]], skills, options)
-    loads = skills.loads(query.at)
+    loads = _Loads(skills, query.at)
+    offered, passed = _offered(query, named if sure else [name for name, _ in likely[:_TOLD]], skills, loads, options)
     handlers = _ranked(query, offered, (categories, dict(likely[:_TOLD])), facts, loads, skills, options)
     reason, abstained = _verdict(handlers, best, way, passed, options, sure=sure)
     return Routing(
@@ -123,20 +128,41 @@ def _lead(queue: str | None, options: DeskOptions) -> str | None:
     return (own.lead if own else None) or options.lead
 
 
+class _Loads:
+    """What each handler has open, and what he took lately beside those who are there."""
+
+    def __init__(self, skills: Skills, at: datetime) -> None:
+        self.open = skills.loads(at)
+        self._taken = skills.taken(at, _DAYS)
+        self._mean = 0.0
+
+    def among(self, there: Iterable[str]) -> None:
+        """Sets whom loads are compared with."""
+        taken = [self._taken.get(name, 0) for name in there]
+        self._mean = sum(taken) / len(taken) if taken else 0.0
+
+    def ratio(self, name: str) -> float:
+        """What he took, in means."""
+        return (self._taken.get(name, 0) + _FIRST) / (self._mean + _FIRST)
+
+    def taken(self, name: str) -> int:
+        """What he took."""
+        return self._taken.get(name, 0)
+
+
 def _offered(
-    query: Query, queues: Sequence[str], skills: Skills, options: DeskOptions
+    query: Query, queues: Sequence[str], skills: Skills, loads: _Loads, options: DeskOptions
 ) -> tuple[dict[str, HandlerOptions], dict[str, str]]:
     """Who works one of `queues` now and has room; and why the others are passed over: away, full, flooded."""
     known = options.handlers or {name: HandlerOptions() for name in skills.handlers(query.at)}
     mine = {name: one for name, one in known.items() if not one.queues or set(one.queues) & set(queues) or not queues}
     there = {name: one for name, one in mine.items() if one.works(query.at)}
-    loads = skills.loads(query.at)
-    mean = sum(loads.get(name, 0) for name in there) / len(there) if there else 0.0
+    loads.among(there)
     passed = dict.fromkeys(mine.keys() - there.keys(), "away")
     for name, one in there.items():
-        if loads.get(name, 0) >= one.most_open:
+        if loads.open.get(name, 0) >= one.most_open:
             passed[name] = "full"
-        elif loads.get(name, 0) > FLOODED * mean + 1:
+        elif loads.ratio(name) > FLOODED:
             passed[name] = "flooded"
     return {name: one for name, one in sorted(there.items()) if name not in passed}, passed
 
@@ -146,7 +172,7 @@ def _ranked(
     offered: Mapping[str, HandlerOptions],
     kinds: tuple[Mapping[str, float], Mapping[str, float]],
     facts: About,
-    loads: Mapping[str, int],
+    loads: _Loads,
     skills: Skills,
     options: DeskOptions,
 ) -> list[RoutedHandler]:
@@ -161,10 +187,13 @@ def _ranked(
     rows = []
     for name, own in offered.items():
         skill, reasons = _skill(known.get(name), set(own.skills), facts.names() | likely)
-        open_ = loads.get(name, 0)
-        room = (own.most_open - open_) / own.most_open
+        open_, taken = loads.open.get(name, 0), loads.taken(name)
+        room = (own.most_open - open_) / own.most_open / max(1.0, loads.ratio(name))
         reasons.append(
-            Text(en=f"{open_} of at most {own.most_open} tickets open", zh=f"在手 {open_} 单，上限 {own.most_open} 单")
+            Text(
+                en=f"{open_} of at most {own.most_open} tickets open, {taken} taken in {_DAYS:.0f} days",
+                zh=f"在手 {open_} 单，上限 {own.most_open} 单，近 {_DAYS:.0f} 天接 {taken} 单",
+            )
         )
         rows.append(
             RoutedHandler(
@@ -240,7 +269,7 @@ def _verdict(
 _WHY = {
     "away": Text(en="off shift", zh="不在班"),
     "full": Text(en="as many open as they may have", zh="在手已满"),
-    "flooded": Text(en="half as many again open as their colleagues", zh="在手明显多于同事"),
+    "flooded": Text(en="took half as many again as their colleagues", zh="近期接单明显多于同事"),
 }
 
 

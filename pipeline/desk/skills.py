@@ -2,7 +2,8 @@
 
 For each facet of a ticket (category, fault class, service, channel) a handler's rate is shrunk towards the rate of
 everybody with that facet, as if he had closed `PRIOR` such tickets at their rate (the mean of a Beta posterior). The facets'
-log-odds beside everybody's are added: what a facet says of a handler counts as far as there are tickets to say it.
+log-odds beside everybody's are added: what a facet says of a handler counts as far as there are tickets to say it. The rate
+taken is one standard deviation below the likeliest, so that who is not known is not preferred to who is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ _EDGE = 0.02
 
 @dataclass(frozen=True)
 class Share:
-    """What one facet says of a handler: tickets of that kind he closed, and how many stayed closed. Counts may be parts."""
+    """What one facet says of a handler: tickets of its likeliest value that he closed, and how many stayed closed."""
 
     facet: str
     value: str
@@ -38,7 +39,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Skill:
-    """The probability that a handler solves the ticket, and what it is made of, the facet that says most first."""
+    """The probability that a handler solves the ticket, and what it is made of, the facet that says most first.
+
+    `closed` is how many tickets of the ticket's kind he closed; each counts as far as the ticket is likely of its kind.
+    """
 
     probability: float
     closed: float
@@ -69,7 +73,16 @@ class Skills:
         moment = pa.scalar(at, TIME)
         still = pc.fill_null(pc.greater_equal(self._rows["closed_at"], moment), True)
         there = pc.and_(pc.less_equal(self._rows["created_at"], moment), still)
-        counts = self._rows.filter(there)["handler"].value_counts()
+        return self._counted(there)
+
+    def taken(self, at: datetime, days: float) -> dict[str, int]:
+        """How many of the tickets created in the `days` before `at` each handler took."""
+        created = self._rows["created_at"]
+        since = pc.greater(created, pa.scalar(at - timedelta(days=days), TIME))
+        return self._counted(pc.and_(since, pc.less_equal(created, pa.scalar(at, TIME))))
+
+    def _counted(self, which: pa.ChunkedArray) -> dict[str, int]:
+        counts = self._rows["handler"].filter(which).value_counts()
         return {one["values"].as_py(): one["counts"].as_py() for one in counts if one["values"].as_py() is not None}
 
     def queues(self, categories: Mapping[str, float], at: datetime) -> dict[str, float]:
@@ -110,12 +123,18 @@ class Skills:
                 continue
             mean = (good.sum() + PRIOR * everybody) / (closed.sum() + PRIOR)
             rate = (good + PRIOR * mean) / (closed + PRIOR)
+            # One standard deviation below what is likeliest: two tickets, both solved, say less than twenty-four of 28.
+            rate -= np.sqrt(rate * (1 - rate) / (closed + PRIOR + 1))
             gained = _logits(rate) - _logit(mean)
             odds += gained
             most = np.maximum(most, closed)
+            # What is told are whole tickets, those of the likeliest value.
             first = max(values, key=lambda value: (values[value], value))
+            alike = (column[:n] == codes.get(first, -2)) & held
+            told_closed = np.bincount(handler[:n][alike], minlength=size)
+            told_solved = np.bincount(handler[:n][alike], self._solved[:n][alike], size)
             for code in np.flatnonzero(closed > 0):
-                told = Share(facet, first, float(closed[code]), float(good[code]))
+                told = Share(facet, first, float(told_closed[code]), float(told_solved[code]))
                 shares[int(code)].append((abs(float(gained[code])), told))
         return {
             name: Skill(
