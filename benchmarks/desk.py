@@ -299,7 +299,7 @@ def run_cases(cases: Path, snapshots: Path | None, report: Report) -> None:
     report.add("margin over words alone", float(np.mean(margin)), (low, high))
     report.add("lower end of the margin's interval", low, goal=(">=", 0.0))
     # The weight of what the system said, chosen anew for each family by all others: what an unseen family would get.
-    by_weight = {w: hits(Weights(said=w)) for w in (0.5, 1.0, 2.0, 4.0, 8.0)}
+    by_weight = {w: hits(Weights(said=w)) for w in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)}
     for weight, found in by_weight.items():
         report.add(f"  weight of what the system said {weight:g}", float(np.mean(found)))
     nested = []

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from pipeline.desk.index import FAVOURED, NEAREST, POOL, SHOWN, Prepared
@@ -39,7 +40,14 @@ _MAPPINGS: dict[str, Any] = {
         "said": {"type": "keyword"},
         "words_length": {"type": "integer"},
         "said_length": {"type": "integer"},
-        "vector": {"type": "dense_vector", "dims": WIDTH, "index": True, "similarity": "cosine"},
+        # Not quantised, so that a cosine is exact.
+        "vector": {
+            "type": "dense_vector",
+            "dims": WIDTH,
+            "index": True,
+            "similarity": "cosine",
+            "index_options": {"type": "hnsw"},
+        },
     },
 }
 
@@ -111,16 +119,16 @@ class ElasticIndex:
     def _means(self, calls: Calls, query: Query, ids: Sequence[str]) -> dict[str, float]:
         if query.vector is None or not self.meaning or not ids or not query.vector.any():
             return {}
-        # A score may not be negative, so it is the cosine and one.
-        script = {
-            "source": "doc['vector'].size() == 0 ? 1.0 : cosineSimilarity(params.v, 'vector') + 1.0",
-            "params": {"v": query.vector.tolist()},
-        }
-        body = {"script_score": {"query": {"ids": {"values": list(ids)}}, "script": script}}
+        # Fewer than the candidates, so each is compared exactly; scripts may be forbidden.
+        many = max(len(ids), NEAREST)
+        near = {"field": "vector", "query_vector": query.vector.tolist(), "k": many, "num_candidates": many}
+        near["filter"] = {"ids": {"values": list(ids)}}
         hits = calls.ask(
-            lambda client: client.search(index=self.alias, query=body, size=len(ids), source=False), holds="hits"
+            lambda client: client.search(index=self.alias, knn=near, size=many, source=False), holds="hits"
         )["hits"]["hits"]
-        return {hit["_id"]: max(0.0, hit["_score"] - 1.0) for hit in hits}
+        # The client of sources leaves hits undecoded. The node gives (1 + cosine) / 2.
+        found = [msgspec.json.decode(hit) for hit in hits]
+        return {hit["_id"]: max(0.0, 2 * hit["_score"] - 1) for hit in found}
 
 
 def _batches(made: Prepared) -> Iterator[tuple[int, list[dict[str, Any]]]]:

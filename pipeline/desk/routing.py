@@ -71,8 +71,8 @@ def about(snapshot: ProblemSnapshot | None) -> About:
     return About(classes, diagnosis.location.service, channel, diagnosis.owner)
 
 
-def votes(ranked: Sequence[Scored], column: str = "queue") -> dict[str, float]:
-    """The shares of the most similar tickets' queues (or of another column), each vote the square of its score."""
+def votes(ranked: Sequence[Scored], column: str = "category") -> dict[str, float]:
+    """The shares of the most similar tickets' categories (or of another column), each vote the square of its score."""
     cast: dict[str, float] = {}
     for one in ranked[:_VOTES]:
         if name := one.like.row.get(column):
