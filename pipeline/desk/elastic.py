@@ -138,7 +138,8 @@ def _batches(made: Prepared) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         for i, row in enumerate(rows, start):
             operations.append({"index": {"_id": row["id"]}})
             source = {**row, "closed_at": row["closed_at"].isoformat()}
-            source |= {"words_length": len(row["words"]), "said_length": len(row["said"])}
+            # The mean is that of tickets which have some: a length of 0 is left out.
+            source |= {f"{name}_length": len(row[name]) for name in ("words", "said") if row[name]}
             # A vector of zeros has no direction, and the node refuses it.
             if made.vectors is not None and made.vectors[i].any():
                 source["vector"] = made.vectors[i].astype(np.float32).tolist()
