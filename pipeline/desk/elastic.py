@@ -116,6 +116,11 @@ class ElasticIndex:
         ]
         return Gathered(likes, known[0], known[1])
 
+    @staticmethod
+    def rows(likes: Sequence[Like]) -> list[Mapping[str, Any]]:
+        """All that is told of each, in their order: it came with them."""
+        return [like.row for like in likes]
+
     def _means(self, calls: Calls, query: Query, ids: Sequence[str]) -> dict[str, float]:
         if query.vector is None or not self.meaning or not ids or not query.vector.any():
             return {}

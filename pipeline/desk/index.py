@@ -11,10 +11,11 @@ one rename, so a reader finds the old one or the new one.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from parsers.redaction import Redactor
 from pipeline.desk import learnt, meaning
-from pipeline.desk.history import closed_before, texts_of
+from pipeline.desk.history import texts_of
 from pipeline.desk.postings import Postings
 from pipeline.desk.query import Gathered, Like, Query
 from pipeline.desk.vectors import Vectors
@@ -168,7 +169,7 @@ class EmbeddedIndex:
 
     def __init__(self, made: Prepared, queues: learnt.Queues | None = None) -> None:
         """Counts the words of the closed tickets."""
-        self.rows = made.rows
+        self.table = made.rows
         self.facts = made.facts
         self.queues = queues
         self.meaning = made.vectors is not None
@@ -177,11 +178,14 @@ class EmbeddedIndex:
         self.said = Postings(_lists(closed["said"]))
         self._vectors = Vectors(made.vectors) if made.vectors is not None else None
         self._categories = closed["category"].combine_chunks().dictionary_encode()
+        # A query ranks some hundreds of tickets and tells of five: what ranks them is at hand.
+        self._ranked = {name: closed[name].to_pylist() for name in ("id", "category", "closed_at")}
+        self._category_at = {name: i for i, name in enumerate(self._categories.dictionary.to_pylist())}
         self._category_codes = self._categories.indices.fill_null(-1).to_numpy(zero_copy_only=False)
 
     def gather(self, query: Query, favoured: Mapping[str, float] = {}) -> Gathered:
         """The tickets worth ranking."""
-        n = closed_before(self.rows, query.at)
+        n = bisect.bisect_left(self._ranked["closed_at"], query.at)
         words, said = self.words.known(query.words, n), self.said.known(query.said, n)
         by_words, by_said = self.words.shares(words), self.said.shares(said)
         pool = [_highest(by_words, POOL), _highest(by_said, POOL)]
@@ -194,16 +198,22 @@ class EmbeddedIndex:
             if self._vectors is not None and query.vector is not None
             else np.zeros(len(chosen), np.float32)
         )
-        rows = self.rows.select(SHOWN).take(pa.array(chosen)).to_pylist()
-        parts = (by_words[chosen].tolist(), means.tolist(), by_said[chosen].tolist())
+        parts = (by_words[chosen].tolist(), means.tolist(), by_said[chosen].tolist(), chosen.tolist())
+        rows = ({name: values[i] for name, values in self._ranked.items()} for i in parts[-1])
         likes = [Like(row, *shares) for row, *shares in zip(rows, *parts, strict=True) if row["id"] != query.id]
         return Gathered(likes, words, said)
 
+    def rows(self, likes: Sequence[Like]) -> list[Mapping[str, Any]]:
+        """All that is told of each, in their order."""
+        told: list[Mapping[str, Any]] = (
+            self.table.select(SHOWN).take(pa.array([like.place for like in likes], pa.int64())).to_pylist()
+        )
+        return told
+
     def _favoured(self, favoured: Mapping[str, float], shares: NDArray[np.float32]) -> Iterable[NDArray[np.int64]]:
-        names = self._categories.dictionary.to_pylist()
         for category in favoured:
-            if category in names:
-                mine = np.flatnonzero(self._category_codes[: len(shares)] == names.index(category))
+            if category in self._category_at:
+                mine = np.flatnonzero(self._category_codes[: len(shares)] == self._category_at[category])
                 yield mine[_highest(shares[mine], FAVOURED, nothing=True)]
 
 

@@ -34,12 +34,16 @@ class Query:
 
 @dataclass(frozen=True)
 class Like:
-    """A closed ticket with how much it is like the query, each a share of 1: in words, in meaning, in what the system said."""
+    """A closed ticket with how much it is like the query, each a share of 1: in words, in meaning, in what the system said.
+
+    `row` has what ranking needs: id, category and closed_at. `place` is where the index finds the rest.
+    """
 
     row: Mapping[str, Any]
     words: float
     meaning: float
     said: float
+    place: int = -1
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class Index(Protocol):
 
     def gather(self, query: Query, favoured: Mapping[str, float] = {}) -> Gathered:
         """The tickets worth ranking, also the likeliest of each `favoured` category. Raises `SnapshotError`."""
+        ...
+
+    def rows(self, likes: Sequence[Like]) -> list[Mapping[str, Any]]:
+        """All that is told of each, in their order."""
         ...
 
 

@@ -54,7 +54,7 @@ class Desk:
         from pipeline.desk.similar import rank, similar
         from pipeline.desk.skills import Skills
 
-        skills = Skills(self.local.rows)
+        skills = Skills(self.local.table)
         facts = routing.about(snapshot)
         categories, way = self._learnt(query), "learnt"
         alike, gathered = similar(query, self.index, self.options.similar, categories)

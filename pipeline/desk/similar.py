@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from pipeline.desk.query import Gathered, Index, Like, Query
 from pipeline.desk.said import say
@@ -72,17 +73,19 @@ def similar(
     favoured = dict(sorted(categories.items(), key=lambda one: (-one[1], one[0]))[:_CATEGORIES])
     gathered = index.gather(query, favoured)
     ranked = [one for one in rank(query, gathered, categories, weights) if one.score >= LEAST][:most]
-    return [_told(query, one, gathered, compared=bool(categories)) for one in ranked], gathered
+    rows = index.rows([one.like for one in ranked])
+    told = [_told(query, one, row, gathered, compared=bool(categories)) for one, row in zip(ranked, rows, strict=True)]
+    return told, gathered
 
 
-def _told(query: Query, one: Scored, gathered: Gathered, *, compared: bool) -> SimilarTicket:
-    row, like = one.like.row, one.like
+def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered, *, compared: bool) -> SimilarTicket:
+    like = one.like
     return SimilarTicket(
         id=row["id"],
         title=row["title"] or "",
         closed_at=stamp(row["closed_at"]),
         score=round(one.score, 3),
-        reasons=list(_reasons(query, one, gathered)),
+        reasons=_reasons(query, one, row, gathered),
         category=row["category"],
         handler=row["handler"],
         cause=row["cause"],
@@ -100,9 +103,9 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _reasons(query: Query, one: Scored, gathered: Gathered) -> Sequence[Text]:
+def _reasons(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered) -> list[Text]:
     """Why it is like the query, the heaviest kind of likeness first."""
-    row, like = one.like.row, one.like
+    like = one.like
     told: list[Text] = []
     if marks := _shared(gathered.said.idf, row["said"] or (), _TOLD):
         said = [say(mark) for mark in marks]
