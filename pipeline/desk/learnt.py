@@ -73,7 +73,8 @@ class Queues:
         self, texts: Sequence[str], said: Sequence[Sequence[str]], vectors: NDArray[np.float32] | None
     ) -> NDArray[np.float64]:
         """A row a text, a column a queue of `names`; each row sums to 1."""
-        features = _features(self.blocks, texts, said, vectors if self.meaning else None)
+        # As the weights are: a product of two kinds of floats would copy all weights for each ticket.
+        features = _features(self.blocks, texts, said, vectors if self.meaning else None).astype(np.float32)
         logistic, margin = (
             np.asarray(features @ weight, np.float64) + bias
             for weight, bias in zip(self.weights, self.biases, strict=True)
