@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.batch import batch
+from pipeline.commands.desk import desk
 from pipeline.commands.learn import learn
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
@@ -960,9 +961,6 @@ def backtest(
 # ---- learn, learn-weights
 
 
-commands.add_command(learn)
-
-
 @commands.command("learn-weights")
 @click.argument("cases", metavar="DIR|STORE|FILE")
 @click.option("--labels", type=PATH, metavar="CSV", help="Labels by ticket id; otherwise DIR_labels.csv beside DIR.")
@@ -1392,7 +1390,7 @@ def completion(*, shell: str) -> None:
 
 # ---- groups of commands with files of their own
 
-for _command in (serve, work, poll, jobs, batch):
+for _command in (serve, work, poll, jobs, batch, learn, desk):
     commands.add_command(_command)
 
 

@@ -1,6 +1,6 @@
 """The story: from a ticket to its problem snapshot.
 
-    ticket -> scope -> collect -> parse -> cluster -> contrast -> evidence -> diagnose -> snapshot
+    ticket -> scope -> collect -> parse -> cluster -> contrast -> evidence -> diagnose -> snapshot -> desk
 
 Parsing has no line of its own below: each source turns its pages into Arrow tables as they arrive.
 """
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline.cluster import cluster
 from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
+from pipeline.desk.section import fill_desk
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
 from pipeline.evidence import detect, open_case
@@ -111,6 +112,10 @@ def _take(
 
     snapshot = write_document(case, seen, diagnosis, sources, known=known, until=deadline)
     clock.lap("snapshot")
+
+    snapshot = fill_desk(snapshot, settings)
+    if settings.desk:
+        clock.lap("desk")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
 
 

@@ -31,6 +31,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import msgspec.inspect as shapes
 
+from pipeline.desk.options import DeskOptions
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
 from pipeline.notify import NotifyOptions
@@ -134,6 +135,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The ticket systems whose deliveries are taken and to whose tickets notes go; only loaded where they are asked for.
     tickets: dict[str, TicketOptions] = {}
     service: ServiceOptions = ServiceOptions()
+    # The service desk: closed tickets and handlers. Without it a snapshot tells of neither.
+    desk: DeskOptions | None = None
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -307,7 +310,7 @@ def settings_of(
     and its ticket systems, without `notify` who is told, so that the secrets of what is not asked need not be there.
     """
     tree, where, chosen = _chosen(config, profile, env)
-    for key in ("sources", "publish", "tickets", "notify", *(() if service else ("service",))):
+    for key in ("sources", "publish", "tickets", "notify", "desk", *(() if service else ("service",))):
         tree.pop(key, None)
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
@@ -325,6 +328,7 @@ def settings_of(
         publish=target,
         tickets=_sound(tickets_of(config, profile, env)) if service else {},
         notify=_sound(notify_of(config, profile, env)) if notify else {},
+        desk=desk_of(config, profile, env),
     )
 
 
@@ -405,16 +409,38 @@ def publish_of(config: Config, profile: str | None, env: Mapping[str, str]) -> P
     options: PublishOptions = _convert(_filled(table, "publish", where), PublishOptions, "publish", where)
     if not options.source:
         return options
+    return with_source(options, _elasticsearch_named(options.source, "publish.source", tree, where))
+
+
+def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> DeskOptions | None:
+    """The desk of one profile, its paths from the file's folder and its `source` resolved; None where it says nothing.
+
+    Raises `UsageError`.
+    """
+    tree, where, _ = _chosen(config, profile, env)
+    table = tree.get("desk", False)
+    if table is False:
+        # `desk = false` in a profile takes that of the defaults away.
+        return None
+    if isinstance(table, dict) and "connection" in table:
+        raise where.wrong("desk.connection", "unknown key; source = the name of an Elasticsearch source says where")
+    options: DeskOptions = _convert(_filled(table, "desk", where), DeskOptions, "desk", where)
+    paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index")}
+    found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None
+    return msgspec.structs.replace(options, connection=found, **paths)
+
+
+def _elasticsearch_named(name: str, key: str, tree: Mapping[str, Any], where: _Where) -> ElasticsearchOptions:
+    """The options of the configured Elasticsearch source that `key` names."""
     sources = tree.get("sources", {})
-    named = sources.get(options.source, False) if isinstance(sources, dict) else False
+    named = sources.get(name, False) if isinstance(sources, dict) else False
     if named is False:
-        sentence = f"there is no source {options.source!r}; {_nearest(options.source, list(sources))}"
-        raise where.wrong("publish.source", sentence)
-    path = f"sources.{options.source}"
+        raise where.wrong(key, f"there is no source {name!r}; {_nearest(name, list(sources))}")
+    path = f"sources.{name}"
     source = _convert(_filled(named, path, where), SourceOptions, path, where)
     if not isinstance(source, ElasticsearchOptions):
-        raise where.wrong("publish.source", f"the source {options.source!r} is no Elasticsearch; name one that is")
-    return with_source(options, source)
+        raise where.wrong(key, f"the source {name!r} is no Elasticsearch; name one that is")
+    return source
 
 
 def _chosen(config: Config, profile: str | None, env: Mapping[str, str]) -> tuple[dict[str, Any], _Where, str | None]:
@@ -784,6 +810,9 @@ def settings_digest(settings: Settings) -> str:
         from pipeline.learning.catalogue import open_catalogue
 
         plain["catalogue"] = open_catalogue(str(settings.catalogue)).manifest.digest
+    # What the desk says counts, not where its history lies. Without one the digest is what it was before there were desks.
+    if (desk := plain.pop("desk")) is not None:
+        plain["desk"] = {key: desk[key] for key in desk.keys() - {"history", "index", "connection"}}
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
 

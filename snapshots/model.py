@@ -429,6 +429,63 @@ class CatalogueRecord(Model):
     absent_templates: int = 0
 
 
+class SimilarTicket(Model):
+    """A ticket closed before this one was created, why it is like this one, and how it was solved; redacted.
+
+    `score` is 0..1; `words`, `meaning`, `said` (by the system) and `category` are the shares that make it, null where they
+    could not be compared.
+    """
+
+    id: str
+    title: str
+    closed_at: str
+    score: float
+    reasons: list[Text]
+    category: str | None = None
+    handler: str | None = None
+    cause: str | None = None
+    solution: str | None = None
+    reopened: bool = False
+    words: float = 0.0
+    meaning: float | None = None
+    said: float | None = None
+    category_share: float | None = None
+
+
+class RoutedHandler(Model):
+    """Somebody who could take the ticket: the probability that he solves it, his open tickets, and the reasons."""
+
+    handler: str
+    score: float
+    skill: float
+    open: int
+    reasons: list[Text]
+
+
+class RoutedQueue(Model):
+    """A queue and the probability that the ticket belongs to it."""
+
+    queue: str
+    probability: float
+
+
+class Routing(Model):
+    """Who should take the ticket. Where nobody is sure enough it goes to `lead`, and `reason` says why.
+
+    `handlers` stays filled when abstaining. `line` is the preliminary problem - cause - solution. `tickets` closed before
+    this one was created were counted.
+    """
+
+    abstained: bool
+    reason: Text
+    line: Text
+    queue: str | None = None
+    queues: list[RoutedQueue] = []
+    handlers: list[RoutedHandler] = []
+    lead: str | None = None
+    tickets: int = 0
+
+
 class ProblemSnapshot(Model):
     """The whole document.
 
@@ -452,8 +509,8 @@ class ProblemSnapshot(Model):
     redaction: Redaction
     provenance: Provenance
     severity: dict[str, Any] | None = None
-    routing: dict[str, Any] | None = None
-    similar_tickets: list[dict[str, Any]] = []
+    routing: Routing | None = None
+    similar_tickets: list[SimilarTicket] = []
     knowledge: list[dict[str, Any]] = []
     customer_message: Text | None = None
     # Absent where the settings name no catalogue.

@@ -157,7 +157,6 @@ NAMES = [
     "diff",
     "replay",
     "backtest",
-    "learn",
     "learn-weights",
     "init",
     "doctor",
@@ -170,6 +169,8 @@ NAMES = [
     "poll",
     "jobs",
     "batch",
+    "learn",
+    "desk",
 ]
 
 
