@@ -42,13 +42,23 @@ def _column(kind: Any) -> tuple[pa.DataType, bool]:
     if origin is Literal:
         return pa.string(), False
     if origin in {Union, types.UnionType}:
-        (one,) = [part for part in inner if part is not type(None)]
-        return _column(one)[0], True
+        return _column(_said(inner))[0], True
     if origin is list:
         return (pa.string() if _is_free(inner[0]) else pa.list_(_column(inner[0])[0])), False
     if origin is dict:
         return (pa.string() if _is_free(kind) else pa.map_(pa.string(), _column(inner[1])[0])), False
     return pa.struct(_fields(kind)), False
+
+
+def _said(kinds: tuple[Any, ...]) -> Any:
+    """The one kind that a value has where it is there."""
+    (one,) = [kind for kind in kinds if kind not in {type(None), msgspec.UnsetType}]
+    return one
+
+
+def _left_out(value: Any, kind: Any) -> bool:
+    """Whether the document has no such field, rather than null in it."""
+    return value is None and msgspec.UnsetType in typing.get_args(kind)
 
 
 def _fields(model: type) -> list[pa.Field]:
@@ -96,7 +106,7 @@ def _down(value: Any, kind: Any) -> Any:
         return value
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in {Union, types.UnionType}:
-        return _down(value, next(part for part in inner if part is not type(None)))
+        return _down(value, _said(inner))
     if _is_free(kind) or (origin is list and _is_free(inner[0])):
         return msgspec.json.encode(value, order="deterministic").decode()
     if origin is list:
@@ -106,7 +116,8 @@ def _down(value: Any, kind: Any) -> Any:
         return sorted(value.items())
     if origin is Literal:
         return value
-    return {name: _down(value[name], part) for name, part in _kinds_of(kind).items()}
+    # What the document leaves out is null in the row.
+    return {name: _down(value.get(name), part) for name, part in _kinds_of(kind).items()}
 
 
 def _up(value: Any, kind: Any) -> Any:
@@ -115,7 +126,7 @@ def _up(value: Any, kind: Any) -> Any:
         return value
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in {Union, types.UnionType}:
-        return _up(value, next(part for part in inner if part is not type(None)))
+        return _up(value, _said(inner))
     if _is_free(kind) or (origin is list and _is_free(inner[0])):
         return msgspec.json.decode(value)
     if origin is list:
@@ -124,7 +135,8 @@ def _up(value: Any, kind: Any) -> Any:
         return dict(value)
     if origin is Literal:
         return value
-    return {name: _up(value[name], part) for name, part in _kinds_of(kind).items()}
+    kinds = _kinds_of(kind)
+    return {name: _up(value[name], kinds[name]) for name in kinds if not _left_out(value[name], kinds[name])}
 
 
 _known: dict[type, dict[str, Any]] = {}
