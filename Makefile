@@ -36,7 +36,7 @@ bench: .venv/.ready ## run the benchmarks, one after another
 services-install: .venv/.ready ## install what the test services need (as root on Debian; downloads Elasticsearch and Spark, builds Jaeger)
 	@$(BIN)/python -m tests.services install
 
-services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker and django-helpdesk for use by hand, and print their addresses
+services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker, django-helpdesk and Redmine for use by hand, and print their addresses
 	@$(BIN)/python -m tests.services up
 
 services-down: .venv/.ready ## stop what services-up started, and delete its data

@@ -1,6 +1,6 @@
 """What all tests share: the real services, the evaluation data, and the account of what was skipped for want of them.
 
-A test that asks for `elasticsearch_url`, `postgresql_url`, `mariadb_url`, `jaeger_url`, `helpdesk_url`, `rt_url` or `prism_url` gets the address of a real service, started once per session
+A test that asks for `elasticsearch_url`, `postgresql_url`, `mariadb_url`, `jaeger_url`, `helpdesk_url`, `redmine_url`, `rt_url` or `prism_url` gets the address of a real service, started once per session
 on loopback and stopped at its end, also after Ctrl-C. One started by `make services-up` is used instead and left
 running, so give indices, tables and the like names of their own. Where a service cannot be had the test is skipped, by
 name and count at the end of the run; with REQUIRE_SERVICES=1 it fails.
@@ -23,7 +23,7 @@ import hypothesis
 import pytest
 
 from tests import services
-from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, postgresql, prism, rt, spark
+from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, postgresql, prism, redmine, rt, spark
 
 ROOT = Path(__file__).resolve().parent.parent
 MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+): (?P<reason>.*)", re.DOTALL)
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for a service carries its marker, so that `-m "not elasticsearch"` leaves it out."""
     for item in items:
-        for name in ("elasticsearch", "postgresql", "mariadb", "jaeger", "helpdesk", "rt", "prism"):
+        for name in ("elasticsearch", "postgresql", "mariadb", "jaeger", "helpdesk", "redmine", "rt", "prism"):
             if f"{name}_url" in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
         if "spark_cluster" in getattr(item, "fixturenames", ()):
@@ -187,6 +187,12 @@ def mariadb_url(_mariadb_server: str) -> Iterator[str]:
 def helpdesk_url() -> Iterator[str]:
     """A real django-helpdesk, as `tests.services.helpdesk.Desk` takes it. Tickets of others are in it, too."""
     yield from _address(helpdesk)
+
+
+@pytest.fixture(scope="session")
+def redmine_url() -> Iterator[str]:
+    """A real Redmine, as `tests.services.redmine.Desk` takes it. Tickets of others are in it, too."""
+    yield from _address(redmine)
 
 
 @pytest.fixture(scope="session")

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import hypothesis
 import msgspec
 import pytest
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import open_system
-from pipeline.tickets.django_helpdesk import DjangoHelpdeskSystem, Options, plain_markdown
+from pipeline.tickets.django_helpdesk import DjangoHelpdeskSystem, Options, _FollowUp, _Page, plain_markdown
 from pipeline.tickets.system import Incoming, SystemBroken, SystemUnavailable, TicketSystem, Unverified
 from tests import services
 from tests.services import helpdesk
 from tests.tickets_real import (
+    BEGAN,
     HOSTILE,
+    POLLS,
     Receiver,
     attaches_at_once,
     attaches_once,
@@ -30,6 +34,7 @@ from tests.tickets_real import (
     own_only,
     receiving,
     recorded,
+    tells_all_once,
 )
 
 # What the recorded delivery's address ended with; it never guarded anything.
@@ -302,7 +307,10 @@ def test_fields_are_set_and_unknown_ones_are_told(desk: helpdesk.Desk, system: T
 def test_a_poll_tells_each_change_once_also_over_many_pages(
     desk: helpdesk.Desk, system: TicketSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.tickets.django_helpdesk._PER_PAGE", 20)
+    monkeypatch.setattr("pipeline.tickets.django_helpdesk._PER_PAGE", 3)
+    # The tickets of the other tests, which are just as young, are left out.
+    monkeypatch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=1))
+    time.sleep(2)
     cursor = system.changed(None).cursor
     ids = [desk.new_ticket(f"Payment {number}", "Order 1") for number in range(5)]
     system.attach(ids[0], note_for(ids[0], "first"))
@@ -316,6 +324,24 @@ def test_a_poll_tells_each_change_once_also_over_many_pages(
     assert told == [*((one, None) for one in ids), (ids[0], "our own note")]
     desk.update(ids[2], "more")
     assert [event.ticket_id for event in system.changed(cursor).events] == [ids[2]]
+
+
+@hypothesis.given(POLLS)
+def test_no_poll_loses_a_follow_up_wherever_pages_end(poll: tuple[list[int], int, int, int]) -> None:
+    """On lists as the desk gives them, which no desk is asked for: it would take hours."""
+    seconds, start, limit, back = poll
+    rows = [_FollowUp(id=n, ticket=n, date=(BEGAN + timedelta(seconds=at)).isoformat()) for n, at in enumerate(seconds)]
+
+    def page(number: str) -> _Page:
+        n = -(-len(rows) // 3) if number == "last" else int(number)
+        return _Page(count=len(rows), results=rows[n * 3 - 3 : n * 3])
+
+    system = DjangoHelpdeskSystem("web", Options(url="http://desk.example"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=back))
+        patch.setattr("pipeline.tickets.django_helpdesk._PER_PAGE", 3)
+        patch.setattr(system, "_page", page)
+        tells_all_once(system, seconds, start, limit, back)
 
 
 def test_a_cursor_that_is_none_is_told(system: TicketSystem) -> None:

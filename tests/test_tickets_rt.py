@@ -9,21 +9,24 @@ import hmac
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import msgspec
 import pytest
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import open_system
-from pipeline.tickets.rt import Options, RtSystem
+from pipeline.tickets.rt import Options, RtSystem, _Listed
 from pipeline.tickets.system import Incoming, SystemBroken, SystemUnavailable, Unverified
 from tests import services
 from tests.services import rt
 from tests.tickets_real import (
+    BEGAN,
     HOSTILE,
+    POLLS,
     Receiver,
     attaches_at_once,
     attaches_once,
@@ -34,6 +37,7 @@ from tests.tickets_real import (
     recorded,
     refuses_forgeries,
     refuses_stale,
+    tells_all_once,
 )
 
 # The secret that signed the recorded delivery; it never guarded anything.
@@ -367,8 +371,10 @@ def test_without_the_scrip_a_new_note_comes_with_another_conclusion_only(desk: r
 def test_a_poll_tells_each_change_once_also_over_many_pages(
     desk: rt.Desk, system: RtSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The tickets of all tests here are on many pages then.
-    monkeypatch.setattr("pipeline.tickets.rt._PER_PAGE", 10)
+    monkeypatch.setattr("pipeline.tickets.rt._PER_PAGE", 3)
+    # The tickets of the other tests, which are just as young, are left out.
+    monkeypatch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=1))
+    time.sleep(2)
     start = system.changed(None)
     ids = [desk.new_ticket(f"Payment {number}", "Order 1") for number in range(4)]
     seen, cursor = [], start.cursor
@@ -418,6 +424,19 @@ def replace_at(cursor: str, seconds: int) -> str:
 
     at = msgspec.json.decode(cursor.encode(), type=Cursor).at
     return Cursor(datetime.fromtimestamp(at.timestamp() + seconds, UTC)).text
+
+
+@hypothesis.given(POLLS)
+def test_no_poll_loses_a_ticket_wherever_pages_end(poll: tuple[list[int], int, int, int]) -> None:
+    """On lists as RT gives them, which no RT is asked for: it would take hours."""
+    seconds, start, limit, back = poll
+    times = [f"{BEGAN + timedelta(seconds=at):%Y-%m-%dT%H:%M:%SZ}" for at in seconds]
+    rows = [_Listed(id=str(n), LastUpdated=time_) for n, time_ in reversed([*enumerate(times)])]
+    system = RtSystem("support", Options(url="http://rt.example"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=back))
+        patch.setattr(system, "_latest", lambda _, page: (rows[page * 3 - 3 : page * 3], page * 3 < len(rows)))
+        tells_all_once(system, seconds, start, limit, back)
 
 
 def test_a_cursor_that_is_none_is_told(system: RtSystem) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from hypothesis import strategies as st
 
+from pipeline.tickets._desk import Cursor
 from pipeline.tickets.system import Event, File, Form, Incoming, Malformed, Note, TicketSystem, Unverified
 from tests.web import serving
 
@@ -218,3 +220,27 @@ def attaches_at_once(system: TicketSystem, desk: Any, ticket_id: str, count: int
     [only] = own_only(desk.notes(ticket_id), ticket_id)
     assert "by number 9" in only["body"]
     assert all(type(error).__name__ == "SystemUnavailable" for error in failures), failures
+
+
+BEGAN = datetime(2026, 11, 26, tzinfo=UTC)
+# Seconds at which things changed, where a poll begins, how many it tells at once, how far it looks back: few and equal ones, so that
+# borders of pages (of three) fall on every place.
+POLLS = st.tuples(
+    st.lists(st.integers(0, 12), min_size=1, max_size=30).map(sorted),
+    st.integers(0, 13),
+    st.sampled_from([1, 2, 3, 5, 100]),
+    st.sampled_from([0, 1, 3]),
+)
+
+
+def tells_all_once(system: TicketSystem, seconds: list[int], start: int, limit: int, back: int) -> None:
+    """Whatever changed since the overlap before the cursor is told once. Ticket n changed at `seconds[n]`."""
+    cursor = Cursor(BEGAN + timedelta(seconds=start)).text
+    told: list[str] = []
+    for _ in range(10 * len(seconds) + 10):
+        step = system.changed(cursor, limit)
+        told += [event.ticket_id for event in step.events]
+        cursor = step.cursor
+        if not step.more:
+            break
+    assert sorted(told) == sorted(str(n) for n, at in enumerate(seconds) if at >= start - back)

@@ -9,6 +9,7 @@
     gitlab              issues of GitLab
     jira                Jira Cloud, with Jira Service Management
     jira_dc             Jira Data Center
+    redmine             issues of Redmine
     rt                  Request Tracker 5, with the scrips of rt_scrips.pl
     servicenow          ServiceNow
     standard_webhooks   any system that sends Standard Webhooks
@@ -34,6 +35,7 @@ from pipeline.tickets.github import Options as GitHubOptions
 from pipeline.tickets.gitlab import Options as GitLabOptions
 from pipeline.tickets.jira import Options as JiraOptions
 from pipeline.tickets.jira_dc import Options as JiraDataCenterOptions
+from pipeline.tickets.redmine import Options as RedmineOptions
 from pipeline.tickets.rt import Options as RtOptions
 from pipeline.tickets.servicenow import Options as ServiceNowOptions
 from pipeline.tickets.standard_webhooks import Options as StandardWebhooksOptions
@@ -54,6 +56,7 @@ TicketOptions = (
     | GitLabOptions
     | JiraOptions
     | JiraDataCenterOptions
+    | RedmineOptions
     | RtOptions
     | ServiceNowOptions
     | StandardWebhooksOptions
@@ -73,6 +76,7 @@ _CLASSES = {
     "gitlab": "GitLabSystem",
     "jira": "JiraCloudSystem",
     "jira_dc": "JiraDataCenterSystem",
+    "redmine": "RedmineSystem",
     "rt": "RtSystem",
     "servicenow": "ServiceNowSystem",
     "standard_webhooks": "StandardWebhooksSystem",

@@ -326,6 +326,10 @@ class RtSystem:
                 low = middle
             else:
                 high, rows, more = middle, between, further
+        # Where `since` lies just between two pages, the page begins with what is older: all that is wanted is before it.
+        if low and not any(self._at(one) >= since for one in rows):
+            high = low
+            rows = listed(high)[0]
         if page:
             high -= page
             rows = listed(high)[0] if high > 0 else []

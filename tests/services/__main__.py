@@ -6,9 +6,9 @@ import os
 import sys
 
 from tests import services
-from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, nginx, postgresql, prism, rt, spark
+from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, nginx, postgresql, prism, redmine, rt, spark
 
-ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk, prism)
+ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk, redmine, prism)
 
 
 def install() -> int:
