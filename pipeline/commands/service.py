@@ -85,6 +85,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
     \b
     problem-snapshot work --profile prod
     """
+    import logging
     import os
     import socket
 
@@ -95,7 +96,11 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
     settings = where.settings(sources=bundle is None, service=True, notify=True)
     stop = stopping(with_parent)
     with open_sources(settings, bundle, settings.zone or dt.UTC) as sources:
-        run(settings, sources, slot or f"{socket.gethostname()}:{os.getpid()}", stop)
+        left = run(settings, sources, slot or f"{socket.gethostname()}:{os.getpid()}", stop)
+    if left:
+        # Their threads would go on while others begin the same jobs.
+        logging.shutdown()
+        os._exit(0)
 
 
 @click.command()

@@ -180,14 +180,14 @@ class Door:
     async def _store(self, name: str, event: Event, body: bytes, now: datetime) -> Response:
         delivery = NewDelivery(
             system=name,
-            key=(event.delivery_id or f"sha256:{hashlib.sha256(body).hexdigest()}")[:200],
-            ticket_id=event.ticket_id[:200],
-            kind=event.kind[:100],
+            key=event.delivery_id or f"sha256:{hashlib.sha256(body).hexdigest()}",
+            ticket_id=event.ticket_id,
+            kind=event.kind,
             priority=priority(
                 event.text, opened=event.created_at is None or (now - event.created_at).total_seconds() < 600
             ),
             received_at=now.timestamp(),
-            actor=event.actor[:200] if event.actor else None,
+            actor=event.actor,
             ticket=msgspec.json.encode(event.ticket).decode() if event.ticket else None,
             ignored=event.ignored,
         )

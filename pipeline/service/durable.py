@@ -7,7 +7,9 @@ What a dead worker had begun goes back into the queue when it starts again, or w
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 import uuid
 import zlib
 from collections.abc import Callable
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from pipeline.service.ledger import Ledger
 
+_log = logging.getLogger(__name__)
 APPLICATION = "problem-snapshot"
 QUEUE, WORKFLOW = "tickets", "job"
 MESSAGES, CHATS, MESSAGE = "messages", "chats", "message"
@@ -77,10 +80,12 @@ class Enqueuer:
     def take_back(self, executor: str) -> int:
         """Puts what a dead executor had begun back into the queue; how many jobs."""
         begun = self._client.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
-        for name, queue in ((WORKFLOW, QUEUE), (MESSAGE, MESSAGES)):
-            if ids := [one.workflow_id for one in begun if one.name == name]:
+        taken = 0
+        for queue in (QUEUE, MESSAGES, CHATS):
+            if ids := [one.workflow_id for one in begun if one.queue_name == queue]:
                 self._client.resume_workflows(ids, queue_name=queue)
-        return len(begun)
+                taken += len(ids)
+        return taken
 
     def prune(self, before: str, limit: int = 1000) -> int:
         """Deletes up to `limit` jobs that were done before `before`, an ISO 8601 time; how many."""
@@ -191,30 +196,47 @@ class Worker:
             )
         self._heart.start()
 
-    def stop(self, patience: int = 15) -> None:
-        """Takes no further job, and waits so many seconds for those under way; the others are begun again later."""
+    def stop(self, patience: int = 15) -> int:
+        """Takes no further job, and waits so many seconds for those under way; the others go back into the queue.
+
+        How many did not end; their threads go on until this process ends, which it should at once.
+        """
         from dbos import DBOS
 
-        self._stopping.set()
+        # The heart beats on meanwhile: what is under way stays ours.
         DBOS.destroy(workflow_completion_timeout_sec=patience, destroy_registry=True)
-        self._ledger.gone(self.id)
+        self._stopping.set()
+        if self._heart.is_alive():
+            self._heart.join(_BEAT)
+        try:
+            left = self._enqueuer.take_back(self._executor)
+            self._ledger.gone(self.id)
+        except Exception as error:  # noqa: BLE001 - another worker misses us then
+            _log.warning("not signed off: %s: %s", type(error).__name__, " ".join(str(error).split())[:200])
+            left = 1
+        return left
 
     def _beat(self) -> None:
-        import logging
-
+        last, fair = time.time(), 0.0
         while not self._stopping.wait(_BEAT):
             try:
                 self._ledger.seen(self.id, self._executor)
-                for executor in self._ledger.lost():
-                    self._enqueuer.take_back(executor)
-            except Exception:  # the database may be away: the next beat tries again
-                logging.getLogger(__name__).warning("no heartbeat", exc_info=True)
+                now = time.time()
+                if not 0 <= now - last < 3 * _BEAT:
+                    # We were away, or the database, or the clock was set: the others get a lease to be heard again.
+                    fair = now + LEASE
+                last = now
+                if now >= fair and (lost := self._ledger.lost()):
+                    for executor in lost:
+                        self._enqueuer.take_back(executor)
+                    # Only now: who ends in between leaves the rest to the next one.
+                    self._ledger.forgotten(lost)
+            except Exception as error:  # noqa: BLE001 - the database may be away: the next beat tries again
+                _log.warning("no heartbeat: %s: %s", type(error).__name__, " ".join(str(error).split())[:200])
 
 
 def quiet() -> None:
     """The library tells of each step it takes; what matters is in the ledger."""
-    import logging
-
     logging.getLogger("dbos").setLevel(logging.ERROR)
 
 

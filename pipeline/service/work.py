@@ -14,7 +14,8 @@ import msgspec
 from pipeline.attach import Touched, attach_snapshot, attach_waiting
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 from pipeline.run import take_snapshot
-from pipeline.service.ledger import Busy, Ended, Job, NewDelivery
+from pipeline.service.database import insisted
+from pipeline.service.ledger import STORM_GROWN, Busy, Ended, Job, NewDelivery
 from pipeline.service.storms import TOLD_AT, own_of
 from pipeline.service.urgency import LATER
 from pipeline.tickets.system import SystemBroken, SystemUnavailable
@@ -40,8 +41,6 @@ Also = Callable[["Connection"], None]
 _log = logging.getLogger(__name__)
 # A failure that trying again is not likely to mend is tried so often all the same: what looks final may be a release in progress.
 _HOPELESS = 3
-# A ticket that another job holds is looked at again after so many seconds.
-_BUSY = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,17 +57,18 @@ class Bench:
     messages: Messages
 
     def work(self, delivery: str, worker: str) -> None:
-        """Does the job of one delivery, and writes down what became of it."""
-        job = self.ledger.begin(delivery, worker)
-        if job is None:
-            return
-        if isinstance(job, Busy):
-            self.ledger.postpone(delivery, _BUSY)
+        """Does the job of one delivery, and writes down what became of it, as soon as the database takes it."""
+        job = insisted(lambda: self.ledger.begin(delivery, worker))
+        if job is None or isinstance(job, Busy):
             return
         ended, also = self._ended(job)
         if ended.reason:
             _log.warning("%s ticket %s: %s: %s", job.system, job.ticket_id, ended.outcome, ended.reason)
-        self.ledger.finish(job, worker, ended, also)
+        try:
+            insisted(lambda: self.ledger.finish(job, worker, ended, also))
+        except Exception as error:  # noqa: BLE001 - the ticket must not stay claimed
+            failed = self._failed(job, error)
+            insisted(lambda: self.ledger.finish(job, worker, failed))
 
     def _ended(self, job: Job) -> tuple[Ended, Also]:
         """How the attempt ended, and what is to be written down together with that."""
@@ -150,7 +150,7 @@ class Bench:
             # Once for each size, also where this job is done twice.
             key=f"storm:{storm.id}:{storm.tickets}",
             ticket_id=storm.parent_ticket,
-            kind="storm.grown",
+            kind=STORM_GROWN,
             priority=LATER,
             received_at=storm.last_at,
         )
