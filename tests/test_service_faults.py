@@ -83,12 +83,16 @@ def test_what_a_hopeless_job_covered_is_given_up_with_it_and_what_came_later_is_
 def test_a_job_that_was_begun_though_nobody_heard_so_is_begun_again_by_the_same_worker(ledger):
     book, now, _queued = ledger
     first, second = book.add([new("a"), new("b")])
-    assert isinstance(book.begin(first, "w"), Job)
-    now[0] += 5
+    assert isinstance(book.begin(first, "w", "this run"), Job)
+    now[0] += LEASE - 1
     book.seen("w", "here")
+    now[0] += LEASE - 1
     assert isinstance(book.begin(second, "w"), Busy)
-    assert isinstance(book.begin(first, "other"), Busy)
-    assert isinstance(book.begin(first, "w"), Job)
+    assert isinstance(book.begin(first, "w", "another run"), Busy)
+    again = book.begin(first, "w", "this run")
+    assert isinstance(again, Job)
+    book.finish(again, "w", Ended("done"))
+    assert book.ticket("desk", "T-1").claimed_by is None
 
 
 def test_a_ticket_that_cannot_be_read_again_is_known_from_its_last_delivery(ledger):
@@ -220,3 +224,56 @@ def test_a_worker_that_was_away_itself_judges_nobody_until_the_others_could_be_h
     monkeypatch.setattr(time, "time", lambda: clock[0])
     worker._beat()
     assert asked == [1003.0, 1006.0, 1061.0]
+
+
+# ---- what strangers send
+
+
+def test_what_a_stranger_sent_is_one_plain_line_of_the_log(ledger, caplog):
+    from pipeline.service.metrics import Meters
+
+    meters = Meters(ledger[0], lambda: 0)
+    meters._flushed = time.monotonic()
+    meters.refused("desk", "malformed", "no field 'a\x1b[2J\r\n2026-01-01 INFO all is well\u202e'")
+    meters.refused("desk", "malformed", "no field 'b\x07\nc'")
+    meters.flush()
+    assert [one.getMessage() for one in caplog.records] == ["refused 2 deliveries for desk: no field 'b c'"]
+
+
+# ---- what is kept
+
+
+def test_storms_and_tickets_of_long_ago_are_taken_away_with_their_deliveries(ledger):
+    from pipeline.service.tables import members, storms
+
+    book, now, _queued = ledger
+    [one] = book.add([new("a")])
+    book.finish(book.begin(one, "w"), "w", Ended("done", note_id="n"))
+    with book._engine.begin() as connection:
+        for number, last in ((1, now[0]), (2, now[0] + 100)):
+            connection.execute(
+                storms.insert().values(
+                    id=number,
+                    signature="s",
+                    parent_system="desk",
+                    parent_ticket="T-1",
+                    parent_snapshot="ps",
+                    first_at=now[0],
+                    last_at=last,
+                )
+            )
+            connection.execute(
+                members.insert().values(
+                    system="desk", ticket_id=f"T-{number}", storm=number, snapshot_id="ps", customer="c", orders="[]",
+                    channels="[]", joined_at=now[0],
+                )
+            )  # fmt: skip
+    [dead] = book.add([new("b", "T-dead")])
+    book.finish(book.begin(dead, "w"), "w", Ended("dead"))
+    now[0] += 100
+    assert book.prune(50) == 1
+    assert book.ticket("desk", "T-1") is None
+    assert book.ticket("desk", "T-dead") is not None
+    with book._engine.connect() as connection:
+        assert list(connection.scalars(sa.select(members.c.ticket_id))) == ["T-2"]
+        assert list(connection.scalars(sa.select(storms.c.id))) == [2]

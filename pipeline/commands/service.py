@@ -271,7 +271,10 @@ def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...]
         (row.id, _time(row.created_at), row.target, row.kind, row.ticket_id, row.snapshot_id, row.state, str(row.attempts), row.reason or "")
         for row in rows
     ]  # fmt: skip
-    emit(columns(head, cells) if rows else "")
+    if rows:
+        emit(columns(head, cells))
+    else:
+        say("no such messages" if states else "no messages yet")
 
 
 def _rest(count: int, why: str) -> str:

@@ -7,12 +7,13 @@ What a dead worker had begun goes back into the queue when it starts again, or w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.service.ledger import LEASE
@@ -79,7 +80,19 @@ class Enqueuer:
 
     def take_back(self, executor: str) -> int:
         """Puts what a dead executor had begun back into the queue; how many jobs."""
-        begun = self._client.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
+        return self._put_back(
+            self._client.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
+        )
+
+    def give_back(self, ids: Sequence[str]) -> int:
+        """Puts those of these jobs back into the queue that have not come to their end; how many."""
+        if not ids:
+            return 0
+        return self._put_back(
+            self._client.list_workflows(status="PENDING", workflow_ids=list(ids), load_input=False, load_output=False)
+        )
+
+    def _put_back(self, begun: Sequence[Any]) -> int:
         taken = 0
         for queue in (QUEUE, MESSAGES, CHATS):
             if ids := [one.workflow_id for one in begun if one.queue_name == queue]:
@@ -136,6 +149,8 @@ class Worker:
         self._tell = tell
         self._executor = executor
         self._jobs = jobs
+        # The queue's names of the jobs that this process is at.
+        self._under_way: set[str] = set()
         self._stopping = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -166,7 +181,8 @@ class Worker:
 
         @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=_RECOVERIES)
         def job(delivery: str) -> None:
-            step(delivery)
+            with self._at():
+                step(delivery)
 
         @DBOS.step(name="tell")
         def told(message: str) -> None:
@@ -174,7 +190,8 @@ class Worker:
 
         @DBOS.workflow(name=MESSAGE, max_recovery_attempts=_RECOVERIES)
         def message_job(message: str) -> None:
-            told(message)
+            with self._at():
+                told(message)
 
         self._ledger.seen(self.id, self._executor)
         DBOS.launch()
@@ -209,12 +226,24 @@ class Worker:
         if self._heart.is_alive():
             self._heart.join(_BEAT)
         try:
-            left = self._enqueuer.take_back(self._executor)
+            # Not all of the executor's: it may have been started again while we were ending.
+            left = self._enqueuer.give_back(sorted(self._under_way))
             self._ledger.gone(self.id)
         except Exception as error:  # noqa: BLE001 - another worker misses us then
             _log.warning("not signed off: %s: %s", type(error).__name__, " ".join(str(error).split())[:200])
             left = 1
         return left
+
+    @contextlib.contextmanager
+    def _at(self) -> Iterator[None]:
+        from dbos import DBOS
+
+        job = DBOS.workflow_id or ""
+        self._under_way.add(job)
+        try:
+            yield
+        finally:
+            self._under_way.discard(job)
 
     def _beat(self) -> None:
         last, fair = time.time(), 0.0

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from pipeline.service.tables import attempts, cursors, deliveries, refusals, tickets, workers
+from pipeline.service.tables import attempts, cursors, deliveries, members, refusals, storms, tickets, workers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -73,6 +73,7 @@ class Job:
     ticket: str | None
     note_id: str | None
     snapshot_id: str | None
+    claimant: str
 
 
 class Busy:
@@ -143,12 +144,14 @@ class Ledger:
 
     # ---- work
 
-    def begin(self, delivery: str, worker: str) -> Job | Busy | None:
+    def begin(self, delivery: str, worker: str, run: str = "") -> Job | Busy | None:
         """Claims the delivery's ticket. None where nothing is left to do for the delivery; `Busy` puts its job back into the queue.
 
-        Begun once more by the same worker, since the answer to the commit was lost, the claim is the same one.
+        `run` is a name for this attempt alone: begun once more under it, since the answer to the commit was lost, the claim is the
+        same one.
         """
         now = self._clock()
+        claimant = f"{worker}#{run or uuid.uuid4().hex[:16]}"
         with self._engine.begin() as connection:
             row = connection.execute(
                 sa.select(deliveries).where(deliveries.c.id == delivery).with_for_update()
@@ -161,7 +164,7 @@ class Ledger:
             same = sa.and_(
                 deliveries.c.system == row.system, deliveries.c.ticket_id == row.ticket_id, deliveries.c.state.in_(OPEN)
             )
-            known = self._claim(connection, row.system, row.ticket_id, _claimant(worker, row.id), now)
+            known = self._claim(connection, row.system, row.ticket_id, claimant, now)
             if known is None:
                 return self._later(connection, row, _AGAIN)
             starts = row.starts + 1
@@ -172,7 +175,7 @@ class Ledger:
                 )
                 reason = f"the job was begun {row.starts} times and never came to an end"
                 self._end(connection, {row.id, *covered}, "dead", reason, now)
-                self._release(connection, row.system, row.ticket_id, _claimant(worker, row.id))
+                self._release(connection, row.system, row.ticket_id, claimant)
                 return None
             covers = connection.execute(sa.select(deliveries.c.id).where(same).order_by(deliveries.c.seq)).all()
             # A ticket that cannot be read again is in the last delivery that its system sent; that a storm grew is a delivery of ours.
@@ -200,6 +203,7 @@ class Ledger:
             ticket=told,
             note_id=known.note_id,
             snapshot_id=known.snapshot_id,
+            claimant=claimant,
         )
 
     def finish(self, job: Job, worker: str, ended: Ended, also: Callable[[Connection], None] = lambda _: None) -> None:
@@ -232,7 +236,7 @@ class Ledger:
                 known["snapshot_id"] = ended.snapshot_id
             if ended.note_id:
                 known |= {"note_id": ended.note_id, "note_url": ended.note_url, "attached_at": now}
-            self._release(connection, job.system, job.ticket_id, _claimant(worker, job.delivery), **known)
+            self._release(connection, job.system, job.ticket_id, job.claimant, **known)
             also(connection)
 
     def _later(self, connection: Connection, row: Any, seconds: float) -> Busy:
@@ -304,7 +308,7 @@ class Ledger:
             )
             before = (workers.c.executor == executor, workers.c.id != worker, workers.c.seen_at < now - LEASE)
             connection.execute(workers.delete().where(*before))
-            mine = sa.func.substr(tickets.c.claimed_by, 1, len(worker) + 1) == _claimant(worker, "")
+            mine = sa.func.substr(tickets.c.claimed_by, 1, len(worker) + 1) == f"{worker}#"
             connection.execute(
                 tickets.update().where(tickets.c.claimed_by.is_not(None), mine).values(claimed_until=now + LEASE)
             )
@@ -438,12 +442,21 @@ class Ledger:
             )
 
     def prune(self, keep: float) -> int:
-        """Deletes what ended more than `keep` seconds ago; how many deliveries."""
+        """Deletes what ended more than `keep` seconds ago, and tickets and storms with nothing later; how many deliveries."""
         limit = self._clock() - keep
         old = sa.and_(deliveries.c.ended_at < limit, deliveries.c.state.in_(("done", "ignored", "dropped")))
         with self._engine.begin() as connection:
             connection.execute(attempts.delete().where(attempts.c.delivery.in_(sa.select(deliveries.c.id).where(old))))
-            return connection.execute(deliveries.delete().where(old)).rowcount
+            pruned = connection.execute(deliveries.delete().where(old)).rowcount
+            # Whose customers a storm touched, and which note a ticket has: the note is found by its marker all the same.
+            past = sa.select(storms.c.id).where(storms.c.last_at < limit)
+            connection.execute(members.delete().where(members.c.storm.in_(past)))
+            connection.execute(storms.delete().where(storms.c.last_at < limit))
+            still = sa.select(deliveries.c.id).where(
+                deliveries.c.system == tickets.c.system, deliveries.c.ticket_id == tickets.c.ticket_id
+            )
+            connection.execute(tickets.delete().where(tickets.c.claimed_until < limit, ~still.exists()))
+            return pruned
 
 
 def insert_into(engine: Engine, table: sa.Table) -> Any:
@@ -467,7 +480,3 @@ def _key(key: str) -> str:
     if len(key) <= _NAME:
         return storable(key)
     return f"sha256:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()}"
-
-
-def _claimant(worker: str, delivery: str) -> str:
-    return f"{worker}#{delivery}"

@@ -63,7 +63,7 @@ tickets = sa.Table(
     metadata,
     sa.Column("system", sa.String(80), primary_key=True),
     sa.Column("ticket_id", sa.String(200), primary_key=True),
-    # Which worker has it for which delivery, and until when that holds if nothing more is heard.
+    # Which worker has it for which attempt, and until when that holds if nothing more is heard.
     sa.Column("claimed_by", sa.String(200)),
     sa.Column("claimed_until", sa.Float, nullable=False, default=0.0),
     sa.Column("snapshot_id", sa.String(80)),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+import sqlalchemy as sa
 
 from pipeline.attach import Touched, attach_snapshot, attach_waiting
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
@@ -58,7 +60,8 @@ class Bench:
 
     def work(self, delivery: str, worker: str) -> None:
         """Does the job of one delivery, and writes down what became of it, as soon as the database takes it."""
-        job = insisted(lambda: self.ledger.begin(delivery, worker))
+        run = uuid.uuid4().hex[:16]
+        job = insisted(lambda: self.ledger.begin(delivery, worker, run))
         if job is None or isinstance(job, Busy):
             return
         ended, also = self._ended(job)
@@ -87,7 +90,7 @@ class Bench:
                 return self._again(job, failure, tries=_HOPELESS)
             case NoSourceReached():
                 return self._without_sources(job, failure)
-            case SnapshotError() | StoreError():
+            case SnapshotError() | StoreError() | sa.exc.OperationalError():
                 return self._again(job, failure)
         _log.error("a job failed in a way that is not foreseen", exc_info=failure)
         return self._again(job, failure, tries=_HOPELESS)
