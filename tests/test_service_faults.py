@@ -277,3 +277,25 @@ def test_storms_and_tickets_of_long_ago_are_taken_away_with_their_deliveries(led
     with book._engine.connect() as connection:
         assert list(connection.scalars(sa.select(members.c.ticket_id))) == ["T-2"]
         assert list(connection.scalars(sa.select(storms.c.id))) == [2]
+
+
+# ---- the command line
+
+
+def test_help_texts_show_their_examples_each_on_a_line_of_its_own():
+    import click
+    from click.testing import CliRunner
+
+    from cli import commands
+
+    def walked(path: list[str], command: click.Command):
+        yield path
+        for name, below in getattr(command, "commands", {}).items():
+            yield from walked([*path, name], below)
+
+    for path in walked([], commands):
+        told = CliRunner().invoke(commands, [*path, "--help"]).output
+        assert "\\b" not in told, path
+        assert "Options:" in told, path
+    told = CliRunner().invoke(commands, ["serve", "--help"]).output
+    assert "  problem-snapshot serve --profile prod\n" in told

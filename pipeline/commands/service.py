@@ -29,7 +29,7 @@ _MESSAGE_STATES = ("queued", "waiting", "sent", "skipped", "dead", "disabled", "
 @from_options
 @debug_option
 def serve(*, listen: str | None, workers: int | None, bundle: Path | None, where: From) -> None:
-    r"""Take the deliveries of ticket systems, and put snapshots on their tickets.
+    """Take the deliveries of ticket systems, and put snapshots on their tickets.
 
     \b
     problem-snapshot serve --profile prod
@@ -80,7 +80,7 @@ def _same(where: From, bundle: Path | None) -> list[str]:
 @from_options
 @debug_option
 def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: From) -> None:
-    r"""Work off deliveries, without taking any: a further worker on the same database.
+    """Work off deliveries, without taking any: a further worker on the same database.
 
     \b
     problem-snapshot work --profile prod
@@ -110,7 +110,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
 @from_options
 @debug_option
 def poll(*, system: str, every: float | None, start: str | None, where: From) -> None:
-    r"""Ask a ticket system what changed since the last time, and queue it.
+    """Ask a ticket system what changed since the last time, and queue it.
 
     For systems that do not call us, or do not call again when we were away. `serve` does the same for each
     [tickets.NAME] that has `poll`. The first time only remembers where it is.
@@ -145,7 +145,7 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
 
 @click.group()
 def jobs() -> None:
-    r"""Deliveries and what became of them; dead letters, and what to do with them.
+    """Deliveries and what became of them; dead letters, and what to do with them.
 
     \b
     problem-snapshot jobs list --state dead
