@@ -167,6 +167,14 @@ def test_an_end_that_cannot_be_written_is_a_failure_and_keeps_no_ticket_claimed(
     assert hook.ledger.found("T-1")[0].attempts == 2
 
 
+def test_a_fault_of_our_own_does_not_end_the_only_job_of_a_delivery(hook, monkeypatch):
+    begin = hook.ledger.begin
+    monkeypatch.setattr(hook.ledger, "begin", failing_first(begin, ZeroDivisionError("a fault of ours")))
+    hook.desk.tickets["T-1"] = ticket(1)
+    hook.send(ticket="T-1", delivery="one")
+    assert hook.settled() == {"done": 1}
+
+
 def test_what_another_attempt_does_not_mend_is_not_insisted_on():
     with pytest.raises(sa.exc.DataError):
         insisted(failing_first(lambda: None, sa.exc.DataError("INSERT", {}, Exception("no"))))

@@ -77,6 +77,8 @@ def make_app(parts: Parts) -> FastAPI:
         intake.start()
         yield
         await asyncio.to_thread(intake.stop)
+        # What was refused last is counted, and in the log.
+        await asyncio.to_thread(meters.flush)
 
     app = FastAPI(
         title="problem-snapshot",

@@ -37,6 +37,8 @@ _PARTITIONS = 512
 _POLL = 0.2
 # How often a worker says that it is alive, and looks for others that do not, in seconds.
 _BEAT = 3.0
+# What raises all the same is done again, for the better part of an hour.
+_AGAIN: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 5.0, "backoff_rate": 2.0, "max_attempts": 10}
 # A job that takes its process down is given up by the ledger first.
 _RECOVERIES = 100
 
@@ -175,7 +177,8 @@ class Worker:
             }
         )
 
-        @DBOS.step(name="work")
+        # Neither raises as long as it is right; a fault in them must not end the only job that a delivery has.
+        @DBOS.step(name="work", **_AGAIN)
         def step(delivery: str) -> None:
             self._work(delivery)
 
@@ -184,7 +187,7 @@ class Worker:
             with self._at():
                 step(delivery)
 
-        @DBOS.step(name="tell")
+        @DBOS.step(name="tell", **_AGAIN)
         def told(message: str) -> None:
             self._tell(message)
 
