@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from pipeline.errors import TicketNotFound
 from pipeline.service.database import insisted, opened, prepare
 from pipeline.service.durable import Enqueuer, Worker
 from pipeline.service.intake import Intake
@@ -104,6 +105,20 @@ def test_a_ticket_that_cannot_be_read_again_is_known_from_its_last_delivery(ledg
     job = book.begin(second, "w")
     assert isinstance(job, Job)
     assert msgspec.json.decode(job.ticket, type=Ticket) == one
+
+
+def test_a_hook_that_is_quicker_than_its_ticket_is_not_dropped(hook):
+    read = hook.desk.ticket
+
+    def late(ticket_id: str):
+        hook.desk.tickets.setdefault("T-1", ticket(1))
+        hook.desk.ticket = read
+        raise TicketNotFound(f"no ticket {ticket_id}")
+
+    hook.desk.ticket = late
+    hook.send(ticket="T-1", delivery="one")
+    assert hook.settled() == {"done": 1}
+    assert [one.outcome for one in hook.ledger.tries(hook.ledger.found("T-1")[0].id)] == ["again", "done"]
 
 
 # ---- values that a database refuses

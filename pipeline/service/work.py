@@ -83,7 +83,9 @@ class Bench:
     def _failed(self, job: Job, failure: Exception) -> Ended:
         match failure:
             case TicketNotFound():
-                return Ended("dropped", _said(failure))
+                # A hook may be quicker than the commit that it tells of, or than the replica that is asked.
+                tried = self._again(job, failure, tries=_HOPELESS)
+                return tried if tried.outcome == "again" else Ended("dropped", _said(failure))
             case SystemUnavailable():
                 return self._again(job, failure, at_least=failure.after or 0.0)
             case SystemBroken() | UsageError():
