@@ -563,6 +563,9 @@ def test_only_executors_without_any_living_worker_are_lost(ledger):
     now[0] += 30
     book.seen("a2", "a")
     assert book.lost() == ["b"]
+    # Until what it had begun is back in the queue, it is told of again.
+    assert book.lost() == ["b"]
+    book.forgotten(["b"])
     assert book.lost() == []
     assert book.workers_alive() == 1
 

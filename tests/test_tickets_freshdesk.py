@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -93,3 +95,12 @@ def test_a_ticket_that_is_gone_is_not_found(desk: FreshdeskDesk, system: Any, fl
 def test_fields_whose_labels_may_not_be_read_keep_their_names(desk: FreshdeskDesk, system: Any) -> None:
     desk.instead = [("GET", "ticket_fields", Answer({"code": "access_denied"}, 403))]
     assert dict(system.ticket("20").custom_fields) == {"cf_phone": "13800138000"}
+
+
+def test_each_call_of_a_rule_is_a_delivery_of_its_own(desk: FreshdeskDesk, system: Any) -> None:
+    """The body is the same for each change of a ticket: by its hash the second change would be the first one, sent again."""
+    sent = desk.delivery(SECRET, body=b'{"ticket_id": "20", "event": "update"}')
+    first, later = (system.receive(replace(sent, received_at=sent.received_at + timedelta(seconds=n))) for n in (0, 60))
+    assert first.ticket_id == later.ticket_id
+    assert first.delivery_id
+    assert first.delivery_id != later.delivery_id

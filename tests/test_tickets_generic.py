@@ -374,3 +374,15 @@ def test_the_case_of_our_own_comment_is_known_by_its_author():
     with CASE.running() as (_, system):
         assert system.receive(CASE.request(own_comment("Snapshot", "x"))).ignored == "our own doing"
         assert system.receive(CASE.request(own_comment("ann", f"you wrote {MARKER}"))).ignored is None
+
+
+def test_an_equal_body_that_was_signed_at_another_time_is_another_delivery():
+    """A system that tells only which ticket changed says the same each time."""
+    signature = Signature(header="X-Sig", timestamp_header="X-T", signed="{timestamp}{body}")
+    options = msgspec.convert(table(signature=msgspec.to_builtins(signature), secrets=["s"]), TicketOptions)
+    one = open_system("desk", options)
+    body = b'{"ticket": {"id": "7"}, "id": "7", "data": {"ticket": {"key": "7", "id": "7"}}}'
+    ids = [
+        one.receive(request(signature, body, x_t=str(int(NOW.timestamp()) + later))).delivery_id for later in (0, 0, 60)
+    ]
+    assert ids[0] == ids[1] != ids[2]

@@ -318,5 +318,5 @@ def test_the_table_of_its_page_is_a_configuration(kind):
     """What docs/tickets shows can be pasted."""
     page = (Path(__file__).parent.parent / "docs" / "tickets" / f"{kind}.md").read_text(encoding="utf-8")
     tree = tomllib.loads(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1].replace("${", "whsec_AAAA${"))
-    options = msgspec.convert(tree["tickets"]["desk"], TicketOptions)
+    options = msgspec.convert(tree["defaults"]["tickets"]["desk"], TicketOptions)
     assert (options.__struct_config__.tag, open_system("desk", options).kind) == (kind, kind)

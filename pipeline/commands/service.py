@@ -29,7 +29,7 @@ _MESSAGE_STATES = ("queued", "waiting", "sent", "skipped", "dead", "disabled", "
 @from_options
 @debug_option
 def serve(*, listen: str | None, workers: int | None, bundle: Path | None, where: From) -> None:
-    r"""Take the deliveries of ticket systems, and put snapshots on their tickets.
+    """Take the deliveries of ticket systems, and put snapshots on their tickets.
 
     \b
     problem-snapshot serve --profile prod
@@ -80,11 +80,12 @@ def _same(where: From, bundle: Path | None) -> list[str]:
 @from_options
 @debug_option
 def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: From) -> None:
-    r"""Work off deliveries, without taking any: a further worker on the same database.
+    """Work off deliveries, without taking any: a further worker on the same database.
 
     \b
     problem-snapshot work --profile prod
     """
+    import logging
     import os
     import socket
 
@@ -95,7 +96,11 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
     settings = where.settings(sources=bundle is None, service=True, notify=True)
     stop = stopping(with_parent)
     with open_sources(settings, bundle, settings.zone or dt.UTC) as sources:
-        run(settings, sources, slot or f"{socket.gethostname()}:{os.getpid()}", stop)
+        left = run(settings, sources, slot or f"{socket.gethostname()}:{os.getpid()}", stop)
+    if left:
+        # Their threads would go on while others begin the same jobs.
+        logging.shutdown()
+        os._exit(0)
 
 
 @click.command()
@@ -105,7 +110,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
 @from_options
 @debug_option
 def poll(*, system: str, every: float | None, start: str | None, where: From) -> None:
-    r"""Ask a ticket system what changed since the last time, and queue it.
+    """Ask a ticket system what changed since the last time, and queue it.
 
     For systems that do not call us, or do not call again when we were away. `serve` does the same for each
     [tickets.NAME] that has `poll`. The first time only remembers where it is.
@@ -140,7 +145,7 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
 
 @click.group()
 def jobs() -> None:
-    r"""Deliveries and what became of them; dead letters, and what to do with them.
+    """Deliveries and what became of them; dead letters, and what to do with them.
 
     \b
     problem-snapshot jobs list --state dead
@@ -266,7 +271,10 @@ def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...]
         (row.id, _time(row.created_at), row.target, row.kind, row.ticket_id, row.snapshot_id, row.state, str(row.attempts), row.reason or "")
         for row in rows
     ]  # fmt: skip
-    emit(columns(head, cells) if rows else "")
+    if rows:
+        emit(columns(head, cells))
+    else:
+        say("no such messages" if states else "no messages yet")
 
 
 def _rest(count: int, why: str) -> str:

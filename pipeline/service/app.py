@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from fastapi import FastAPI, Path, Request, Response
 
+from pipeline.errors import SnapshotError
 from pipeline.service.database import DatabaseUnavailable
 from pipeline.service.intake import Full, Intake
 from pipeline.service.ledger import NewDelivery
@@ -76,6 +77,8 @@ def make_app(parts: Parts) -> FastAPI:
         intake.start()
         yield
         await asyncio.to_thread(intake.stop)
+        # What was refused last is counted, and in the log.
+        await asyncio.to_thread(meters.flush)
 
     app = FastAPI(
         title="problem-snapshot",
@@ -173,21 +176,22 @@ class Door:
         except Malformed as error:
             return self._refused(name, "malformed", 400, "not what this system sends", error)
         except Exception as error:  # noqa: BLE001 - whatever a body does to a parser, its sender gets an answer
-            _log.exception("a delivery of %s could not be read", name)
+            # Counted and logged with the others, not each by itself: whoever found one of these can send a thousand.
+            _log.debug("a delivery of %s could not be read", name, exc_info=True)
             return self._refused(name, "unreadable", 400, "not what this system sends", error)
         return await self._store(name, event, body, now)
 
     async def _store(self, name: str, event: Event, body: bytes, now: datetime) -> Response:
         delivery = NewDelivery(
             system=name,
-            key=(event.delivery_id or f"sha256:{hashlib.sha256(body).hexdigest()}")[:200],
-            ticket_id=event.ticket_id[:200],
-            kind=event.kind[:100],
+            key=event.delivery_id or f"sha256:{hashlib.sha256(body).hexdigest()}",
+            ticket_id=event.ticket_id,
+            kind=event.kind,
             priority=priority(
                 event.text, opened=event.created_at is None or (now - event.created_at).total_seconds() < 600
             ),
             received_at=now.timestamp(),
-            actor=event.actor[:200] if event.actor else None,
+            actor=event.actor,
             ticket=msgspec.json.encode(event.ticket).decode() if event.ticket else None,
             ignored=event.ignored,
         )
@@ -234,7 +238,8 @@ class Door:
         return b"".join(parts)
 
     def _refused(self, name: str, reason: str, status: int, sentence: str, error: Exception | None = None) -> Response:
-        self._meters.refused(name, reason, str(error or sentence))
+        told = str(error) if isinstance(error, SnapshotError) else f"{type(error).__name__}: {error}"
+        self._meters.refused(name, reason, told if error else sentence)
         return _json(status, {"error": sentence})
 
     def _later(self, name: str, reason: str, sentence: str) -> Response:

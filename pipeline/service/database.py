@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import SnapshotError, UsageError
 from pipeline.settings import without_login
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 
 # A writer waits so long for another one's transaction, in seconds.
 _BUSY = 30
+# A database that is away is asked again after so many seconds.
+_PAUSES = (0.5, 1.0, 2.0, 5.0)
+
+Done = TypeVar("Done")
+_log = logging.getLogger(__name__)
 
 
 class DatabaseUnavailable(SnapshotError):
@@ -79,6 +86,26 @@ def prepare(engine: sa.Engine, url: str) -> None:
                 f"{without_login(url)} was written by a newer problem-snapshot (layout {found}); update this one"
             )
         DBOS.migrate(engine.url.render_as_string(hide_password=False))
+
+
+def insisted(call: Callable[[], Done]) -> Done:
+    """Does what must not be left out, a job's beginning or end, again and again until the database takes it.
+
+    Raises what another attempt would not mend: a value that it refuses.
+    """
+    import time
+
+    import sqlalchemy as sa
+
+    for number in itertools.count():
+        try:
+            return call()
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            pause = _PAUSES[min(number, len(_PAUSES) - 1)]
+            cause = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+            _log.warning("the service's database does not answer; again in %.1f s: %s", pause, cause)
+            time.sleep(pause)
+    raise AssertionError
 
 
 @contextlib.contextmanager

@@ -7,10 +7,13 @@ What a dead worker had begun goes back into the queue when it starts again, or w
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
+import time
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.service.ledger import LEASE
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from pipeline.service.ledger import Ledger
 
+_log = logging.getLogger(__name__)
 APPLICATION = "problem-snapshot"
 QUEUE, WORKFLOW = "tickets", "job"
 MESSAGES, CHATS, MESSAGE = "messages", "chats", "message"
@@ -33,6 +37,8 @@ _PARTITIONS = 512
 _POLL = 0.2
 # How often a worker says that it is alive, and looks for others that do not, in seconds.
 _BEAT = 3.0
+# What raises all the same is done again, for the better part of an hour.
+_AGAIN: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 5.0, "backoff_rate": 2.0, "max_attempts": 10}
 # A job that takes its process down is given up by the ledger first.
 _RECOVERIES = 100
 
@@ -76,11 +82,25 @@ class Enqueuer:
 
     def take_back(self, executor: str) -> int:
         """Puts what a dead executor had begun back into the queue; how many jobs."""
-        begun = self._client.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
-        for name, queue in ((WORKFLOW, QUEUE), (MESSAGE, MESSAGES)):
-            if ids := [one.workflow_id for one in begun if one.name == name]:
+        return self._put_back(
+            self._client.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
+        )
+
+    def give_back(self, ids: Sequence[str]) -> int:
+        """Puts those of these jobs back into the queue that have not come to their end; how many."""
+        if not ids:
+            return 0
+        return self._put_back(
+            self._client.list_workflows(status="PENDING", workflow_ids=list(ids), load_input=False, load_output=False)
+        )
+
+    def _put_back(self, begun: Sequence[Any]) -> int:
+        taken = 0
+        for queue in (QUEUE, MESSAGES, CHATS):
+            if ids := [one.workflow_id for one in begun if one.queue_name == queue]:
                 self._client.resume_workflows(ids, queue_name=queue)
-        return len(begun)
+                taken += len(ids)
+        return taken
 
     def prune(self, before: str, limit: int = 1000) -> int:
         """Deletes up to `limit` jobs that were done before `before`, an ISO 8601 time; how many."""
@@ -131,6 +151,8 @@ class Worker:
         self._tell = tell
         self._executor = executor
         self._jobs = jobs
+        # The queue's names of the jobs that this process is at.
+        self._under_way: set[str] = set()
         self._stopping = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -155,21 +177,24 @@ class Worker:
             }
         )
 
-        @DBOS.step(name="work")
+        # Neither raises as long as it is right; a fault in them must not end the only job that a delivery has.
+        @DBOS.step(name="work", **_AGAIN)
         def step(delivery: str) -> None:
             self._work(delivery)
 
         @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=_RECOVERIES)
         def job(delivery: str) -> None:
-            step(delivery)
+            with self._at():
+                step(delivery)
 
-        @DBOS.step(name="tell")
+        @DBOS.step(name="tell", **_AGAIN)
         def told(message: str) -> None:
             self._tell(message)
 
         @DBOS.workflow(name=MESSAGE, max_recovery_attempts=_RECOVERIES)
         def message_job(message: str) -> None:
-            told(message)
+            with self._at():
+                told(message)
 
         self._ledger.seen(self.id, self._executor)
         DBOS.launch()
@@ -191,30 +216,59 @@ class Worker:
             )
         self._heart.start()
 
-    def stop(self, patience: int = 15) -> None:
-        """Takes no further job, and waits so many seconds for those under way; the others are begun again later."""
+    def stop(self, patience: int = 15) -> int:
+        """Takes no further job, and waits so many seconds for those under way; the others go back into the queue.
+
+        How many did not end; their threads go on until this process ends, which it should at once.
+        """
         from dbos import DBOS
 
-        self._stopping.set()
+        # The heart beats on meanwhile: what is under way stays ours.
         DBOS.destroy(workflow_completion_timeout_sec=patience, destroy_registry=True)
-        self._ledger.gone(self.id)
+        self._stopping.set()
+        if self._heart.is_alive():
+            self._heart.join(_BEAT)
+        try:
+            # Not all of the executor's: it may have been started again while we were ending.
+            left = self._enqueuer.give_back(sorted(self._under_way))
+            self._ledger.gone(self.id)
+        except Exception as error:  # noqa: BLE001 - another worker misses us then
+            _log.warning("not signed off: %s: %s", type(error).__name__, " ".join(str(error).split())[:200])
+            left = 1
+        return left
+
+    @contextlib.contextmanager
+    def _at(self) -> Iterator[None]:
+        from dbos import DBOS
+
+        job = DBOS.workflow_id or ""
+        self._under_way.add(job)
+        try:
+            yield
+        finally:
+            self._under_way.discard(job)
 
     def _beat(self) -> None:
-        import logging
-
+        last, fair = time.time(), 0.0
         while not self._stopping.wait(_BEAT):
             try:
                 self._ledger.seen(self.id, self._executor)
-                for executor in self._ledger.lost():
-                    self._enqueuer.take_back(executor)
-            except Exception:  # the database may be away: the next beat tries again
-                logging.getLogger(__name__).warning("no heartbeat", exc_info=True)
+                now = time.time()
+                if not 0 <= now - last < 3 * _BEAT:
+                    # We were away, or the database, or the clock was set: the others get a lease to be heard again.
+                    fair = now + LEASE
+                last = now
+                if now >= fair and (lost := self._ledger.lost()):
+                    for executor in lost:
+                        self._enqueuer.take_back(executor)
+                    # Only now: who ends in between leaves the rest to the next one.
+                    self._ledger.forgotten(lost)
+            except Exception as error:  # noqa: BLE001 - the database may be away: the next beat tries again
+                _log.warning("no heartbeat: %s: %s", type(error).__name__, " ".join(str(error).split())[:200])
 
 
 def quiet() -> None:
     """The library tells of each step it takes; what matters is in the ledger."""
-    import logging
-
     logging.getLogger("dbos").setLevel(logging.ERROR)
 
 

@@ -88,12 +88,16 @@ class Intake:
 
         try:
             ids: list[str | None] | Exception = self._ledger.add([one.delivery for one in batch])
-        except sa.exc.SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, and the thread lives on
+            away = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError)
+            if not away and len(batch) > 1:
+                # One of them is refused: it does not take the others along.
+                for one in batch:
+                    self._store([one])
+                return
             ids = DatabaseUnavailable(
                 f"the service's database does not take deliveries: {getattr(error, 'orig', error)}"
             )
-        except Exception as error:  # noqa: BLE001 - whoever waits is told, and the thread lives on
-            ids = error
         loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[str | None], str | Exception | None]]] = {}
         for number, one in enumerate(batch):
             told = ids if isinstance(ids, Exception) else ids[number]

@@ -5,10 +5,14 @@ queued -> working -> done
                   -> dead                       tried too often, or of no use to try again
 ignored                                         nothing was to be done, and why
 dropped                                         by a person, or since the ticket is gone
+
+Each delivery that is queued, working or waiting has a job in the queue, also while another one's job covers it: whatever becomes of
+that job, its delivery dropped, given up or worked by a clock that is behind, nothing is left without one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from pipeline.service.tables import attempts, cursors, deliveries, refusals, tickets, workers
+from pipeline.service.tables import attempts, cursors, deliveries, members, refusals, storms, tickets, workers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -28,8 +32,12 @@ OPEN: tuple[State, ...] = ("queued", "waiting", "working")
 LEASE = 15.0
 # A job that was begun so often without coming to an end takes its process down each time.
 STARTS = 10
-# Clocks of two processes differ by less, in seconds.
-_EARLY = 2.0
+# A ticket that another job holds is looked at again after so many seconds.
+_AGAIN = 2.0
+# The delivery that we send ourselves: the parent of a storm is to be told of its growth.
+STORM_GROWN = "storm.grown"
+# What fits into the column of a name.
+_NAME = 200
 
 # Puts a job for a delivery into the queue, inside the given transaction: (connection, delivery id, system, ticket id, priority, delay).
 Enqueue = Callable[["Connection", str, str, str, int, float], None]
@@ -65,10 +73,11 @@ class Job:
     ticket: str | None
     note_id: str | None
     snapshot_id: str | None
+    claimant: str
 
 
 class Busy:
-    """The ticket is being worked on by somebody else."""
+    """Another job has the ticket, or its next attempt is due later; the job is in the queue again."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +109,10 @@ class Ledger:
             {
                 "id": f"d-{uuid.uuid4().hex[:16]}",
                 "system": one.system,
-                "key": one.key,
-                "ticket_id": one.ticket_id,
-                "kind": one.kind,
-                "actor": one.actor,
+                "key": _key(one.key),
+                "ticket_id": storable(one.ticket_id)[:_NAME],
+                "kind": storable(one.kind)[:100],
+                "actor": storable(one.actor)[:_NAME] if one.actor else None,
                 "priority": one.priority,
                 "ticket": one.ticket,
                 "received_at": one.received_at,
@@ -135,37 +144,53 @@ class Ledger:
 
     # ---- work
 
-    def begin(self, delivery: str, worker: str) -> Job | Busy | None:
-        """Claims the delivery's ticket. None where nothing is left to do for the delivery."""
+    def begin(self, delivery: str, worker: str, run: str = "") -> Job | Busy | None:
+        """Claims the delivery's ticket. None where nothing is left to do for the delivery; `Busy` puts its job back into the queue.
+
+        `run` is a name for this attempt alone: begun once more under it, since the answer to the commit was lost, the claim is the
+        same one.
+        """
         now = self._clock()
+        claimant = f"{worker}#{run or uuid.uuid4().hex[:16]}"
         with self._engine.begin() as connection:
             row = connection.execute(
                 sa.select(deliveries).where(deliveries.c.id == delivery).with_for_update()
             ).one_or_none()
             if row is None or row.state not in OPEN:
                 return None
-            if row.state == "waiting" and row.next_at is not None and row.next_at > now + _EARLY:
-                # A job of the same ticket failed and put its next attempt into the queue, for all of them.
-                return None
-            known = self._claim(connection, row.system, row.ticket_id, worker, now)
-            if known is None:
-                return Busy()
-            starts = row.starts + 1
-            if starts > STARTS:
-                self._end(
-                    connection, [row.id], "dead", f"the job was begun {row.starts} times and never came to an end", now
-                )
-                self._release(connection, row.system, row.ticket_id, worker)
-                return None
+            if row.state == "waiting" and row.next_at is not None and row.next_at > now:
+                # A job of the same ticket failed meanwhile, and set the time of the next attempt for all of them.
+                return self._later(connection, row, row.next_at - now)
             same = sa.and_(
                 deliveries.c.system == row.system, deliveries.c.ticket_id == row.ticket_id, deliveries.c.state.in_(OPEN)
             )
-            covers = connection.execute(
-                sa.select(deliveries.c.id, deliveries.c.ticket).where(same).order_by(deliveries.c.seq)
-            ).all()
+            known = self._claim(connection, row.system, row.ticket_id, claimant, now)
+            if known is None:
+                return self._later(connection, row, _AGAIN)
+            starts = row.starts + 1
+            if starts > STARTS:
+                # What its job covered goes with it: theirs would take the process down as well.
+                covered = connection.scalars(
+                    sa.select(deliveries.c.id).where(same, deliveries.c.state.in_(("working", "waiting")))
+                )
+                reason = f"the job was begun {row.starts} times and never came to an end"
+                self._end(connection, {row.id, *covered}, "dead", reason, now)
+                self._release(connection, row.system, row.ticket_id, claimant)
+                return None
+            covers = connection.execute(sa.select(deliveries.c.id).where(same).order_by(deliveries.c.seq)).all()
+            # A ticket that cannot be read again is in the last delivery that its system sent; that a storm grew is a delivery of ours.
+            told = connection.scalar(
+                sa.select(deliveries.c.ticket)
+                .where(
+                    deliveries.c.system == row.system,
+                    deliveries.c.ticket_id == row.ticket_id,
+                    deliveries.c.kind != STORM_GROWN,
+                )
+                .order_by(deliveries.c.seq.desc())
+                .limit(1)
+            )
             connection.execute(deliveries.update().where(same).values(state="working", next_at=None))
             connection.execute(deliveries.update().where(deliveries.c.id == row.id).values(starts=starts))
-        told = [one.ticket for one in covers if one.ticket]
         return Job(
             delivery=row.id,
             system=row.system,
@@ -175,9 +200,10 @@ class Ledger:
             priority=row.priority,
             received_at=row.received_at,
             started_at=now,
-            ticket=told[-1] if told else None,
+            ticket=told,
             note_id=known.note_id,
             snapshot_id=known.snapshot_id,
+            claimant=claimant,
         )
 
     def finish(self, job: Job, worker: str, ended: Ended, also: Callable[[Connection], None] = lambda _: None) -> None:
@@ -186,6 +212,7 @@ class Ledger:
         `also` is done in the same transaction.
         """
         now = self._clock()
+        reason = storable(ended.reason) if ended.reason else None
         with self._engine.begin() as connection:
             connection.execute(
                 attempts.insert().values(
@@ -195,30 +222,29 @@ class Ledger:
                     started_at=job.started_at,
                     ended_at=now,
                     outcome=ended.outcome,
-                    reason=ended.reason,
+                    reason=reason,
                     snapshot_id=ended.snapshot_id,
                 )
             )
             if ended.outcome == "again":
-                self._wait(connection, job, ended, now)
+                self._wait(connection, job, reason, now + ended.again)
+                self._enqueue(connection, job.delivery, job.system, job.ticket_id, job.priority, ended.again)
             else:
-                self._end(connection, job.covers, ended.outcome, ended.reason, now, job.number)
+                self._end(connection, job.covers, ended.outcome, reason, now, job.number)
             known: dict[str, Any] = {}
             if ended.snapshot_id:
                 known["snapshot_id"] = ended.snapshot_id
             if ended.note_id:
                 known |= {"note_id": ended.note_id, "note_url": ended.note_url, "attached_at": now}
-            self._release(connection, job.system, job.ticket_id, worker, **known)
+            self._release(connection, job.system, job.ticket_id, job.claimant, **known)
             also(connection)
 
-    def postpone(self, delivery: str, seconds: float) -> None:
+    def _later(self, connection: Connection, row: Any, seconds: float) -> Busy:
         """Queues the delivery's job again for later, without counting an attempt."""
-        with self._engine.begin() as connection:
-            row = connection.execute(sa.select(deliveries).where(deliveries.c.id == delivery)).one_or_none()
-            if row is not None and row.state in OPEN:
-                self._enqueue(connection, row.id, row.system, row.ticket_id, row.priority, seconds)
+        self._enqueue(connection, row.id, row.system, row.ticket_id, row.priority, max(seconds, 0.1))
+        return Busy()
 
-    def _claim(self, connection: Connection, system: str, ticket_id: str, worker: str, now: float) -> Any:
+    def _claim(self, connection: Connection, system: str, ticket_id: str, claimant: str, now: float) -> Any:
         """The ticket's row, now ours; None where it is another's."""
         connection.execute(
             insert_into(self._engine, tickets)
@@ -228,33 +254,30 @@ class Ledger:
         here = sa.and_(tickets.c.system == system, tickets.c.ticket_id == ticket_id)
         claimed = connection.execute(
             tickets.update()
-            .where(here, sa.or_(tickets.c.claimed_by.is_(None), tickets.c.claimed_until < now))
-            .values(claimed_by=worker, claimed_until=now + LEASE)
+            .where(
+                here,
+                sa.or_(tickets.c.claimed_by.is_(None), tickets.c.claimed_until < now, tickets.c.claimed_by == claimant),
+            )
+            .values(claimed_by=claimant, claimed_until=now + LEASE)
         )
         return connection.execute(sa.select(tickets).where(here)).one() if claimed.rowcount else None
 
     @staticmethod
-    def _release(connection: Connection, system: str, ticket_id: str, worker: str, **known: Any) -> None:
+    def _release(connection: Connection, system: str, ticket_id: str, claimant: str, **known: Any) -> None:
         connection.execute(
             tickets.update()
-            .where(tickets.c.system == system, tickets.c.ticket_id == ticket_id, tickets.c.claimed_by == worker)
+            .where(tickets.c.system == system, tickets.c.ticket_id == ticket_id, tickets.c.claimed_by == claimant)
             .values(claimed_by=None, claimed_until=0.0, **known)
         )
 
-    def _wait(self, connection: Connection, job: Job, ended: Ended, now: float) -> None:
-        """The job's own delivery is tried again; the others it covered wait with it."""
+    @staticmethod
+    def _wait(connection: Connection, job: Job, reason: str | None, until: float) -> None:
+        """What the job covered waits for the next attempt together."""
         connection.execute(
             deliveries.update()
             .where(deliveries.c.id.in_(job.covers), deliveries.c.state == "working")
-            .values(
-                state="waiting",
-                reason=ended.reason,
-                next_at=now + ended.again,
-                attempts=deliveries.c.attempts + 1,
-                starts=0,
-            )
+            .values(state="waiting", reason=reason, next_at=until, attempts=deliveries.c.attempts + 1, starts=0)
         )
-        self._enqueue(connection, job.delivery, job.system, job.ticket_id, job.priority, ended.again)
 
     @staticmethod
     def _end(
@@ -275,7 +298,7 @@ class Ledger:
     # ---- workers
 
     def seen(self, worker: str, executor: str) -> None:
-        """The worker is alive: its claims hold on."""
+        """The worker is alive: its claims hold on. Those that its executor had before are forgotten when their lease ends."""
         now = self._clock()
         with self._engine.begin() as connection:
             connection.execute(
@@ -283,7 +306,12 @@ class Ledger:
                 .values(id=worker, executor=executor, seen_at=now)
                 .on_conflict_do_update(index_elements=["id"], set_={"seen_at": now})
             )
-            connection.execute(tickets.update().where(tickets.c.claimed_by == worker).values(claimed_until=now + LEASE))
+            before = (workers.c.executor == executor, workers.c.id != worker, workers.c.seen_at < now - LEASE)
+            connection.execute(workers.delete().where(*before))
+            mine = sa.func.substr(tickets.c.claimed_by, 1, len(worker) + 1) == f"{worker}#"
+            connection.execute(
+                tickets.update().where(tickets.c.claimed_by.is_not(None), mine).values(claimed_until=now + LEASE)
+            )
 
     def gone(self, worker: str) -> None:
         """The worker has ended."""
@@ -291,15 +319,20 @@ class Ledger:
             connection.execute(workers.delete().where(workers.c.id == worker))
 
     def lost(self) -> list[str]:
-        """Executors of which no worker was heard for a lease; their rows go, so one caller alone is told of each."""
+        """Executors of which no worker was heard for a lease, until they are `forgotten`: what they had begun goes back first."""
+        limit = self._clock() - LEASE
+        with self._engine.connect() as connection:
+            last = sa.func.max(workers.c.seen_at)
+            rows = connection.execute(sa.select(workers.c.executor).group_by(workers.c.executor).having(last < limit))
+            return sorted(row.executor for row in rows)
+
+    def forgotten(self, executors: Iterable[str]) -> None:
+        """Takes away the workers of executors that are lost."""
         limit = self._clock() - LEASE
         with self._engine.begin() as connection:
-            stale = connection.execute(
-                workers.delete().where(workers.c.seen_at < limit).returning(workers.c.executor)
-            ).scalars()
-            gone = set(stale)
-            alive = set(connection.scalars(sa.select(workers.c.executor)))
-        return sorted(gone - alive)
+            connection.execute(
+                workers.delete().where(workers.c.seen_at < limit, workers.c.executor.in_(list(executors)))
+            )
 
     def workers_alive(self) -> int:
         """How many workers were heard of within a lease."""
@@ -409,12 +442,21 @@ class Ledger:
             )
 
     def prune(self, keep: float) -> int:
-        """Deletes what ended more than `keep` seconds ago; how many deliveries."""
+        """Deletes what ended more than `keep` seconds ago, and tickets and storms with nothing later; how many deliveries."""
         limit = self._clock() - keep
         old = sa.and_(deliveries.c.ended_at < limit, deliveries.c.state.in_(("done", "ignored", "dropped")))
         with self._engine.begin() as connection:
             connection.execute(attempts.delete().where(attempts.c.delivery.in_(sa.select(deliveries.c.id).where(old))))
-            return connection.execute(deliveries.delete().where(old)).rowcount
+            pruned = connection.execute(deliveries.delete().where(old)).rowcount
+            # Whose customers a storm touched, and which note a ticket has: the note is found by its marker all the same.
+            past = sa.select(storms.c.id).where(storms.c.last_at < limit)
+            connection.execute(members.delete().where(members.c.storm.in_(past)))
+            connection.execute(storms.delete().where(storms.c.last_at < limit))
+            still = sa.select(deliveries.c.id).where(
+                deliveries.c.system == tickets.c.system, deliveries.c.ticket_id == tickets.c.ticket_id
+            )
+            connection.execute(tickets.delete().where(tickets.c.claimed_until < limit, ~still.exists()))
+            return pruned
 
 
 def insert_into(engine: Engine, table: sa.Table) -> Any:
@@ -422,3 +464,19 @@ def insert_into(engine: Engine, table: sa.Table) -> Any:
     from sqlalchemy.dialects import postgresql, sqlite
 
     return postgresql.insert(table) if engine.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def storable(text: str) -> str:
+    r"""The text without what a database refuses: NUL (PostgreSQL) and halves of characters, which no UTF-8 holds.
+
+    >>> storable("a\x00b"), storable("a\ud800b")
+    ('a�b', 'a?b')
+    """
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _key(key: str) -> str:
+    """A sender's id as its column takes it: one that is too long is not cut, since two of them may begin alike."""
+    if len(key) <= _NAME:
+        return storable(key)
+    return f"sha256:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()}"

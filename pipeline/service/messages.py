@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from pipeline.errors import SnapshotError
 from pipeline.notify import send
 from pipeline.notify.target import Event, EventKind, TargetBroken, TargetUnavailable
-from pipeline.service.ledger import insert_into
+from pipeline.service.database import insisted
+from pipeline.service.ledger import insert_into, storable
 from pipeline.service.tables import messages
 from snapshots.store import StoreError
 
@@ -103,9 +104,8 @@ class Messages:
                 self._enqueue(connection, row["id"], target.name, limited, 0.0)
 
     def work(self, message: str) -> None:
-        """Sends one message, and writes down what became of it. Raises nothing."""
-        with self._engine.connect() as connection:
-            row = connection.execute(sa.select(messages).where(messages.c.id == message)).one_or_none()
+        """Sends one message, and writes down what became of it, as soon as the database takes it."""
+        row = insisted(lambda: self._row(message))
         if row is None or row.state not in _OPEN:
             return
         number = row.attempts + 1
@@ -120,7 +120,11 @@ class Messages:
             _log.exception("a message could not be sent in a way that is not foreseen")
             self._again(row, number, f"{type(error).__name__}: {error}", tries=_HOPELESS)
         else:
-            self._end(row.id, sent.outcome, sent.note or None, number)
+            insisted(lambda: self._end(row.id, sent.outcome, sent.note or None, number))
+
+    def _row(self, message: str) -> Any:
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(messages).where(messages.c.id == message)).one_or_none()
 
     def _sent(self, row: Any) -> Sent:
         target = self._targets.get(row.target)
@@ -131,12 +135,15 @@ class Messages:
         return send(target, Event(row.kind, snapshot, at, self._links(row.snapshot_id), row.replaces))
 
     def _again(self, row: Any, number: int, reason: str, *, at_least: float = 0.0, tries: int | None = None) -> None:
+        reason = storable(reason)
         _log.warning("%s was not told of %s: %s", row.target, row.snapshot_id, reason)
         allowed = len(self._pauses) if tries is None else min(tries - 1, len(self._pauses))
         if number > allowed:
-            self._end(row.id, "dead", f"tried {number} times; at last: {reason}", number)
+            insisted(lambda: self._end(row.id, "dead", f"tried {number} times; at last: {reason}", number))
             return
-        pause = max(self._pauses[number - 1], at_least)
+        insisted(lambda: self._wait(row, number, reason, max(self._pauses[number - 1], at_least)))
+
+    def _wait(self, row: Any, number: int, reason: str, pause: float) -> None:
         with self._engine.begin() as connection:
             connection.execute(
                 messages.update()

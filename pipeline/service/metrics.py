@@ -66,7 +66,8 @@ class Meters:
             counted, self._refused = self._refused, Tally()
             last, self._last = self._last, {}
         for key, sentence in sorted(last.items()):
-            told = " ".join(sentence.split())[:300]
+            # It holds what a stranger sent.
+            told = " ".join("".join(c if c.isprintable() else " " for c in sentence).split())[:300]
             _log.warning(
                 "refused %s deliver%s for %s: %s", counted[key], "y" if counted[key] == 1 else "ies", key[0], told
             )

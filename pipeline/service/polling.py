@@ -61,12 +61,12 @@ def _delivery(name: str, event: Event, now: datetime) -> NewDelivery:
     opened = event.kind.endswith("created")
     return NewDelivery(
         system=name,
-        key=(event.delivery_id or f"poll:{event.ticket_id}:{event.kind}:{now.timestamp():.3f}")[:200],
-        ticket_id=event.ticket_id[:200],
-        kind=event.kind[:100],
+        key=event.delivery_id or f"poll:{event.ticket_id}:{event.kind}:{now.timestamp():.3f}",
+        ticket_id=event.ticket_id,
+        kind=event.kind,
         priority=priority(event.text, opened=opened),
         received_at=now.timestamp(),
-        actor=event.actor[:200] if event.actor else None,
+        actor=event.actor,
         ticket=msgspec.json.encode(event.ticket).decode() if event.ticket else None,
         ignored=event.ignored,
     )

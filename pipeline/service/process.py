@@ -132,8 +132,8 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
             crew.stop()
 
 
-def work(settings: Settings, sources: Sequence[Source], executor: str, stop: threading.Event) -> None:
-    """Works jobs until `stop` is set."""
+def work(settings: Settings, sources: Sequence[Source], executor: str, stop: threading.Event) -> int:
+    """Works jobs until `stop` is set. How many were under way and did not end in time; the process should end at once then."""
     from pipeline.service.durable import Worker
     from pipeline.service.links import Pages
     from pipeline.service.messages import Messages
@@ -165,7 +165,10 @@ def work(settings: Settings, sources: Sequence[Source], executor: str, stop: thr
         try:
             stop.wait()
         finally:
-            worker.stop(PATIENCE)
+            left = worker.stop(PATIENCE)
+        if left:
+            _log.warning("jobs under way that did not end in %s s, and will be begun again: %s", PATIENCE, left)
+        return left
 
 
 def executor_name(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import sqlalchemy as sa
 
+from pipeline.service.ledger import storable
 from pipeline.service.tables import members, storms
 
 if TYPE_CHECKING:
@@ -184,8 +185,9 @@ def _touched(snapshot: ProblemSnapshot) -> dict[str, str | None]:
     channels = {one.channel for one in snapshot.payment_attempts if one.channel}
     if snapshot.diagnosis.location.channel:
         channels.add(snapshot.diagnosis.location.channel)
+    customer = snapshot.ticket.customer_id
     return {
-        "customer": snapshot.ticket.customer_id,
+        "customer": storable(customer)[:200] if customer else None,
         "orders": msgspec.json.encode(sorted(snapshot.scope.focus_orders)).decode(),
         "channels": msgspec.json.encode(sorted(channels)).decode(),
     }

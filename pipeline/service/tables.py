@@ -63,13 +63,20 @@ tickets = sa.Table(
     metadata,
     sa.Column("system", sa.String(80), primary_key=True),
     sa.Column("ticket_id", sa.String(200), primary_key=True),
-    # Who works on it, and until when that holds if nothing more is heard.
-    sa.Column("claimed_by", sa.String(120)),
+    # Which worker has it for which attempt, and until when that holds if nothing more is heard.
+    sa.Column("claimed_by", sa.String(200)),
     sa.Column("claimed_until", sa.Float, nullable=False, default=0.0),
     sa.Column("snapshot_id", sa.String(80)),
     sa.Column("note_id", sa.String(200)),
     sa.Column("note_url", sa.Text),
     sa.Column("attached_at", sa.Float),
+)
+# Each worker looks for its own every few seconds.
+sa.Index(
+    f"{PREFIX}claimed",
+    tickets.c.claimed_by,
+    sqlite_where=tickets.c.claimed_by.is_not(None),
+    postgresql_where=tickets.c.claimed_by.is_not(None),
 )
 
 workers = sa.Table(

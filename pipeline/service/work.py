@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+import sqlalchemy as sa
 
 from pipeline.attach import Touched, attach_snapshot, attach_waiting
 from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 from pipeline.run import take_snapshot
-from pipeline.service.ledger import Busy, Ended, Job, NewDelivery
+from pipeline.service.database import insisted
+from pipeline.service.ledger import STORM_GROWN, Busy, Ended, Job, NewDelivery
 from pipeline.service.storms import TOLD_AT, own_of
 from pipeline.service.urgency import LATER
 from pipeline.tickets.system import SystemBroken, SystemUnavailable
@@ -40,8 +43,6 @@ Also = Callable[["Connection"], None]
 _log = logging.getLogger(__name__)
 # A failure that trying again is not likely to mend is tried so often all the same: what looks final may be a release in progress.
 _HOPELESS = 3
-# A ticket that another job holds is looked at again after so many seconds.
-_BUSY = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,19 @@ class Bench:
     messages: Messages
 
     def work(self, delivery: str, worker: str) -> None:
-        """Does the job of one delivery, and writes down what became of it."""
-        job = self.ledger.begin(delivery, worker)
-        if job is None:
-            return
-        if isinstance(job, Busy):
-            self.ledger.postpone(delivery, _BUSY)
+        """Does the job of one delivery, and writes down what became of it, as soon as the database takes it."""
+        run = uuid.uuid4().hex[:16]
+        job = insisted(lambda: self.ledger.begin(delivery, worker, run))
+        if job is None or isinstance(job, Busy):
             return
         ended, also = self._ended(job)
         if ended.reason:
             _log.warning("%s ticket %s: %s: %s", job.system, job.ticket_id, ended.outcome, ended.reason)
-        self.ledger.finish(job, worker, ended, also)
+        try:
+            insisted(lambda: self.ledger.finish(job, worker, ended, also))
+        except Exception as error:  # noqa: BLE001 - the ticket must not stay claimed
+            failed = self._failed(job, error)
+            insisted(lambda: self.ledger.finish(job, worker, failed))
 
     def _ended(self, job: Job) -> tuple[Ended, Also]:
         """How the attempt ended, and what is to be written down together with that."""
@@ -80,14 +83,16 @@ class Bench:
     def _failed(self, job: Job, failure: Exception) -> Ended:
         match failure:
             case TicketNotFound():
-                return Ended("dropped", _said(failure))
+                # A hook may be quicker than the commit that it tells of, or than the replica that is asked.
+                tried = self._again(job, failure, tries=_HOPELESS)
+                return tried if tried.outcome == "again" else Ended("dropped", _said(failure))
             case SystemUnavailable():
                 return self._again(job, failure, at_least=failure.after or 0.0)
             case SystemBroken() | UsageError():
                 return self._again(job, failure, tries=_HOPELESS)
             case NoSourceReached():
                 return self._without_sources(job, failure)
-            case SnapshotError() | StoreError():
+            case SnapshotError() | StoreError() | sa.exc.OperationalError():
                 return self._again(job, failure)
         _log.error("a job failed in a way that is not foreseen", exc_info=failure)
         return self._again(job, failure, tries=_HOPELESS)
@@ -150,7 +155,7 @@ class Bench:
             # Once for each size, also where this job is done twice.
             key=f"storm:{storm.id}:{storm.tickets}",
             ticket_id=storm.parent_ticket,
-            kind="storm.grown",
+            kind=STORM_GROWN,
             priority=LATER,
             received_at=storm.last_at,
         )

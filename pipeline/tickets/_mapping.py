@@ -159,7 +159,7 @@ def as_event(document: Any, paths: EventPaths) -> Event:
     return Event(
         ticket_id(document, paths),
         said(document, paths.kind, paths.values.get("kind"))[:100] or "delivery",
-        said(document, paths.delivery)[:_ID] or None,
+        said(document, paths.delivery) or None,
         said(document, paths.actor)[:_ID] or None,
         outline(said(document, paths.title), said(document, paths.description)),
         moment(found(document, paths.created_at)),

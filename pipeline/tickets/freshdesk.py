@@ -95,7 +95,9 @@ class FreshdeskSystem:
         if not _is_id(number):
             raise Malformed(f"{number[:60]!r} is no ticket id of Freshdesk: the rule is to send {{{{ticket.id}}}}")
         kind = sent.event or sent.triggered_event or "rule"
-        event = Event(number, kind[:80], None, sent.actor, created_at=desk.moment(sent.created_at))
+        # The rule's body is the same for each change of a ticket, and has no id: each call is a delivery of its own.
+        delivery = f"{number}:{request.received_at.isoformat()}"
+        event = Event(number, kind[:80], delivery, sent.actor, created_at=desk.moment(sent.created_at))
         return desk.with_reason(event, desk.ours(sent.actor, "", self._options))
 
     def ticket(self, ticket_id: str) -> Ticket:

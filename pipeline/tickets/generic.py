@@ -5,6 +5,7 @@ A signature is an HMAC of the raw body, alone or with a timestamp and an id, as 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, Literal
 
@@ -107,5 +108,11 @@ class GenericSystem(MappedSystem):
 
     def _document(self, request: Incoming) -> tuple[dict[str, Any], str | None]:
         signature = self._options.signature
-        header = signature.id_header.lower() if signature else ""
-        return decode(request.body), request.headers.get(header) if header else None
+        document, headers = decode(request.body), request.headers
+        if signature and signature.id_header:
+            return document, headers.get(signature.id_header.lower())
+        if signature and signature.timestamp_header and not self._options.event.delivery:
+            # Two changes may have the same body; what was signed at another time is not the same delivery.
+            sent = headers.get(signature.timestamp_header.lower(), "")
+            return document, f"{sent}:{hashlib.sha256(request.body).hexdigest()}"
+        return document, None
