@@ -5,6 +5,7 @@ The promise throughout: a delivery that was answered is worked off, or somebody 
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -19,7 +20,9 @@ from pipeline.service.database import insisted, opened, prepare
 from pipeline.service.durable import Enqueuer, Worker
 from pipeline.service.intake import Intake
 from pipeline.service.ledger import LEASE, STARTS, STORM_GROWN, Busy, Ended, Job, Ledger
+from pipeline.tickets.system import SystemUnavailable
 from pipeline.values import Ticket
+from tests.service_desk import Board, configuration
 from tests.service_samples import ticket
 from tests.test_service import database, hook, ledger, new  # noqa: F401 - fixtures
 
@@ -303,6 +306,33 @@ def test_storms_and_tickets_of_long_ago_are_taken_away_with_their_deliveries(led
 
 
 # ---- the command line
+
+
+def test_a_poll_again_and_again_outlives_a_system_that_is_away(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from cli import commands
+    from pipeline.service.polling import Polled
+
+    def answered(*_: object, **__: object) -> Polled:
+        signal.raise_signal(signal.SIGTERM)
+        return Polled(3, 0, "c", first=False)
+
+    config = configuration(Board(url="http://127.0.0.1:9"), f"sqlite:///{tmp_path}/s.sqlite", "127.0.0.1:9", tmp_path)
+    (tmp_path / "c.toml").write_text(config, encoding="utf-8")
+    away = SystemUnavailable("the desk is down")
+    monkeypatch.setattr("pipeline.service.polling.poll", failing_first(answered, away))
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        asked = ["poll", "desk", "--config", str(tmp_path / "c.toml")]
+        told = CliRunner().invoke(commands, [*asked, "--every", "1s"])
+        assert told.exit_code == 0, told.output
+        assert told.output == "desk: the desk is down; asked again in 1 s\ndesk: 3 queued\n"
+        monkeypatch.setattr("pipeline.service.polling.poll", failing_first(answered, away))
+        assert CliRunner().invoke(commands, asked).exit_code == 5
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def test_help_texts_show_their_examples_each_on_a_line_of_its_own():

@@ -120,6 +120,7 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
     """
     from pipeline.service.polling import poll as look
     from pipeline.service.process import opened_base, opened_systems, stopping
+    from pipeline.tickets.system import SystemUnavailable
 
     _log_to_stderr(where.verbose)
     settings = where.settings(sources=False, service=True)
@@ -131,7 +132,15 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
         if start is not None:
             base.ledger.move_cursor(system, start)
         while True:
-            found = look(base.ledger, systems[system], wait=stop.wait)
+            try:
+                found = look(base.ledger, systems[system], wait=stop.wait)
+            except SystemUnavailable as error:
+                if every is None:
+                    raise
+                say(f"{system}: {error}; asked again in {every:g} s")
+                if stop.wait(every):
+                    return
+                continue
             if found.first:
                 say(f"{system}: from now on; what changes after this is queued by the next poll")
             else:
