@@ -86,7 +86,9 @@ def choose(parts: Parts, shelf: tuple[Entry, ...], questions: Questions) -> None
     best = []
     for words, meaning, fault in itertools.product((1, 2, 3, 4, 6), (1, 2, 3, 5, 7), (0.25, 0.35, 0.5, 0.7)):
         found = ranks(parts.scores(Weights(words=words, meaning=meaning, fault=fault)), shelf, questions)
-        best.append((np.mean(found == 0) + np.mean(found < 3), np.mean(found == 0), np.mean(found < 3), words, meaning, fault))
+        best.append(
+            (np.mean(found == 0) + np.mean(found < 3), np.mean(found == 0), np.mean(found < 3), words, meaning, fault)
+        )
     for _, first, third, words, meaning, fault in sorted(best, reverse=True)[:12]:
         print(f"words {words} meaning {meaning} fault {fault}: top-1 {first:.3f} top-3 {third:.3f}")
 

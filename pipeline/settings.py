@@ -31,6 +31,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import msgspec.inspect as shapes
 
+from pipeline.desk.options import DeskOptions
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
 from pipeline.notify import NotifyOptions
@@ -125,6 +126,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     identifiers: Patterns = Patterns()
     redaction: Redacting = Redacting()
     sources: dict[str, SourceOptions] = {}
+    # The service desk. Without it a snapshot tells of no knowledge.
+    desk: DeskOptions | None = None
     # Who is told of snapshots; only loaded where somebody is to be told.
     notify: dict[str, NotifyOptions] = {}
     # Where snapshots are published, its `source` resolved; only loaded where something is to be published.
@@ -307,9 +310,15 @@ def settings_of(
     tree, where, chosen = _chosen(config, profile, env)
     for key in ("sources", "publish", "tickets", "notify", *(() if service else ("service",))):
         tree.pop(key, None)
+    if tree.get("desk") is False:
+        # `desk = false` in a profile takes that of the defaults away.
+        del tree["desk"]
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
     settings = msgspec.structs.replace(settings, weights=_beside_config(settings.weights, config))
+    if settings.desk is not None:
+        desk = msgspec.structs.replace(settings.desk, knowledge=_beside_config(settings.desk.knowledge, config))
+        settings = msgspec.structs.replace(settings, desk=desk)
     target = publish_of(config, profile, env) if publish else None
     return msgspec.structs.replace(
         settings,
@@ -772,8 +781,21 @@ def settings_digest(settings: Settings) -> str:
         plain["weights"] = sha256_hex(Path(settings.weights).read_bytes()) if settings.weights else None
     except OSError as error:
         raise UsageError(f"{settings.weights}: the weights cannot be read: {error.strerror}") from error
+    # What the entries say counts, not where they lie. Without a desk the digest is what it was before there were desks.
+    if (desk := plain.pop("desk")) is not None and settings.desk is not None:
+        plain["desk"] = {**desk, "knowledge": _knowledge_digest(settings.desk.knowledge)}
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
+
+
+def _knowledge_digest(folder: str | None) -> str | None:
+    """The digest of the entries, None where there are none to read; the snapshot itself tells that."""
+    from pipeline.desk.shelf import read_shelf
+
+    try:
+        return read_shelf(Path(folder)).digest if folder else None
+    except UsageError:
+        return None
 
 
 # How a source is read, not what is read.

@@ -145,7 +145,10 @@ class Answers:
             named = products_in(text)
             product[row] = [bool(own & named) if named else not own for own in self._products]
             tokens = frozenset(_TOKEN.findall(text.lower()))
-            code[row] = [bool(tokens & own) and (bool(hit) or _telling(tokens & own)) for own, hit in zip(self._codes, product[row], strict=True)]
+            code[row] = [
+                bool(tokens & own) and (bool(hit) or _telling(tokens & own))
+                for own, hit in zip(self._codes, product[row], strict=True)
+            ]
         # A code alone names its product, too.
         return Parts(words, near, fault, code, np.maximum(product, code))
 

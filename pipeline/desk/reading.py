@@ -98,7 +98,9 @@ def _learnt() -> Learnt:
     data = resources.files("pipeline.desk").joinpath(FILE).read_bytes()
     with np.load(io.BytesIO(data), allow_pickle=False) as kept:
         if tuple(map(str, kept["faults"])) != faults():
-            raise UsageError("the taxonomy's faults have changed since the reading of meanings was learnt; learn it anew")
+            raise UsageError(
+                "the taxonomy's faults have changed since the reading of meanings was learnt; learn it anew"
+            )
         return Learnt(
             kept["weights"].astype(np.float64),
             kept["bias"].astype(np.float64),

@@ -72,7 +72,8 @@ def _of_product(product: str, fault: Fault, found: Sequence[dict[str, str]], tod
     )
     listed = tuple(plain_line(f"`{row['code']}`: {row['raw_meaning']}") for row in found)
     return Entry(
-        facts=facts, **_told(fault, f"{name.en}: {fault.name.en}", f"{name.zh}：{fault.name.zh}", tuple(dict.fromkeys(listed)))
+        facts=facts,
+        **_told(fault, f"{name.en}: {fault.name.en}", f"{name.zh}：{fault.name.zh}", tuple(dict.fromkeys(listed))),
     )
 
 
@@ -85,5 +86,6 @@ def _told(fault: Fault, en: str, zh: str, codes: tuple[str, ...]) -> dict[str, T
             steps=(fault.first_action.en,),
             codes=codes,
         ),
-        "zh": Told(title=zh, problem=fault.class_name.zh, steps=(fault.first_action.zh,)),
+        # The taxonomy defines its faults in English; in Chinese their names say what the cause is.
+        "zh": Told(title=zh, problem=fault.class_name.zh, cause=fault.name.zh, steps=(fault.first_action.zh,)),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from snapshots.model import Estimate, Evidence, ProblemSnapshot, SpanRecord, Template
+from snapshots.model import Estimate, Evidence, KnowledgeEntry, ProblemSnapshot, SpanRecord, Template
 from snapshots.render.clean import shorten
 from snapshots.render.figures import amount, count, duration, natural, percent, pointer_text
 from snapshots.render.plan import plan_lines
@@ -252,10 +252,16 @@ class DetailReader(Reader):
             (self.say("routing"), _flat(s.routing or {})),
             (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
             *((self.say("similar"), _flat(row)) for row in s.similar_tickets),
-            *((self.say("knowledge"), _flat(row)) for row in s.knowledge),
+            *((self.say("knowledge"), self._known(row)) for row in s.knowledge),
         ]
         facts = [(k, v) for k, v in facts if v]
         return Section("desk", self.say("desk"), tuple(facts)) if facts else None
+
+    def _known(self, row: KnowledgeEntry) -> str:
+        """One entry on a line: what it is, why it fits, what to do, and what to doubt."""
+        said = (self.text(row.title), *map(self.text, row.reasons))
+        steps = (f"{number}. {self.text(step)}" for number, step in enumerate(row.steps, 1))
+        return " | ".join((f"{row.id} ({row.score:.2f})", *said, *steps, *map(self.text, row.doubts)))
 
     def _redaction_section(self) -> Section:
         r = self.s.redaction
