@@ -204,7 +204,7 @@ def list_(*, folder: Path | None, output: str, language: str, where: From) -> No
         (e.id, e.facts.status, e.facts.owner or "-", str(e.facts.review_by or "-"), _in(e.text("title"), language))
         for e in shelf.entries
     ]
-    emit("\n".join(columns(("id", "status", "owner", "review by", "title"), rows)))
+    emit(columns(("id", "status", "owner", "review by", "title"), rows))
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def list_(*, state: tuple[str, ...], output: str, where: From) -> None:
         )
         for task in found
     ]
-    emit("\n".join(columns(("id", "state", "for", "due", "ticket"), rows)))
+    emit(columns(("id", "state", "for", "due", "ticket"), rows))
 
 
 @tasks.command()
@@ -210,7 +210,7 @@ def report(*, days: int, output: str, where: From) -> None:
         )
         for s in found
     ]
-    emit("\n".join(columns(("person", "points", "tasks", "in time", "late", "missing", "timeliness"), rows)))
+    emit(columns(("person", "points", "tasks", "in time", "late", "missing", "timeliness"), rows))
 
 
 def _plain(value: Any) -> dict[str, Any]:

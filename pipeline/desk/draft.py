@@ -62,10 +62,20 @@ def _told(snapshot: ProblemSnapshot, language: Literal["en", "zh"]) -> Told:
     return Told(
         title=plain_line(title),
         questions=(plain_line(asked),) if asked.strip() else (),
-        cause=plain_line(getattr(diagnosis.summary, language)) if located else todo,
+        cause=plain_line(_unnamed(snapshot, getattr(diagnosis.summary, language))) if located else todo,
         steps=(plain_line(action),) if action else (todo,),
         prevention=todo,
     )
+
+
+def _unnamed(snapshot: ProblemSnapshot, text: str) -> str:
+    """`text` without what names this one customer's case: an entry is about all such cases."""
+    named = {identifier.value: identifier.kind for identifier in snapshot.scope.identifiers}
+    named |= {order.order_id: "order_id" for order in snapshot.orders}
+    named |= {attempt.entity_id: attempt.entity for attempt in snapshot.payment_attempts}
+    for value in sorted(filter(None, named), key=len, reverse=True):
+        text = text.replace(value, f"({named[value]})")
+    return text
 
 
 def check_finished(entry: Entry) -> None:

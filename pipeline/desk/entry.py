@@ -273,13 +273,26 @@ def write_entry(entry: Entry) -> str:
     import yaml
 
     plain = msgspec.to_builtins(entry.facts, builtin_types=(date,))
-    front = yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=1000)
+    front = yaml.dump(plain, Dumper=_dumper(), allow_unicode=True, sort_keys=False, width=1000)
     blocks = [f"---\n{front}---\n"]
     for language in ("en", "zh"):
         told: Told | None = getattr(entry, language)
         if told is not None:
             blocks.append(_written(told, language))
     return "\n".join(blocks)
+
+
+@functools.cache
+def _dumper() -> Any:
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        """Writes one value out however often it is there: reading refuses aliases."""
+
+        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+            return True
+
+    return Plain
 
 
 def _written(told: Told, language: Any) -> str:

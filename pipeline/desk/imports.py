@@ -63,7 +63,7 @@ def read_export(path: Path, today: date, owner: str = "", columns: Mapping[str, 
         if kind == ".csv":
             return _read_csv(path, today, owner, columns)
         if kind in {".html", ".htm"}:
-            return _pages(iter([(path.name, path.open("rb").read(MAX_PAGE + 1))]), today, owner)
+            return _pages(iter([(path.name, _start(path, MAX_PAGE + 1))]), today, owner)
         if kind == ".zip":
             return _pages(_zip_pages(path), today, owner)
     except OSError as error:
@@ -71,6 +71,12 @@ def read_export(path: Path, today: date, owner: str = "", columns: Mapping[str, 
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise UsageError(f"{path}: is no .zip that can be read: {error}") from error
     raise UsageError(f"{path}: give a .csv, an .html page, or a Confluence HTML export (.zip or folder)")
+
+
+def _start(path: Path, size: int) -> bytes:
+    """The file's first `size` bytes."""
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 # ---- HTML
@@ -84,8 +90,7 @@ def _folder_pages(folder: Path) -> Iterator[tuple[str, bytes | str]]:
         if not path.resolve().is_relative_to(root):
             yield name, "a link that leads out of the folder"
         else:
-            with path.open("rb") as file:
-                yield name, file.read(MAX_PAGE + 1)
+            yield name, _start(path, MAX_PAGE + 1)
     if len(pages) > MAX_FILES:
         yield f"{len(pages) - MAX_FILES:,} files", f"beyond the first {MAX_FILES:,}"
 
@@ -286,8 +291,7 @@ _RENAMED = {"problem": "problem_key"}
 
 
 def _read_csv(path: Path, today: date, owner: str, columns: Mapping[str, str]) -> Imported:
-    with path.open("rb") as file:
-        data = file.read(MAX_TOTAL // 8 + 1)
+    data = _start(path, MAX_TOTAL // 8 + 1)
     if len(data) > MAX_TOTAL // 8:
         raise UsageError(f"{path}: larger than {MAX_TOTAL >> 23} MB; split it")
     text = _decoded(data.removeprefix(b"\xef\xbb\xbf"))
