@@ -152,6 +152,7 @@ def test_a_simulated_month_loses_no_reminder_though_sending_fails_at_random(tmp_
     """60 tasks, a look every half hour; one sending in five dies before it is done, as with a process that is killed."""
     drawn = random.Random(5)
     engine = opened(f"sqlite:///{tmp_path}/desk.sqlite")
+    tasks = Tasks(engine)
     done: Counter[tuple[str, str]] = Counter()
 
     def send(one: Reminder) -> None:
@@ -163,7 +164,7 @@ def test_a_simulated_month_loses_no_reminder_though_sending_fails_at_random(tmp_
     waiting = sorted(opened_at, key=opened_at.get)
     for half_hour in range(32 * 48):
         now = NOW + half_hour * HOUR / 2
-        tasks = Tasks(engine) if half_hour % 100 == 0 else tasks  # noqa: F821 - restarted now and then
+        tasks = Tasks(engine) if half_hour % 100 == 0 else tasks
         while waiting and opened_at[waiting[0]] <= now:
             tasks.open("s", waiting[0], draft(), "wang", now)
             waiting.pop(0)
@@ -180,14 +181,10 @@ def test_a_simulated_month_loses_no_reminder_though_sending_fails_at_random(tmp_
 
 def other(number: int, **changes: object) -> ProblemSnapshot:
     """A snapshot of another ticket with another fault."""
-    base = (
-        SAMPLES["located"]
-        if "located" in SAMPLES
-        else next(
-            s
-            for n, s in SAMPLES.items()
-            if s.diagnosis.fault_class != S.diagnosis.fault_class and not s.diagnosis.abstained
-        )
+    base = next(
+        one
+        for _, one in sorted(SAMPLES.items())
+        if not one.diagnosis.abstained and one.diagnosis.fault_class != S.diagnosis.fault_class
     )
     return with_id(replace(base, ticket=replace(base.ticket, id=f"OLD-{number}"), **changes))
 
@@ -342,7 +339,7 @@ def test_settings_without_a_desk_have_the_digest_they_had(tmp_path):
 # ---- commands
 
 
-def test_tasks_are_worked_through_from_the_command_line(tmp_path, monkeypatch):
+def test_tasks_are_worked_through_from_the_command_line(tmp_path):
     Store(tmp_path / "store").put(S)
     config = tmp_path / "c.toml"
     config.write_text(

@@ -70,7 +70,7 @@ def _told(snapshot: ProblemSnapshot, language: Literal["en", "zh"]) -> Told:
 
 def _unnamed(snapshot: ProblemSnapshot, text: str) -> str:
     """`text` without what names this one customer's case: an entry is about all such cases."""
-    named = {identifier.value: identifier.kind for identifier in snapshot.scope.identifiers}
+    named: dict[str, str] = {identifier.value: identifier.kind for identifier in snapshot.scope.identifiers}
     named |= {order.order_id: "order_id" for order in snapshot.orders}
     named |= {attempt.entity_id: attempt.entity for attempt in snapshot.payment_attempts}
     for value in sorted(filter(None, named), key=len, reverse=True):

@@ -114,9 +114,8 @@ class Tasks:
             "assignee": assignee, "opened_at": now, "due_at": now + due, "state": "open", "text": write_entry(draft),
         }  # fmt: skip
         with self._begun() as connection:
-            made = (
-                connection.execute(insert_into(self._engine, tasks).values(row).on_conflict_do_nothing()).rowcount == 1
-            )
+            insert = insert_into(self._engine, tasks).values(row).on_conflict_do_nothing().returning(tasks.c.id)
+            made = connection.execute(insert).first() is not None
             if made:
                 steps = [
                     {
