@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from snapshots.compare import compare
 from snapshots.comparison import Change, Comparison
-from snapshots.model import Check, Missing, ProblemSnapshot, Text, with_id
+from snapshots.model import Check, KnowledgeEntry, Missing, ProblemSnapshot, Text, with_id
 from snapshots.render.comparison import OUTPUTS, render_comparison
 from tests.hostile import hostile
 from tests.snapshots_samples import SAMPLES
@@ -74,6 +74,7 @@ def later() -> ProblemSnapshot:
 
 LOST = S.findings[0]
 LATER = later()
+KNOWN = KnowledgeEntry(id="a", title=Text(en="a", zh="b"), score=0.5, reasons=[], sha256="")
 
 
 # ---- the laws
@@ -307,7 +308,7 @@ def test_no_difference_goes_unnamed(part):
     different |= {
         "customer_message": Text(en="a", zh="b"),
         "similar_tickets": [{"id": "a"}],
-        "knowledge": [{"id": "a"}],
+        "knowledge": [KNOWN],
     }
     again = with_id(replace(S, **{part: different.get(part, getattr(other, part))}))
     found = compare(S, again)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import xml.etree.ElementTree as ET
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
 import msgspec
 import networkx as nx
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import commands
+from pipeline.desk import reading
 from pipeline.desk.ask import Answers
 from pipeline.desk.checks import contradicted, flags, holds_for, outdated
 from pipeline.desk.entry import Entry, Facts, Told, plain_line, read_entry, write_entry
@@ -269,11 +273,33 @@ def test_check_tells_what_is_wrong_with_a_folder(tmp_path, monkeypatch):
 
 
 def test_without_a_folder_the_command_says_what_to_do(tmp_path):
-    found = CliRunner().invoke(commands, ["desk", "ask", "x"])
-    assert isinstance(found.exception, UsageError) or "--folder DIR" in found.output
+    (tmp_path / "c.toml").write_text("[defaults]\n", encoding="utf-8")
+    found = CliRunner().invoke(commands, ["desk", "ask", "x", "--config", str(tmp_path / "c.toml")])
+    assert "--folder DIR" in f"{found.output}{found.exception}"
 
 
 def test_both_languages_stand_for_each_other():
     one = msgspec.structs.replace(entry(), zh=None)
     assert one.text("title").zh == "Report slow"
     assert one.texts("steps")[0].zh == "Look"
+
+
+def test_the_benchmark_asks_what_no_entry_says():
+    """Three questions an entry, in both languages, none of them a sentence of an entry."""
+    from benchmarks.knowledge import QUESTIONS, entries
+
+    with QUESTIONS.open(encoding="utf-8", newline="") as file:
+        questions = list(csv.DictReader(file))
+    kept = entries()
+    assert Counter(q["entry"] for q in questions) == {entry.id: 3 for entry in kept}
+    assert {q["language"] for q in questions} == {"en", "zh"}
+    said = {line.lower() for entry in kept for told in entry.told for line in (*told.asked, *told.answer)}
+    assert not said & {q["question"].lower() for q in questions}
+
+
+def test_the_reading_of_meanings_is_of_the_taxonomy_of_today():
+    from pipeline.desk.reading import FILE, faults
+
+    with np.load(Path(reading.__file__).with_name(FILE), allow_pickle=False) as kept:
+        assert tuple(map(str, kept["faults"])) == faults()
+        assert kept["starts"][-1] == len(kept["texts"])
