@@ -22,7 +22,7 @@ PAGE = """<!DOCTYPE html><html><head><title>Support : Refund is stuck</title>
 <body class="theme-default aui-theme-default"><div id="page"><div id="main-header"><div id="breadcrumb-section">
 <ol id="breadcrumbs"><li class="first"><span><a href="index.html">Support</a></span></li></ol></div></div>
 <div id="content" class="view"><div class="page-metadata">Created by <span class='author'> A B</span></div>
-<div id="main-content" class="wiki-content group"><p>The customer waits for his money.</p>
+<div id="main-content" class="wiki-content group"><div class='toc-macro rbtoc1'><ul><li><a href='#x-Cause'>Cause</a></li></ul></div><p>The customer waits for his money.</p>
 <h2 id="x-Cause">Cause</h2><p>The channel has not answered the <strong>refund query</strong>.</p>
 <h2 id="x-Solution">Solution</h2><ol><li>Query the refund</li><li><p>Use the abnormal-refund interface</p></li></ol>
 <h2>Common mistakes</h2><ul><li>Refunding twice</li></ul></div></div></div></body></html>"""

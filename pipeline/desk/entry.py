@@ -178,10 +178,12 @@ def read_entry(text: str, where: str) -> Entry:
 def _facts(text: str, where: str) -> Facts:
     import yaml
 
+    # In C where PyYAML was built with it: entries are read whenever a snapshot is taken.
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.BaseLoader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=loader)):
             raise UsageError(f"{where}: front matter has YAML aliases; write the values out")
-        plain: Any = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - makes nothing but text, lists and mappings
+        plain: Any = yaml.load(text, Loader=loader)  # noqa: S506 - makes nothing but text, lists and mappings
         if isinstance(plain, dict):
             # An empty value is one that is not given.
             plain = {key: value for key, value in plain.items() if value != ""}

@@ -188,6 +188,8 @@ def html_to_markdown(html: str) -> str:
             page = BeautifulSoup(html, "html.parser")
             for hidden in page.find_all(["script", "style", "template", "noscript", "iframe", "object", "head"]):
                 hidden.decompose()
+            for contents in page.find_all(class_="toc-macro"):
+                contents.decompose()
             body = page.find(id="main-content") or page.body or page
             made: str = MarkdownConverter(heading_style="ATX", strip=["a", "img"]).convert_soup(body)
         except (RecursionError, AssertionError, ValueError, LookupError) as error:
