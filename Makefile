@@ -33,10 +33,10 @@ bench: .venv/.ready ## run the benchmarks, one after another
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
-services-install: .venv/.ready ## install what the test services need (as root on Debian; downloads Elasticsearch, builds Jaeger)
+services-install: .venv/.ready ## install what the test services need (as root on Debian; downloads Elasticsearch and Spark, builds Jaeger)
 	@$(BIN)/python -m tests.services install
 
-services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB and Jaeger for use by hand, and print their addresses
+services-up: .venv/.ready ## start Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker, django-helpdesk and Redmine for use by hand, and print their addresses
 	@$(BIN)/python -m tests.services up
 
 services-down: .venv/.ready ## stop what services-up started, and delete its data
@@ -53,7 +53,7 @@ lock: .venv/.ready ## make the locks anew: the newest versions that pyproject.to
 
 clean: ## delete everything that was made here, .venv and the test services too
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m tests.services down --quiet || true
-	@rm -rf .venv .venv-rivals build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/services/elasticsearch/target tests/services/jaeger-target
+	@rm -rf .venv .venv-rivals build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/services/elasticsearch/target tests/services/jaeger-target tests/services/helpdesk-target tests/services/prism-target tests/services/spark-target
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. It is filled anew when a lock or pyproject.toml changes; otherwise this takes no time. Beam has no

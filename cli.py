@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.batch import batch
 from pipeline.commands.desk import desk
+from pipeline.commands.learn import learn
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
     DIFFERENCES,
@@ -38,6 +40,7 @@ from pipeline.commands.options import (
     debug_option,
     difference_options,
     from_options,
+    language_of,
     view_options,
 )
 from pipeline.commands.service import jobs, poll, serve, work
@@ -935,7 +938,7 @@ def backtest(
 
     settings = where.settings(sources=False, budget=budget)
     if language == "auto":
-        language = _language_of(os.environ)
+        language = language_of(os.environ)
     spoken: Language = "zh" if language == "zh" else "en"
     with Counter(where.verbose) as counter:
         done = run_backtest(Wanted(**given), settings, counter)
@@ -955,7 +958,7 @@ def backtest(
     return MISSED if done.missed else PARTIAL if done.report.scores["failures"] else 0
 
 
-# ---- learn-weights
+# ---- learn, learn-weights
 
 
 @commands.command("learn-weights")
@@ -1058,7 +1061,7 @@ def learn_weights(
         found, begin, before, alone=alone, precision=precision, strict=strict, name=name, left_out=left_out
     )
     text = report_text(report)
-    spoken = _language_of(os.environ) if language == "auto" else language
+    spoken = language_of(os.environ) if language == "auto" else language
     emit(text.zh if spoken == "zh" else text.en)
     if out is not None:
         import json  # as TOML wants a string
@@ -1107,7 +1110,7 @@ def init(*, force: bool) -> None:
 @from_options
 @debug_option
 def doctor(*, timeout: float, fields: bool, where: From) -> int:
-    """Try each source, the store, where snapshots are published, and the configuration.
+    """Try each source and ticket system, the store, where snapshots are published, and the configuration.
 
     Says what is wrong and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
@@ -1123,7 +1126,15 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
         exit_code,
         field_lines,
     )
-    from pipeline.settings import config_places, plain_secrets, publish_of, read_config, source_table, sources_of
+    from pipeline.settings import (
+        config_places,
+        plain_secrets,
+        publish_of,
+        read_config,
+        source_table,
+        sources_of,
+        tickets_of,
+    )
     from pipeline.sources import open_source
 
     config = read_config(where.config, os.environ)
@@ -1151,6 +1162,7 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
             opened[name] = options if isinstance(options, UsageError) else open_source(name, options)
         except SnapshotError as error:
             opened[name] = error
+    others += _hook_health(tickets_of(config, where.profile, os.environ), where, timeout)
     healths = examine(opened, timeout)
     emit("\n".join(line for health in [*others, *healths] for line in _health_lines(health)))
     for health in healths if fields else ():
@@ -1164,6 +1176,21 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
             f"No source is configured: `{NAME} init` writes a configuration; a bundle needs none (take ID --bundle DIR)."
         )
     return exit_code(healths, others)
+
+
+def _hook_health(tickets: Mapping[str, Any], where: From, timeout: float) -> list[Health]:
+    """How the ticket systems are and the database of the hook, where there are some."""
+    if not tickets:
+        return []
+    from pipeline.doctor import Health
+    from pipeline.service.health import examine_service, examine_tickets
+
+    found = examine_tickets(tickets, timeout)
+    try:
+        service = examine_service(where.settings(sources=False, service=True).service)
+    except UsageError as error:
+        service = Health("service", "database", "failed", (str(error),))
+    return [service, *found]
 
 
 def _health_lines(health: Health) -> Iterator[str]:
@@ -1219,7 +1246,7 @@ def demo(*, out: Path, language: str, full: bool) -> None:
     found = [find_ticket(str(path.parent)) for path in sorted(examples_folder().glob("*/ticket.json"))]
     if language == "auto":
         # The one that is shown whole is in the reader's language; the others keep their order.
-        own = _language_of(os.environ)
+        own = language_of(os.environ)
         first = next((one for one in found if one[0].language == own), found[0])
         found.sort(key=lambda one: one is not first)
     for number, (ticket, bundle) in enumerate(found):
@@ -1233,13 +1260,6 @@ def demo(*, out: Path, language: str, full: bool) -> None:
             emit(f"\n{page.resolve()}\n\nThe other examples:")
         else:
             emit(f"{snapshot.ticket.id}  {_verdict(snapshot, settings)}\n  {page.resolve()}")
-
-
-def _language_of(environ: Mapping[str, str]) -> str:
-    """The language that the machine speaks: `zh`, or else `en`."""
-    # As POSIX has it, the first of these that is set counts.
-    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
-    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 def _verdict(snapshot: ProblemSnapshot, settings: Settings) -> str:
@@ -1370,7 +1390,7 @@ def completion(*, shell: str) -> None:
 
 # ---- groups of commands with files of their own
 
-for _command in (serve, work, poll, jobs, desk):
+for _command in (serve, work, poll, jobs, batch, learn, desk):
     commands.add_command(_command)
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from parsers.documents import _read_objects, _Reader, _slabs, _spellings, _whole
+from parsers.hits import Values, Wanted
 from parsers.mapping import FieldMapping
 
 _META = ("_index", "_id")
@@ -33,6 +34,17 @@ def read_columns(ndjson: bytes | pa.Buffer, fields: Sequence[str], hits: int) ->
     names = tuple(dict.fromkeys(fields))
     table = _fast(buffer, names, hits)
     return _careful(buffer, names) if table is None else table
+
+
+@lru_cache(maxsize=64)
+def wanted_columns(fields: tuple[str, ...]) -> Wanted:
+    """What `columns_of` reads of a hit."""
+    return Wanted({name: tuple(_spellings(name)) for name in dict.fromkeys(fields)}, frozenset())
+
+
+def columns_of(values: Values, fields: Sequence[str]) -> pa.Table:
+    """What `read_columns` gives for the hits whose values these are, as `wanted_columns` reads them."""
+    return _table(dict(values.columns), tuple(dict.fromkeys(fields)), values.rows)
 
 
 def _fast(buffer: Any, names: tuple[str, ...], hits: int) -> pa.Table | None:

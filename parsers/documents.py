@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 import re2
 
+from parsers.hits import Values, Wanted, is_utf8
 from parsers.levels import levels_of
 from parsers.lines import enrich, with_extras
 from parsers.mapping import AUTO, COLUMNS, FieldMapping
@@ -92,6 +93,34 @@ def parse_documents(
     if not parts:
         return Parsed(empty(LOGS), 0, 0, 0)
     return _finish(pa.concat_tables(parts), lines, unparsed, zone, around)
+
+
+def wanted_of(mapping: FieldMapping) -> Wanted:
+    """What `parse_values` reads of a hit."""
+    return _wanted_of(mapping)
+
+
+@lru_cache(maxsize=16)
+def _wanted_of(mapping: FieldMapping) -> Wanted:
+    reader = _Reader.of(mapping, "hit")
+    return Wanted({path: tuple(_spellings(path)) for path in sorted(reader.wanted)}, reader.shown)
+
+
+def parse_values(
+    values: Values,
+    *,
+    source: str,
+    mapping: FieldMapping = AUTO,
+    zone: tzinfo | None = None,
+    around: datetime | None = None,
+) -> Parsed:
+    """What `parse_documents` makes of the hits whose values these are, as `wanted_of(mapping)` reads them."""
+    if not values.rows:
+        return Parsed(empty(LOGS), 0, 0, 0)
+    table = _columns(dict(values.columns), values.rows, mapping, zone, around)
+    # Each hit has an `_id`, and so no place in a file.
+    nowhere = np.zeros(values.rows, dtype=np.int64)
+    return _finish(_locate(table, nowhere, nowhere, source, None), values.rows, 0, zone, around)
 
 
 def parse_parquet_table(
@@ -185,7 +214,10 @@ def _without_duplicates(table: Any) -> Any:
     if ids.null_count == len(ids):
         return table
     key = pc.binary_join_element_wise(pc.fill_null(table.column("_index"), ""), ids, "\x00")
-    codes = _whole(pc.dictionary_encode(_whole(key))).indices.fill_null(-1).to_numpy()
+    encoded = _whole(pc.dictionary_encode(_whole(key)))
+    if len(encoded.dictionary) == len(encoded):
+        return table
+    codes = encoded.indices.fill_null(-1).to_numpy()
     _, first = np.unique(codes, return_index=True)
     if len(first) == len(codes):
         return table
@@ -243,9 +275,9 @@ def _read_slab(
     """The lines as a table (columns of LOGS that documents have, and `_EXTRA`), and how many could not be read."""
     data = np.frombuffer(buffer, dtype=np.uint8)
     fit = (data[starts] == ord("{")) & (data[ends - 1] == ord("}"))
-    if not _is_utf8(buffer.slice(int(starts[0]), int(ends[-1] - starts[0]))):
+    if not is_utf8(buffer.slice(int(starts[0]), int(ends[-1] - starts[0]))):
         for row in np.flatnonzero(fit):
-            fit[row] = _is_utf8(buffer.slice(int(starts[row]), int(ends[row] - starts[row])))
+            fit[row] = is_utf8(buffer.slice(int(starts[row]), int(ends[row] - starts[row])))
     rows = np.flatnonzero(fit)
     tables, order = [], []
     if len(rows):
@@ -262,16 +294,6 @@ def _read_slab(
     if len(tables) > 1:
         table = table.take(pa.array(np.argsort(np.concatenate(order))))
     return table, len(raw)
-
-
-def _is_utf8(buffer: Any) -> bool:
-    """Whether the bytes are valid UTF-8; checked in place."""
-    ends = pa.array([0, buffer.size], pa.int64()).buffers()[1]
-    try:
-        pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, ends, buffer]).cast(pa.large_string())
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _read_objects(

@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parsers.hits import texts_at
 from parsers.levels import level_of, levels_of
 from parsers.mapping import AUTO, COLUMNS
+from parsers.shapes import LEAST, Plan, known, plan_of, sample, shaped, worth_shaping
 from parsers.stacktraces import TRACE_SIGN, chain, collapse
 from parsers.tables import LOGS
 from parsers.times import parse_times
@@ -63,8 +65,9 @@ def enrich(table: pa.Table, *, zone: tzinfo | None = None, around: datetime | No
     def work(batch: Any) -> Any:
         part = pa.table(batch)
         rows = np.flatnonzero(pc.and_(pc.is_null(part.column("body")), pc.is_valid(part.column("message"))).to_numpy())
-        return _enrich(part, rows, zone, around) if len(rows) else part
+        return _enrich(part, rows, zone, around, by_shape=by_shape) if len(rows) else part
 
+    by_shape = worth_shaping(table.num_rows)
     batches = table.to_batches(max_chunksize=_ROWS)
     if len(batches) == 1:
         return work(batches[0])
@@ -191,7 +194,7 @@ def _cut(texts: Any, starts: Any, sizes: Any) -> Any:
     dense = views.flatten()
     ends = np.concatenate([np.zeros(1, dtype=np.int32), np.cumsum(sizes, dtype=np.int32)])
     return pa.StringArray.from_buffers(
-        len(texts), pa.py_buffer(ends), pa.py_buffer(dense.to_numpy(zero_copy_only=False))
+        len(sizes), pa.py_buffer(ends), pa.py_buffer(dense.to_numpy(zero_copy_only=False))
     )
 
 
@@ -209,6 +212,8 @@ class _Fill:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        # Rows of which something was made up, and not just cut out of the message.
+        self.made = np.zeros(size, dtype=bool)
         self.columns: dict[str, Any] = {}
 
     def put(self, name: str, rows: Any, values: Any) -> None:
@@ -229,8 +234,14 @@ class _Fill:
 # One batch
 
 
-def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None) -> Any:
+def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None, *, by_shape: bool = False) -> Any:
     picked = part if len(rows) == part.num_rows else part.take(pa.array(rows))
+    fill, body = _read_by_shape(picked, zone, around) if by_shape else _read(picked, zone, around)
+    return _filled(part, rows, fill, body)
+
+
+def _read(picked: Any, zone: tzinfo | None, around: datetime | None) -> tuple[_Fill, Any]:
+    """What the messages say, and their bodies."""
     message = _whole(picked.column("message"))
     size = len(message)
     fill = _Fill(size)
@@ -249,7 +260,105 @@ def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None) 
     _statuses(body, telling, fill)
     _orders(body, telling, picked, fill)
     blank = pc.equal(pc.binary_length(body), 0)
-    body = pc.if_else(blank, message, body)
+    return fill, pc.if_else(blank, message, body)
+
+
+# Columns whose value decides what is sought in the message.
+_DECIDING = ("trace.id", "span.id", "error.type", "labels.order_id")
+_TIMED = 1 << len(_DECIDING)
+# Where a batch has less than one new shape in so many lines, each is worth a sample.
+_FEW_SHAPES = 4
+
+
+def _read_by_shape(picked: Any, zone: tzinfo | None, around: datetime | None) -> tuple[_Fill, Any]:
+    """As `_read`, of each shape of messages one."""
+    message = _whole(picked.column("message"))
+    size = len(message)
+    flags = np.full(size, 64, dtype=np.uint8)
+    for number, name in enumerate((*_DECIDING, "@timestamp")):
+        flags |= pc.is_valid(picked.column(name)).to_numpy().astype(np.uint8) << number
+    shapes = shaped(message, flags)
+    plans = known()
+    plan_of_shape = [plans.get(key) for key in shapes.keys]
+    new = [number for number, key in enumerate(shapes.keys) if key not in plans and key[0] & _TIMED]
+    if len(new) > size // _FEW_SHAPES:
+        # What is rare here may well never come again.
+        new = [number for number in new if shapes.counts[number] >= LEAST]
+    for number, plan in zip(new, _plans([shapes.keys[number] for number in new]), strict=True):
+        plans[shapes.keys[number]] = plan_of_shape[number] = plan
+    planned = [plan for plan in plan_of_shape if plan is not None]
+    # The last is that of rows without a plan.
+    of_shape = np.full(len(plan_of_shape) + 1, len(planned), dtype=np.int32)
+    of_shape[[number for number, plan in enumerate(plan_of_shape) if plan is not None]] = np.arange(len(planned))
+    of_row = of_shape[shapes.codes]
+    fill = _Fill(size)
+    body = _by_plan(message, of_row, planned, fill)
+    slow = np.flatnonzero(of_row == len(planned))
+    if len(slow):
+        others, rest = _read(picked.take(pa.array(slow)), zone, around)
+        for name, values in others.columns.items():
+            fill.put(name, slow, values)
+        body = pc.replace_with_mask(body, _mask(size, slow), rest)
+    return fill, body
+
+
+def _plans(keys: list[bytes]) -> list[Plan | None]:
+    """The plan of each shape, from reading a sample of it."""
+    if not keys:
+        return []
+    lines = [sample(key) for key in keys]
+    flags = np.frombuffer(b"".join(key[:1] for key in keys), dtype=np.uint8)
+    # A sample is of its shape, and so of one that is its own.
+    again = shaped(pa.array(lines, pa.string()), flags)
+    right = [code >= 0 and again.keys[code] == key for code, key in zip(again.codes.tolist(), keys, strict=True)]
+    columns = {field.name: pa.nulls(len(keys), field.type) for field in LOGS}
+    columns["message"] = pa.array(lines, pa.string())
+    for number, name in enumerate(_DECIDING):
+        has = pa.array((flags >> number) & 1 == 1)
+        columns[name] = pc.if_else(has, pa.scalar("-"), _NOTHING)
+    columns["@timestamp"] = pa.repeat(pa.scalar(0, LOGS.field("@timestamp").type), len(keys))
+    fill, body = _read(pa.table(columns, schema=LOGS), None, None)
+    names = list(fill.columns)
+    values = [fill.columns[name].to_pylist() for name in names]
+    return [
+        plan_of(key, line, text, dict(zip(names, row, strict=True))) if fits and not made else None
+        for key, line, text, fits, made, *row in zip(
+            keys, lines, body.to_pylist(), right, fill.made.tolist(), *values, strict=True
+        )
+    ]
+
+
+def _by_plan(message: Any, of_row: Any, plans: list[Plan], fill: _Fill) -> Any:
+    """The bodies of rows by the plan of each, and their values into `fill`; null for rows that have none."""
+    begins, data = _edges(message)[:-1], np.frombuffer(message.buffers()[2], dtype=np.uint8)
+    none = (-1, 0)
+
+    def cut(places: list[tuple[int, int]]) -> Any:
+        table = np.array([*places, none], dtype=np.int32)
+        starts, sizes = table[of_row, 0], table[of_row, 1]
+        return texts_at(data, np.where(starts < 0, starts, starts + begins), sizes)
+
+    for name in dict.fromkeys(name for plan in plans for name in plan.values):
+        kind = LOGS.field(name).type
+        found = [plan.values.get(name) for plan in plans]
+        same = [None if isinstance(value, tuple) else value for value in found]
+        column = pa.array([*same, None], kind).take(pa.array(of_row))
+        places = [value if isinstance(value, tuple) else none for value in found]
+        if any(place is not none for place in places):
+            texts = cut(places)
+            texts = _no_zeros(texts) if name in {"trace.id", "span.id"} else texts
+            column = pc.coalesce(column, texts.cast(kind))
+        fill.columns[name] = column
+    return cut([plan.body for plan in plans])
+
+
+def _no_zeros(ids: Any) -> Any:
+    """`ids` without those of zeros, which tracers write when there is no trace."""
+    return pc.if_else(pc.match_substring_regex(ids, r"^0+$"), _NOTHING, ids)
+
+
+def _filled(part: Any, rows: Any, fill: _Fill, body: Any) -> Any:
+    """`part` with body and values of `rows`; a value that is there stays."""
     result = part
     for name in _FILLED:
         values = fill.columns.get(name)
@@ -312,6 +421,7 @@ def _from_json(
     rows = np.flatnonzero(_hits(message, _JSON_START))
     if not len(rows):
         return message, done
+    fill.made[rows] = True
     read: list[int] = []
     bodies: list[str] = []
     values: dict[str, list[str | None]] = {}
@@ -537,7 +647,7 @@ def _from_logfmt(
     pairs = _without_pairs(rest, _LOGFMT_MESSAGE, once=True)
     body = pc.binary_join_element_wise(told, pairs, " ", null_handling="skip")
     body = pc.utf8_trim_whitespace(pc.replace_substring_regex(body, r"[ \t]{2,}", " "))
-    done[rows] = True
+    done[rows] = fill.made[rows] = True
     return pc.replace_with_mask(text, _mask(len(text), rows), body), done
 
 
@@ -785,6 +895,7 @@ def _from_header(
     for pattern in _WRAPS:
         rows, groups = headers.take(pattern, np.flatnonzero(candidates))
         if len(rows) and "priority" in groups:
+            fill.made[rows] = True
             numbers = pc.if_else(pc.equal(groups["priority"], ""), _NOTHING, groups["priority"]).cast(pa.int64())
             severity = pc.subtract(numbers, pc.multiply(pc.divide(numbers, 8), 8)).cast(pa.string())
             fill.put("log.level", rows, levels_of(severity, "priority"))
@@ -865,7 +976,10 @@ def _bare_logger(names: Any) -> Any:
 _ID = (
     r"[0-9a-fA-F]{32}|[0-9a-fA-F]{16}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-zA-Z]{8,}(?:\.\d+){2}"
 )
-_TRACE_SIGN = r"(?i)trace|[^a-z]tid[^a-z]|[^a-z]b3[^a-z]|\[[\w.-]*,[0-9a-f]{16}|[0-9a-f]{32}-[0-9a-f]{16}|root=1-"
+# Each of the forms below holds it.
+_TRACE_SIGN = (
+    r"(?i)trace|(?:^|[^a-z])tid[^a-z]|(?:^|[^a-z])b3[^a-z]|\[[\w.-]*, ?[0-9a-f]{16}|[0-9a-f]{32}-[0-9a-f]{16}|root=1-"
+)
 _TRACE_FORMS = (
     # The commonest first.
     r"(?i)(?:^|[^a-z])(?:trace[_. -]?id|traceid|tid|trace)\\?[\"']?\s?[:=：]\s?\\?[\"'\[]?(?P<trace>"
@@ -901,13 +1015,11 @@ def _traces(message: Any, telling: Any, picked: Any, fill: _Fill) -> None:
         got = pc.extract_regex(part.filter(pa.array(hits)), pattern)
         for number, field in enumerate(got.type):
             values = pc.struct_field(got, number)
-            values = pc.if_else(pc.match_substring_regex(values, r"^0+$"), _NOTHING, values)
-            fill.put(f"{field.name}.id", rows[hits], values)
+            fill.put(f"{field.name}.id", rows[hits], _no_zeros(values))
         rows = rows[~hits]
     if len(spans):
         got = pc.extract_regex(message.take(pa.array(spans)), _SPAN)
-        values = pc.struct_field(got, 0)
-        fill.put("span.id", spans, pc.if_else(pc.match_substring_regex(values, r"^0+$"), _NOTHING, values))
+        fill.put("span.id", spans, _no_zeros(pc.struct_field(got, 0)))
 
 
 # Errors
@@ -926,6 +1038,7 @@ def _errors(message: Any, body: Any, telling: Any, picked: Any, fill: _Fill) -> 
     """
     rows = np.flatnonzero(_hits_among(body, TRACE_SIGN, telling))
     if len(rows):
+        fill.made[rows] = True
         known: dict[str, tuple[str, str | None, str | None, bool]] = {}
         told = []
         for text in body.take(pa.array(rows)).to_pylist():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -64,6 +67,41 @@ def parameters(messages: pa.Array | pa.ChunkedArray, template_ids: pa.Array, tem
     return Parameters(rows.cast(pa.int64()), pa.table(dict(zip(names, columns, strict=True))), kinds)
 
 
+def parameter_kinds(lines: pa.Array, texts: Sequence[str], of_line: Sequence[int]) -> list[tuple[str, ...]]:
+    """For each of `texts` the kinds that `parameters` would give for those of `lines` (string, no nulls) that are of it.
+
+    `of_line` is the number of each line's text. All are done together, since a regular expression costs more than a line.
+    """
+    plain, cut = _plain(lines)
+    joined, joined_texts = _joined(plain).to_pylist(), _joined(pa.array(texts, pa.string())).to_pylist()
+    constants = [_constants(text) for text in texts]
+    loose = [_constants(text, loose=True) for text in joined_texts]
+    starts = np.cumsum([0, *(text.count(_WILDCARD) for text in texts)])
+    slots: list[int] = []
+    values: list[str] = []
+    for number, line, without, is_cut in zip(of_line, plain.to_pylist(), joined, cut, strict=True):
+        found, named = _between(line, constants[number][0], whole=not is_cut), constants[number][1]
+        if found is None:
+            found, named = _between(without, loose[number][0], whole=not is_cut), loose[number][1]
+            found = None if found is None else [value.strip(" ") for value in found]
+        if found is not None:
+            some = itertools.compress(found, named)
+            filled = [(slot, value) for slot, value in enumerate(some, int(starts[number])) if value]
+            slots += [slot for slot, _ in filled]
+            values += [value for _, value in filled]
+    kinds = np.full(int(starts[-1]), "empty", dtype=object)
+    kinds[slots] = "text"
+    array, at = pa.array(values, pa.string()), np.array(slots, np.int64)
+    # From the last to the first: the first that holds for all of a place stays.
+    for kind, expression in reversed(_KINDS.items()):
+        fits_all = np.ones(len(kinds), bool)
+        fits_all[at[~pc.match_substring_regex(array, rf"^(?:{expression})$").to_numpy(zero_copy_only=False)]] = False
+        kinds[fits_all & (kinds != "empty")] = kind
+    after = [piece for text in texts for piece in text.split(_WILDCARD)[1:]]
+    told = [_with_unit(kind, piece) for kind, piece in zip(kinds.tolist(), after, strict=True)]
+    return [tuple(told[a:b]) for a, b in pairwise(starts.tolist())]
+
+
 def fits(lines: pa.Array, text: str) -> list[bool]:
     """Whether each of `lines` (string) is one of a template with this text."""
     return [values is not None for values in _found(lines, text)]
@@ -71,13 +109,7 @@ def fits(lines: pa.Array, text: str) -> list[bool]:
 
 def _found(lines: pa.Array, text: str) -> list[list[str] | None]:
     """The values of each line: what stands between the constants, found one after the other, in linear time."""
-    folded = fold(lines)
-    # What is this long may have been cut, in front of a wildcard too.
-    cut = pc.take(pc.greater(pc.utf8_length(folded.dictionary), LONGEST - len(_WILDCARD)), folded.indices).to_pylist()
-    # The first line, as folding takes it, with its blanks as the template has them.
-    lines = pc.utf8_ltrim(lines, characters=BLANKS)
-    lines = pc.replace_substring_regex(lines, pattern=r"(?s)\n.*", replacement="")
-    lines = pc.utf8_trim(pc.replace_substring_regex(lines, pattern=f"{BLANK}+", replacement=" "), characters=" ")
+    lines, cut = _plain(lines)
     constants, named = _constants(text)
     found = [_between(line, constants, whole=not end) for line, end in zip(lines.to_pylist(), cut, strict=True)]
     missing = [row for row, values in enumerate(found) if values is None]
@@ -88,6 +120,17 @@ def _found(lines: pa.Array, text: str) -> list[list[str] | None]:
             values = _between(line, constants, whole=not cut[row])
             found[row] = None if values is None else [value.strip(" ") for value in values]
     return [None if values is None else list(itertools.compress(values, named)) for values in found]
+
+
+def _plain(lines: pa.Array) -> tuple[pa.Array, list[bool]]:
+    """The first line of each, as folding takes it, with its blanks as a template has them; and which may have been cut."""
+    folded = fold(lines)
+    # What is this long may have been cut, in front of a wildcard too.
+    cut = pc.take(pc.greater(pc.utf8_length(folded.dictionary), LONGEST - len(_WILDCARD)), folded.indices).to_pylist()
+    lines = pc.utf8_ltrim(lines, characters=BLANKS)
+    lines = pc.replace_substring_regex(lines, pattern=r"(?s)\n.*", replacement="")
+    lines = pc.utf8_trim(pc.replace_substring_regex(lines, pattern=f"{BLANK}+", replacement=" "), characters=" ")
+    return lines, cut
 
 
 def _constants(text: str, *, loose: bool = False) -> tuple[list[str], list[bool]]:
@@ -139,8 +182,13 @@ def _kind(values: pa.Array, after: str) -> str:
         return "empty"
     for kind, expression in _KINDS.items():
         if pc.all(pc.match_substring_regex(some, rf"^(?:{expression})$")).as_py():
-            unit = _UNIT_AFTER.match(after)
-            if kind == "number" and unit:
-                return next((k for k, known in _UNIT_KIND.items() if known.fullmatch(f"1 {unit[1]}")), kind)
-            return kind
+            return _with_unit(kind, after)
     return "text"
+
+
+def _with_unit(kind: str, after: str) -> str:
+    """A number before a unit is a duration or a size."""
+    unit = _UNIT_AFTER.match(after)
+    if kind == "number" and unit:
+        return next((k for k, known in _UNIT_KIND.items() if known.fullmatch(f"1 {unit[1]}")), kind)
+    return kind

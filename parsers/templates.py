@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from parsers.events import TURNS, generalised, names_in_front, told_apart, turns_of
 from parsers.folding import fold, warm_up
 from parsers.masking import blanked, mask_folded, spell, tokenise, untokenised
-from parsers.parameters import Parameters
+from parsers.parameters import Parameters, parameter_kinds
 from parsers.parameters import parameters as extract
 from parsers.rare import fold_rare_words
 from parsers.template_state import TemplateStateError, read_state, write_state
@@ -39,6 +39,8 @@ __all__ = [
     "match",
     "merge",
     "mine",
+    "mine_counted",
+    "parameter_kinds",
     "parameters",
     "save",
     "template_id",
@@ -90,6 +92,15 @@ def mine(messages: pa.Array | pa.ChunkedArray) -> Mined:
     counts = np.zeros(len(folded.dictionary), np.int64)
     np.add.at(counts, folded.indices.to_numpy(), 1)
     return _mined(folded, counts)
+
+
+def mine_counted(lines: pa.Array, counts: npt.NDArray[np.int64]) -> Mined:
+    """`mine` for messages that were masked before: `lines` (string, each once) and how often each was seen.
+
+    Since masking what is masked changes nothing, the templates are those of the messages; the rows are the lines.
+    """
+    rows = pa.array(np.arange(len(lines), dtype=np.int32))
+    return _mined(pa.DictionaryArray.from_arrays(rows, lines), counts)
 
 
 def merge(first: Mined, *others: Mined) -> Mined:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pipeline.tickets.system import Form, Note
 from snapshots.render.blocks import Links
-from snapshots.render.note import Touched, marker_of, note_blocks, write
+from snapshots.render.note import Touched, marker_of, note_blocks, waiting_blocks, write
 
 if TYPE_CHECKING:
     from pipeline.tickets.system import Attached, TicketSystem
     from snapshots.model import ProblemSnapshot
     from snapshots.words import Language
 
-__all__ = ["Links", "Touched", "attach_snapshot", "note_of"]
+__all__ = ["Links", "Touched", "attach_snapshot", "attach_waiting", "note_of"]
 
 FORMS: tuple[Form, ...] = ("html", "markdown", "wiki", "adf", "text")
 
@@ -54,6 +54,15 @@ def attach_snapshot(
     """Puts the note of `snapshot` on the ticket, or changes the one that is there. Raises as `TicketSystem.attach` does."""
     note = note_of(snapshot, system.name, ticket_id, forms=(system.form,), links=links, touched=touched, known=known)
     return system.attach(ticket_id, note)
+
+
+def attach_waiting(
+    system: TicketSystem, ticket_id: str, language: Language, reason: str, again: str, *, known: str | None = None
+) -> Attached:
+    """Puts a note on the ticket that says why there is no snapshot yet; the snapshot's own note takes its place."""
+    marker = marker_of(system.name, ticket_id)
+    body = write(waiting_blocks(language, reason, again), system.form, marker)
+    return system.attach(ticket_id, Note(snapshot_id="", marker=marker, bodies={system.form: body}, known=known))
 
 
 def _fields(snapshot: ProblemSnapshot) -> dict[str, str]:

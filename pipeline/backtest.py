@@ -8,12 +8,8 @@ labels and program give the same bytes.
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +20,7 @@ from pipeline import scores
 from pipeline.errors import UsageError
 from pipeline.judge import Testimony, testimony, weights_in_force
 from pipeline.labels import Labels, read_labels
+from pipeline.processes import cores, each
 from pipeline.scores import Answer, Bin, ClassScore, Comparison, Group, Judged, Label, Outcome, Weighed
 from snapshots.model import Text
 
@@ -160,8 +157,7 @@ def run_cases(work: Work, labels: Sequence[Label], jobs: int = 1, step: Step = l
     names = [label.id for label in labels]
     given: dict[str, Given] = {}
     interrupted = False
-    answers = _in_processes(work, names, min(jobs, len(names))) if jobs > 1 else _here(work, names)
-    with contextlib.closing(answers):
+    with contextlib.closing(each(work, names, jobs, _died)) as answers:
         try:
             for name, one in answers:
                 given[name] = one
@@ -172,82 +168,8 @@ def run_cases(work: Work, labels: Sequence[Label], jobs: int = 1, step: Step = l
     return Ran(ordered, time.monotonic() - begun, interrupted)
 
 
-_Answers = Generator[tuple[str, Given], None, None]
-
-
-def _here(work: Work, names: Sequence[str]) -> _Answers:
-    for name in names:
-        yield name, work.take(name)
-
-
-def _in_processes(work: Work, names: Sequence[str], jobs: int) -> _Answers:
-    """Over `jobs` processes. When one dies, those that were in hand are tried again, each alone."""
-    waiting = list(names)
-    while waiting:
-        in_hand, waiting = yield from _pooled(work, waiting, jobs)
-        for name in in_hand:
-            died, _ = yield from _pooled(work, [name], 1)
-            if died:
-                yield name, Given(Answer(failed="the process that took it ended (out of memory?)"))
-
-
-def _pooled(
-    work: Work, names: Sequence[str], jobs: int
-) -> Generator[tuple[str, Given], None, tuple[list[str], list[str]]]:
-    """Yields answers; gives the names that were in hand when a process died, and those not begun."""
-    import multiprocessing
-
-    # A forked child would share locks of threads that it does not have.
-    context = multiprocessing.get_context("spawn")
-    rest = list(reversed(names))
-    running: dict[Future[Given], str] = {}
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(work,))
-    try:
-        while rest or running:
-            with _undisturbed():
-                while rest and len(running) <= jobs:
-                    future = pool.submit(_take, rest[-1])
-                    running[future] = rest.pop()
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                one = future.result()
-                yield running.pop(future), one
-    except BrokenProcessPool:
-        return sorted(running.values()), list(reversed(rest))
-    finally:
-        # What is being taken is waited for: about a second.
-        pool.shutdown(wait=True, cancel_futures=True)
-    return [], []
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal. Those begun in here never see it; this one does, afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_WORK: Work | None = None
-
-
-def _prepare(work: Work) -> None:
-    """Once in each process. What clients warn about is in the snapshots' ledgers."""
-    global _WORK  # noqa: PLW0603 - the one value of a worker
-    import logging
-    import warnings
-
-    import pipeline.run  # noqa: F401 - loads what every case needs
-
-    warnings.simplefilter("ignore")
-    logging.getLogger().addHandler(logging.NullHandler())
-    _WORK = work
-
-
-def _take(name: str) -> Given:
-    assert _WORK is not None  # noqa: S101 - the pool has prepared it
-    return _WORK.take(name)
+def _died(_name: str) -> Given:
+    return Given(Answer(failed="the process that took it ended (out of memory?)"))
 
 
 # ---- reading what was taken before
@@ -562,7 +484,7 @@ def gather(asked: Asked, settings: Settings, step: Callable[[int, int], None] = 
         step(done, len(names))
 
     if taken:
-        ran = run_cases(Work(folder, settings, asked.keep), labels.labels, min(asked.jobs, _cores()), count)
+        ran = run_cases(Work(folder, settings, asked.keep), labels.labels, min(asked.jobs, cores()), count)
     else:
         ran = read_kept(asked.cases, names, count)
         if not ran.given and not ran.interrupted:
@@ -606,8 +528,3 @@ def run_backtest(asked: Asked, settings: Settings, step: Callable[[int, int], No
 def _beside(folder: Path, ending: str) -> Path:
     whole = folder.resolve()
     return whole.with_name(whole.name + ending)
-
-
-def _cores() -> int:
-    # What this process may use, where the system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

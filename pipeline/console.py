@@ -125,6 +125,56 @@ class Counter:
             say(line)
 
 
+class Meter:
+    """Says on stderr how far a long run is and how long it will take: on a terminal on one line, else one every half minute."""
+
+    def __init__(self, unit: str) -> None:
+        """`unit` is what is counted, such as `tickets`."""
+        self._unit = unit
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._begun = time.monotonic()
+        self._next = self._begun + 1
+
+    def __enter__(self) -> Self:
+        """Starts the clock."""
+        self._begun = time.monotonic()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Wipes the line."""
+        if self._terminal:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def __call__(self, done: int, of: int, before: int) -> None:
+        """So many are done, `before` of them when the clock was started."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + (1 if self._terminal else 30)
+        line = f"{eta_line(now - self._begun, done, of, before)} {self._unit}"
+        if self._terminal:
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+        else:
+            say(line)
+
+
+def eta_line(seconds: float, done: int, of: int, before: int) -> str:
+    """How far, how fast, how long still: by the mean of what was done since the start.
+
+    >>> eta_line(90, 400, 1000, 100)
+    '40 %, 3.3/s, 3:00 left: 400 of 1,000'
+    >>> eta_line(1, 0, 1000, 0)
+    '0 %: 0 of 1,000'
+    """
+    share, rate = f"{100 * done // of if of else 100} %", (done - before) / seconds if seconds else 0.0
+    told = f"{done:,} of {of:,}"
+    if not rate:
+        return f"{share}: {told}"
+    left = round((of - done) / rate)
+    clock = f"{left // 60}:{left % 60:02d}" if left < 3600 else f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+    return f"{share}, {rate:.1f}/s, {clock} left: {told}"
+
+
 class Progress:
     """Says on stderr what is being done: with `verbose` each step, otherwise on a terminal once it took a second."""
 

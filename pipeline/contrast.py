@@ -10,6 +10,9 @@ Where only a part of the lines was fetched, each step of the fetch plan takes in
 because the ticket or a healthy order names them are left out of it, since they crowd in the incident; so are those of a step
 that was broken off. A template of which one sampled line lies in the incident is not new for that.
 
+With a catalogue (`pipeline/learning/`) the time before is not the only measure: of a template of which it says how many lines are
+usual at this hour, that decides, and a template that it never saw is new.
+
 `exact_shares` compares two groups (failing and healthy orders) by Fisher's exact test (1922): given how many of both have
 a thing, the number in one group is hypergeometric.
 """
@@ -17,6 +20,7 @@ a thing, the number in one group is hypergeometric.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +30,9 @@ import pyarrow.compute as pc
 from pipeline.cluster import Clusters
 from pipeline.values import Scope, Span
 from snapshots.model import Estimate
+
+if TYPE_CHECKING:
+    from pipeline.learning.usual import Compared, Known, Usual
 
 # A change is believed where its q-value is at most this.
 FALSE_DISCOVERY_RATE = 0.05
@@ -44,19 +51,30 @@ class Change:
     change: str
     p_value: float
     q_value: float
+    # What the catalogue says of it, where there is one and it does.
+    usual: Usual | None = None
+
+    @property
+    def before(self) -> bool:
+        """Whether such lines came before, or usually come at this hour."""
+        return self.baseline > 0 or (self.usual is not None and self.usual.lines >= 1.0)
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """`changes` by template id; `in_incident` and `in_baseline` are one boolean per row of the logs table."""
+    """`changes` by template id; `in_incident` and `in_baseline` are one boolean per row of the logs table.
+
+    `compared` is what a catalogue said, None without one.
+    """
 
     changes: dict[str, Change]
     in_incident: npt.NDArray[np.bool_]
     in_baseline: npt.NDArray[np.bool_]
+    compared: Compared | None = None
 
 
-def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
-    """Compare the templates of the incident window with those of the baseline, by rate."""
+def contrast(logs: pa.Table, clusters: Clusters, scope: Scope, known: Known | None = None) -> Contrast:
+    """Compare the templates of the incident window with those of the baseline, by rate, or with what a catalogue knows."""
     from scipy.special import bdtr, bdtrc
 
     times = logs.column("@timestamp").combine_chunks()
@@ -78,10 +96,20 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
         fewer = bdtr(incident.astype(float), both, share)
     p_values = np.clip(2.0 * np.minimum(more, fewer), 0.0, 1.0)
     p_values = np.where(both > 0, p_values, 1.0)
-    q_values = _benjamini_hochberg(p_values)
     rate_up = incident * (1.0 - share) > baseline * share
-
     ids = clusters.template_ids.dictionary.to_pylist()
+    compared = None
+    if known is not None:
+        inside = _observed(times.filter(pa.array((in_incident | in_baseline) & tested)), scope.window)
+        # Where only named lines came, nothing tells that less of the window was looked at.
+        inside = inside if inside.end > inside.start else scope.window
+        compared = known.compare(logs, clusters, in_incident, _rates(logs), inside)
+        for i, template_id in enumerate(ids):
+            usual = compared.by_template.get(template_id)
+            if usual is not None:
+                p_values[i], rate_up[i] = usual.p_value, usual.more
+    q_values = _benjamini_hochberg(p_values)
+
     sampled = np.zeros(size, bool)
     sampled[np.unique(codes[_sampled(logs)])] = True
     # Where every step came to its end, a template that only named lines have would have been seen elsewhere, too.
@@ -89,15 +117,28 @@ def contrast(logs: pa.Table, clusters: Clusters, scope: Scope) -> Contrast:
     changes = {}
     for i, template_id in enumerate(ids):
         sure = not sampled[i] or q_values[i] <= FALSE_DISCOVERY_RATE
-        if (incident[i] or (whole and counted[0][i])) and not counted[1][i] and sure:
+        usual = compared.by_template.get(template_id) if compared else None
+        if usual is not None:
+            change = _by_catalogue(usual, int(counted[0][i]), bool(q_values[i] <= FALSE_DISCOVERY_RATE), whole=whole)
+        elif (incident[i] or (whole and counted[0][i])) and not counted[1][i] and sure:
             change = "new"
         elif q_values[i] <= FALSE_DISCOVERY_RATE:
             change = "surged" if rate_up[i] else "vanished"
         else:
             change = "usual"
         counts = (int(counted[0][i]), int(counted[1][i]), int(total[i] - counted[0][i] - counted[1][i]))
-        changes[template_id] = Change(template_id, *counts, change, float(p_values[i]), float(q_values[i]))
-    return Contrast(changes, in_incident, in_baseline)
+        changes[template_id] = Change(template_id, *counts, change, float(p_values[i]), float(q_values[i]), usual)
+    return Contrast(changes, in_incident, in_baseline, compared)
+
+
+def _by_catalogue(usual: Usual, incident: int, believed: bool, *, whole: bool) -> str:
+    """The way of change of a template of which the catalogue says what is usual."""
+    if usual.by == "never_seen":
+        return "new" if incident else "usual"
+    if not believed:
+        return "usual"
+    # Of a reading that was broken off it is not known how many lines are missing.
+    return "surged" if usual.more else "vanished" if whole else "usual"
 
 
 def estimates(logs: pa.Table, clusters: Clusters, found: Contrast) -> dict[str, Estimate]:
@@ -218,15 +259,18 @@ def _inside(times: pa.Array, span: Span) -> npt.NDArray[np.bool_]:
 
 def _observed_seconds(times: pa.Array, scope: Scope) -> tuple[float, float]:
     """How much of each window the lines really span: a bundle often holds less than what was asked for."""
+    window, baseline = _observed(times, scope.window), _observed(times, scope.baseline)
+    return (window.end - window.start).total_seconds(), (baseline.end - baseline.start).total_seconds()
+
+
+def _observed(times: pa.Array, span: Span) -> Span:
+    """The part of `span` from the first to the last of `times`; an empty one at its start where they do not meet."""
     bounds = pc.min_max(times)
     first, last = bounds["min"].as_py(), bounds["max"].as_py()
     if first is None:
-        return 0.0, 0.0
-    observed = []
-    for span in (scope.window, scope.baseline):
-        start, end = max(span.start, first), min(span.end, last)
-        observed.append(max((end - start).total_seconds(), 0.0))
-    return observed[0], observed[1]
+        return Span(span.start, span.start)
+    start, end = max(span.start, first), min(span.end, last)
+    return Span(start, max(start, end))
 
 
 def _benjamini_hochberg(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -31,6 +31,18 @@ if TYPE_CHECKING:
 # How long a source may take to answer. A source that is slower than this is of no use inside a ticket's budget.
 DEADLINE_SECONDS = 5.0
 
+
+class Probed(Protocol):
+    """What can be asked how it is."""
+
+    kind: str
+
+    def close(self) -> None:
+        """Lets go of it."""
+        ...
+
+
+Thing = TypeVar("Thing", bound=Probed)
 State = Literal["ok", "warning", "failed", "refused", "unreachable"]
 
 _ADVICE = {
@@ -56,26 +68,49 @@ def examine(sources: Mapping[str, Source | SnapshotError], deadline: float = DEA
 
     An error in the place of a source is what opening it raised.
     """
+    slow = SourceUnavailable(f"no answer within {deadline:g} s")
+    return examined(sources, _probed, _unwell, slow, deadline)
+
+
+def examined(
+    things: Mapping[str, Thing | SnapshotError],
+    probe: Callable[[str, Thing], Health],
+    unwell: Callable[[str, str, SnapshotError], Health],
+    slow: SnapshotError,
+    deadline: float,
+) -> list[Health]:
+    """Probes all things at once and waits `deadline` seconds for them, in their order; `slow` is said of those that hang."""
     answers: queue.SimpleQueue[Health] = queue.SimpleQueue()
     found: dict[str, Health] = {}
-    for name, source in sources.items():
-        if isinstance(source, SnapshotError):
-            found[name] = _unwell(name, "", source)
+
+    def ask(name: str, thing: Thing) -> None:
+        try:
+            answers.put(probe(name, thing))
+        except Exception as error:  # noqa: BLE001 - one's fault must not hide what the others say
+            broken = SourceBroken(f"internal error: {type(error).__name__}: {error}")
+            answers.put(unwell(name, thing.kind, broken))
+        finally:
+            # Here, so that nobody waits for one that hangs.
+            with contextlib.suppress(Exception):
+                thing.close()
+
+    for name, thing in things.items():
+        if isinstance(thing, SnapshotError):
+            found[name] = unwell(name, "", thing)
         else:
-            # A daemon: a source that hangs must not keep the process alive.
-            threading.Thread(target=lambda n=name, s=source: answers.put(_probed(n, s)), daemon=True).start()
+            # A daemon: one that hangs must not keep the process alive.
+            threading.Thread(target=ask, args=(name, thing), daemon=True).start()
     end = time.monotonic() + deadline
-    while len(found) < len(sources):
+    while len(found) < len(things):
         try:
             health = answers.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
             break
         found[health.name] = health
-    for name, source in sources.items():
-        if name not in found and not isinstance(source, SnapshotError):
-            error = SourceUnavailable(f"no answer within {deadline:g} s")
-            found[name] = _unwell(name, source.kind, error)
-    return [found[name] for name in sources]
+    for name, thing in things.items():
+        if name not in found and not isinstance(thing, SnapshotError):
+            found[name] = unwell(name, thing.kind, slow)
+    return [found[name] for name in things]
 
 
 def _probed(name: str, source: Source) -> Health:
@@ -83,12 +118,6 @@ def _probed(name: str, source: Source) -> Health:
         return Health(name, source.kind, "ok", tuple(source.probe()))
     except SnapshotError as error:
         return _unwell(name, source.kind, error)
-    except Exception as error:  # noqa: BLE001 - one source's fault must not hide what the others say
-        return _unwell(name, source.kind, SourceBroken(f"internal error: {type(error).__name__}: {error}"))
-    finally:
-        # Here, so that nobody waits for one that hangs.
-        with contextlib.suppress(Exception):
-            source.close()
 
 
 def _unwell(name: str, kind: str, error: SnapshotError) -> Health:

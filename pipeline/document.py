@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
+from pipeline.catalogue_record import catalogue_check, catalogue_record, usual_of
 from pipeline.contrast import Change, estimates
 from pipeline.errors import SourceError
 from pipeline.evidence.case import Case, cite_log
@@ -28,6 +30,7 @@ from pipeline.values import Cited, Found, Pointer, Scope, Seen, Source, Span
 from pipeline.version import __version__
 from snapshots.model import (
     SCHEMA_VERSION,
+    CatalogueRecord,
     Check,
     Diagnosis,
     Estimate,
@@ -53,6 +56,7 @@ from snapshots.model import (
 
 if TYPE_CHECKING:
     from parsers.redaction import Redactor
+    from pipeline.learning.usual import Known
 
 # How many templates and spans a document lists; the rest is counted in the totals and in a check.
 _TEMPLATES = 40
@@ -72,9 +76,15 @@ def number(seen: Seen) -> list[str]:
 
 
 def write_document(
-    case: Case, seen: Seen, diagnosis: Diagnosis, sources: Sequence[Source], *, until: float | None = None
+    case: Case,
+    seen: Seen,
+    diagnosis: Diagnosis,
+    sources: Sequence[Source],
+    *,
+    known: Known | None = None,
+    until: float | None = None,
 ) -> ProblemSnapshot:
-    """The whole document, redacted, with an id that its content gives.
+    """The whole document, redacted, with an id that its content gives. `known` is the catalogue that was compared with.
 
     The records that it cites are opened again, all sources at once, until the `time.monotonic()` value `until` but for a
     second at least; without `until` within `settings.budget`.
@@ -85,7 +95,9 @@ def write_document(
     cited = [c for found in seen.found for c in found.cites] + [c for t in templates for c in t.examples]
     seconds = case.settings.budget if until is None else max(_STAMPING, until - time.monotonic())
     stamp = _Stamp(cited, sources, seconds)
+    catalogue = catalogue_record(case.contrast, known) if known is not None else msgspec.UNSET
     checks = [*seen.checks, *stamp.checks(_redactor(case)), *_caps(case, seen, omitted)]
+    checks += [catalogue_check(catalogue)] if isinstance(catalogue, CatalogueRecord) else []
     ids = number(seen)
     table = weights(case.settings.weights)
     document = ProblemSnapshot(
@@ -110,6 +122,7 @@ def write_document(
             tables_sha256=tables_sha256(),
             sources=sorted({row.source for row in case.material.coverage}),
         ),
+        catalogue=catalogue,
     )
     return with_id(_redacted(document, _redactor(case)))
 
@@ -122,7 +135,7 @@ _OURS = frozenset({
     "schema_version", "snapshot_id", "id", "system", "created_at", "language", "status", "outcome", "what", "kind", "change",
     "source", "sources", "ref", "sha256", "at", "window", "baseline", "anchor", "first_seen", "last_seen", "entity", "state",
     "service", "services", "supports", "subclass", "fault_class", "fault_subclass", "seed_class", "class_name", "owner",
-    "first_action", "culprits", "candidates", "template_totals", "levels", "redaction", "provenance", "questionnaire",
+    "first_action", "digest", "unknown_services", "template_id", "by", "culprits", "candidates", "template_totals", "levels", "redaction", "provenance", "questionnaire",
 })  # fmt: skip
 
 
@@ -389,6 +402,7 @@ def _template(facts: _TemplateFacts, stamp: _Stamp) -> Template:
         last_seen=facts.last_seen,
         examples=[stamp.evidence(one) for one in facts.examples],
         estimate=facts.estimate,
+        usual=usual_of(facts.change),
     )
 
 

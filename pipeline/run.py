@@ -1,6 +1,6 @@
 """The story: from a ticket to its problem snapshot.
 
-    ticket -> scope -> collect -> parse -> cluster -> contrast -> evidence -> diagnose -> snapshot -> knowledge
+    ticket -> scope -> collect -> parse -> cluster -> contrast -> evidence -> diagnose -> snapshot -> desk
 
 Parsing has no line of its own below: each source turns its pages into Arrow tables as they arrive.
 """
@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from pipeline.cluster import cluster
 from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
 from pipeline.desk.advice import fill_knowledge
+from pipeline.desk.section import fill_desk
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
 from pipeline.evidence import detect, open_case
@@ -30,6 +32,9 @@ from pipeline.settings import Settings
 from pipeline.values import Planned, Scope, Source, Span, Ticket
 from pipeline.version import __version__
 from snapshots.model import ProblemSnapshot, RunRecord
+
+if TYPE_CHECKING:
+    from pipeline.learning.usual import Known
 
 # Snapshots of one process that are made at once. More of them would share the same processors, and each would run out of
 # its budget while it waits for them; so the others stand in line, and a budget begins when the turn comes.
@@ -58,15 +63,30 @@ def take_snapshot(
     `around` is a window that a person asked for. Equal tickets, settings and source contents give equal documents, as
     long as no deadline was hit. Raises `NoSourceReached` or `Refused` where not one source could be asked; a source that
     fails beside others is a row of the coverage ledger. Raises `UsageError`, before a source is asked, where the settings
-    name a file of weights that cannot be used.
+    name a file of weights, or a catalogue, that cannot be used.
     """
     weights_in_force(settings.weights)
+    known = _usual(settings)
     with _turn(progress):
-        return _take(ticket, sources, settings, around, progress)
+        return _take(ticket, sources, settings, known, around, progress)
+
+
+def _usual(settings: Settings) -> Known | None:
+    """The catalogue that the settings name, if any. Raises `UsageError`."""
+    if not settings.catalogue:
+        return None
+    from pipeline.learning.usual import open_usual
+
+    return open_usual(settings.catalogue)
 
 
 def _take(
-    ticket: Ticket, sources: Sequence[Source], settings: Settings, around: Span | None, progress: Callable[[str], None]
+    ticket: Ticket,
+    sources: Sequence[Source],
+    settings: Settings,
+    known: Known | None,
+    around: Span | None,
+    progress: Callable[[str], None],
 ) -> Taken:
     clock = _Clock()
     deadline = time.monotonic() + settings.budget
@@ -81,7 +101,7 @@ def _take(
     clusters = cluster(material.logs)
     clock.lap("cluster")
 
-    changes = contrast(material.logs, clusters, scope)
+    changes = contrast(material.logs, clusters, scope, known)
     clock.lap("contrast")
 
     case = open_case(ticket, scope, material, orders, clusters, changes, settings)
@@ -91,12 +111,12 @@ def _take(
     diagnosis = diagnose(case, seen, number(seen))
     clock.lap("diagnose")
 
-    snapshot = write_document(case, seen, diagnosis, sources, until=deadline)
+    snapshot = write_document(case, seen, diagnosis, sources, known=known, until=deadline)
     clock.lap("snapshot")
 
-    if settings.desk is not None:
-        snapshot = fill_knowledge(snapshot, settings.desk)
-        clock.lap("knowledge")
+    snapshot = fill_knowledge(fill_desk(snapshot, settings), settings.desk)
+    if settings.desk:
+        clock.lap("desk")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
 
 

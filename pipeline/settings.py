@@ -121,13 +121,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: str = msgspec.field(default_factory=default_store)
     # A file that `learn-weights` wrote; without one, or where it is empty, the shipped weights hold.
     weights: str | None = None
+    # A folder, or an fsspec URL, that `learn` wrote: what is usual at each hour of the week.
+    catalogue: str | None = None
     windows: Windows = Windows()
     thresholds: Thresholds = msgspec.field(default_factory=Thresholds)
     identifiers: Patterns = Patterns()
     redaction: Redacting = Redacting()
     sources: dict[str, SourceOptions] = {}
-    # The service desk. Without it a snapshot tells of no knowledge.
-    desk: DeskOptions | None = None
     # Who is told of snapshots; only loaded where somebody is to be told.
     notify: dict[str, NotifyOptions] = {}
     # Where snapshots are published, its `source` resolved; only loaded where something is to be published.
@@ -135,6 +135,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The ticket systems whose deliveries are taken and to whose tickets notes go; only loaded where they are asked for.
     tickets: dict[str, TicketOptions] = {}
     service: ServiceOptions = ServiceOptions()
+    # The service desk: closed tickets and handlers. Without it a snapshot tells of neither.
+    desk: DeskOptions | None = None
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -308,17 +310,16 @@ def settings_of(
     and its ticket systems, without `notify` who is told, so that the secrets of what is not asked need not be there.
     """
     tree, where, chosen = _chosen(config, profile, env)
-    for key in ("sources", "publish", "tickets", "notify", *(() if service else ("service",))):
+    for key in ("sources", "publish", "tickets", "notify", "desk", *(() if service else ("service",))):
         tree.pop(key, None)
-    if tree.get("desk") is False:
-        # `desk = false` in a profile takes that of the defaults away.
-        del tree["desk"]
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
-    settings = msgspec.structs.replace(settings, weights=_beside_config(settings.weights, config))
-    if settings.desk is not None:
-        desk = msgspec.structs.replace(settings.desk, knowledge=_beside_config(settings.desk.knowledge, config))
-        settings = msgspec.structs.replace(settings, desk=desk)
+    catalogue = settings.catalogue
+    settings = msgspec.structs.replace(
+        settings,
+        weights=_beside_config(settings.weights, config),
+        catalogue=catalogue if catalogue and "://" in catalogue else _beside_config(catalogue, config),
+    )
     target = publish_of(config, profile, env) if publish else None
     return msgspec.structs.replace(
         settings,
@@ -327,6 +328,7 @@ def settings_of(
         publish=target,
         tickets=_sound(tickets_of(config, profile, env)) if service else {},
         notify=_sound(notify_of(config, profile, env)) if notify else {},
+        desk=desk_of(config, profile, env),
     )
 
 
@@ -407,16 +409,38 @@ def publish_of(config: Config, profile: str | None, env: Mapping[str, str]) -> P
     options: PublishOptions = _convert(_filled(table, "publish", where), PublishOptions, "publish", where)
     if not options.source:
         return options
+    return with_source(options, _elasticsearch_named(options.source, "publish.source", tree, where))
+
+
+def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> DeskOptions | None:
+    """The desk of one profile, its paths from the file's folder and its `source` resolved; None where it says nothing.
+
+    Raises `UsageError`.
+    """
+    tree, where, _ = _chosen(config, profile, env)
+    table = tree.get("desk", False)
+    if table is False:
+        # `desk = false` in a profile takes that of the defaults away.
+        return None
+    if isinstance(table, dict) and "connection" in table:
+        raise where.wrong("desk.connection", "unknown key; source = the name of an Elasticsearch source says where")
+    options: DeskOptions = _convert(_filled(table, "desk", where), DeskOptions, "desk", where)
+    paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index", "knowledge")}
+    found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None
+    return msgspec.structs.replace(options, connection=found, **paths)
+
+
+def _elasticsearch_named(name: str, key: str, tree: Mapping[str, Any], where: _Where) -> ElasticsearchOptions:
+    """The options of the configured Elasticsearch source that `key` names."""
     sources = tree.get("sources", {})
-    named = sources.get(options.source, False) if isinstance(sources, dict) else False
+    named = sources.get(name, False) if isinstance(sources, dict) else False
     if named is False:
-        sentence = f"there is no source {options.source!r}; {_nearest(options.source, list(sources))}"
-        raise where.wrong("publish.source", sentence)
-    path = f"sources.{options.source}"
+        raise where.wrong(key, f"there is no source {name!r}; {_nearest(name, list(sources))}")
+    path = f"sources.{name}"
     source = _convert(_filled(named, path, where), SourceOptions, path, where)
     if not isinstance(source, ElasticsearchOptions):
-        raise where.wrong("publish.source", f"the source {options.source!r} is no Elasticsearch; name one that is")
-    return with_source(options, source)
+        raise where.wrong(key, f"the source {name!r} is no Elasticsearch; name one that is")
+    return source
 
 
 def _chosen(config: Config, profile: str | None, env: Mapping[str, str]) -> tuple[dict[str, Any], _Where, str | None]:
@@ -701,7 +725,7 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 _SECRET = re.compile(
-    r"passw|passphrase|secret|token|bearer|credential|private|authorization|cookie|(^|_)(pwd|auth|api_?key)($|_)",
+    r"passw|passphrase|secret|token|bearer|credential|private_?key|authorization|cookie|(^|_)(pwd|auth|api_?key)($|_)",
     re.IGNORECASE,
 )
 # fsspec chains addresses: `simplecache::ftp://host/folder`.
@@ -781,19 +805,33 @@ def settings_digest(settings: Settings) -> str:
         plain["weights"] = sha256_hex(Path(settings.weights).read_bytes()) if settings.weights else None
     except OSError as error:
         raise UsageError(f"{settings.weights}: the weights cannot be read: {error.strerror}") from error
-    # What the entries say counts, not where they lie. Without a desk the digest is what it was before there were desks.
+    # Left out where there is none, so that digests of before there were catalogues still hold.
+    if plain.pop("catalogue"):
+        from pipeline.learning.catalogue import open_catalogue
+
+        plain["catalogue"] = open_catalogue(str(settings.catalogue)).manifest.digest
+    # What the desk says counts, not where its history lies. Without one the digest is what it was before there were desks.
     if (desk := plain.pop("desk")) is not None and settings.desk is not None:
-        plain["desk"] = {**desk, "knowledge": _knowledge_digest(settings.desk.knowledge)}
+        kept = desk.keys() - {"history", "index", "connection", *_KNOWLEDGE}
+        plain["desk"] = {key: desk[key] for key in kept}
+        if settings.desk.knowledge:
+            plain["desk"] |= {key: desk[key] for key in _KNOWLEDGE} | {
+                "knowledge": _knowledge_digest(settings.desk.knowledge)
+            }
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
 
 
-def _knowledge_digest(folder: str | None) -> str | None:
+# Settings of knowledge count only where there is a folder of it, by what its entries say.
+_KNOWLEDGE = frozenset({"knowledge", "advice", "versions"})
+
+
+def _knowledge_digest(folder: str) -> str | None:
     """The digest of the entries, None where there are none to read; the snapshot itself tells that."""
     from pipeline.desk.shelf import read_shelf
 
     try:
-        return read_shelf(Path(folder)).digest if folder else None
+        return read_shelf(Path(folder)).digest
     except UsageError:
         return None
 

@@ -199,6 +199,21 @@ class Estimate(Model):
     baseline_margin: int
 
 
+class Usual(Model):
+    """How many lines a window like the incident's usually has of a template, by the catalogue.
+
+    `template_id` is the catalogue's, null where it has never seen such a line. `seen` lines of that template are in the window
+    (an estimate where only a sample was fetched), `lines` are usual, from `times` hours like these: of the week, or of the day
+    where too few of the week were seen; of `never_seen`, from as many windows as the service's time makes.
+    """
+
+    template_id: str | None
+    seen: float
+    lines: float
+    times: int
+    by: Literal["hour_of_week", "hour_of_day", "never_seen"]
+
+
 class Template(Model):
     """One log template (Drain cluster) with its counts in the incident window and in the baseline before it."""
 
@@ -218,6 +233,8 @@ class Template(Model):
     examples: list[Evidence] = []
     # The counts above are of the lines that were fetched; null where those are all.
     estimate: Estimate | None = None
+    # What decided on `change` in the baseline's place; absent where no catalogue says it.
+    usual: Usual | msgspec.UnsetType = msgspec.UNSET
 
 
 class TemplateTotals(Model):
@@ -386,6 +403,89 @@ class Provenance(Model):
     sources: list[str] = []
 
 
+class Absent(Model):
+    """A template of the catalogue that has no line in the window, and how many are usual."""
+
+    text: str
+    lines: float
+
+
+class CatalogueRecord(Model):
+    """The catalogue that templates were compared with: what it was learnt from, and what it says of all of them together.
+
+    `digest` names its content. `templates` of the snapshot were measured by it, `never_seen` of them are not in it. It has
+    nothing of `unknown_services`; their templates were compared with the time before. `absent` are the most usual of
+    `absent_templates`, of which one line at least is usual in a window like this.
+    """
+
+    digest: str
+    start: str | None
+    end: str | None
+    lines: int
+    templates: int
+    never_seen: int
+    unknown_services: list[str] = []
+    absent: list[Absent] = []
+    absent_templates: int = 0
+
+
+class SimilarTicket(Model):
+    """A ticket closed before this one was created, why it is like this one, and how it was solved; redacted.
+
+    `score` is 0..1; `words`, `meaning`, `said` (by the system) and `category` are the shares that make it, null where they
+    could not be compared.
+    """
+
+    id: str
+    title: str
+    closed_at: str
+    score: float
+    reasons: list[Text]
+    category: str | None = None
+    handler: str | None = None
+    cause: str | None = None
+    solution: str | None = None
+    reopened: bool = False
+    words: float = 0.0
+    meaning: float | None = None
+    said: float | None = None
+    category_share: float | None = None
+
+
+class RoutedHandler(Model):
+    """Somebody who could take the ticket: the probability that he solves it, his open tickets, and the reasons."""
+
+    handler: str
+    score: float
+    skill: float
+    open: int
+    reasons: list[Text]
+
+
+class RoutedQueue(Model):
+    """A queue and the probability that the ticket belongs to it."""
+
+    queue: str
+    probability: float
+
+
+class Routing(Model):
+    """Who should take the ticket. Where nobody is sure enough it goes to `lead`, and `reason` says why.
+
+    `handlers` stays filled when abstaining. `line` is the preliminary problem - cause - solution. `tickets` closed before
+    this one was created were counted.
+    """
+
+    abstained: bool
+    reason: Text
+    line: Text
+    queue: str | None = None
+    queues: list[RoutedQueue] = []
+    handlers: list[RoutedHandler] = []
+    lead: str | None = None
+    tickets: int = 0
+
+
 class KnowledgeEntry(Model):
     """An entry of the knowledge base that fits, why, and its solution.
 
@@ -437,10 +537,12 @@ class ProblemSnapshot(Model):
     redaction: Redaction
     provenance: Provenance
     severity: dict[str, Any] | None = None
-    routing: dict[str, Any] | None = None
-    similar_tickets: list[dict[str, Any]] = []
+    routing: Routing | None = None
+    similar_tickets: list[SimilarTicket] = []
     knowledge: list[KnowledgeEntry] = []
     customer_message: Text | None = None
+    # Absent where the settings name no catalogue.
+    catalogue: CatalogueRecord | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunRecord(Model):

@@ -1,6 +1,6 @@
 """What all tests share: the real services, the evaluation data, and the account of what was skipped for want of them.
 
-A test that asks for `elasticsearch_url`, `postgresql_url`, `mariadb_url` or `jaeger_url` gets the address of a real service, started once per session
+A test that asks for `elasticsearch_url`, `postgresql_url`, `mariadb_url`, `jaeger_url`, `helpdesk_url`, `redmine_url`, `rt_url` or `prism_url` gets the address of a real service, started once per session
 on loopback and stopped at its end, also after Ctrl-C. One started by `make services-up` is used instead and left
 running, so give indices, tables and the like names of their own. Where a service cannot be had the test is skipped, by
 name and count at the end of the run; with REQUIRE_SERVICES=1 it fails.
@@ -23,7 +23,7 @@ import hypothesis
 import pytest
 
 from tests import services
-from tests.services import elasticsearch_node, jaeger, mariadb, postgresql
+from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, postgresql, prism, redmine, rt, spark
 
 ROOT = Path(__file__).resolve().parent.parent
 MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+): (?P<reason>.*)", re.DOTALL)
@@ -53,9 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for a service carries its marker, so that `-m "not elasticsearch"` leaves it out."""
     for item in items:
-        for name in ("elasticsearch", "postgresql", "mariadb", "jaeger"):
+        for name in ("elasticsearch", "postgresql", "mariadb", "jaeger", "helpdesk", "redmine", "rt", "prism"):
             if f"{name}_url" in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
+        if "spark_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -143,6 +145,23 @@ def jaeger_otlp_url(_jaeger_server: str) -> str:
     return _jaeger_server.split()[1]
 
 
+@pytest.fixture
+def spark_cluster() -> Iterator[services.Running]:
+    """A Spark master with two workers, this test's own, since it may kill one."""
+    try:
+        running = spark.start()
+    except services.Unavailable as error:
+        missing(spark.NAME, str(error))
+    yield running
+    spark.stop(running.data)
+
+
+@pytest.fixture(scope="session")
+def prism_url() -> Iterator[str]:
+    """The addresses of a job server of Beam and of a pool of Python workers for it, with a space between them."""
+    yield from _address(prism)
+
+
 @pytest.fixture(scope="session")
 def _mariadb_server() -> Iterator[str]:
     yield from _address(mariadb)
@@ -162,6 +181,24 @@ def mariadb_url(_mariadb_server: str) -> Iterator[str]:
     with engine.connect() as admin:
         admin.exec_driver_sql(f"DROP DATABASE {name}")
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def helpdesk_url() -> Iterator[str]:
+    """A real django-helpdesk, as `tests.services.helpdesk.Desk` takes it. Tickets of others are in it, too."""
+    yield from _address(helpdesk)
+
+
+@pytest.fixture(scope="session")
+def redmine_url() -> Iterator[str]:
+    """A real Redmine, as `tests.services.redmine.Desk` takes it. Tickets of others are in it, too."""
+    yield from _address(redmine)
+
+
+@pytest.fixture(scope="session")
+def rt_url() -> Iterator[str]:
+    """A real Request Tracker with our scrips, as `tests.services.rt.Desk` takes it. Tickets of others are in it, too."""
+    yield from _address(rt)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import _health_lines, _language_of, commands, examples_folder, is_partial
+from cli import _health_lines, commands, examples_folder, is_partial
+from pipeline.commands.options import language_of
 from pipeline.doctor import Health
 from pipeline.settings import load_settings
 from snapshots.model import Coverage, ProblemSnapshot, canonical_bytes, with_id
@@ -168,6 +169,9 @@ NAMES = [
     "work",
     "poll",
     "jobs",
+    "batch",
+    "learn",
+    "desk",
 ]
 
 
@@ -886,7 +890,7 @@ def test_doctor_tells_of_a_store_that_cannot_be_written() -> None:
 )
 def test_the_language_of_the_machine_is_the_one_of_its_locale(environ: dict[str, str], language: str) -> None:
     """LC_ALL comes before LANG."""
-    assert _language_of(environ) == language
+    assert language_of(environ) == language
 
 
 @pytest.mark.parametrize(("locale", "language"), [("C.UTF-8", "en"), ("zh_CN.UTF-8", "zh")])
@@ -976,27 +980,6 @@ def test_of_a_folder_of_bundles_the_one_of_the_ticket_is_read(bundle: Path) -> N
     assert [(way.exit_code, way.stdout) for way in wrong] == [(2, "")] * 4, [way.stderr for way in wrong]
     assert all("'TK-9'" in way.stderr and "TK-1, TK-7" in way.stderr for way in wrong[:2])
     assert "there is no bundle in it" in wrong[2].stderr
-
-
-def test_the_batch_line_of_the_readme_works_as_it_is_written(bundle: Path) -> None:
-    """On two bundles, in an empty folder."""
-    for name in ("TK-1", "TK-7"):
-        shutil.copytree(bundle, Path("incidents") / name)
-        (Path("incidents") / name / "ticket.json").write_text(json.dumps({**TICKET, "id": name}), encoding="utf-8")
-    readme = (ROOT / "README.md").read_text("utf-8")
-    block = next(b for b in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "xargs" in b)
-    lines = [text for text in block.splitlines() if "pandas" not in text]
-    Path("bin").mkdir()
-    script = Path("bin/problem-snapshot")
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from cli import main; main()" "$@"\n', encoding="utf-8")
-    script.chmod(0o755)
-    environ = {**os.environ, "PATH": f"{Path('bin').resolve()}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["sh", "-ec", "\n".join(lines)], env=environ, capture_output=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    assert {p.name: json.loads(p.read_bytes())["ticket"]["id"] for p in Path("out").iterdir()} == {
-        "TK-1.json": "TK-1",
-        "TK-7.json": "TK-7",
-    }
 
 
 def test_a_profile_that_is_asked_for_wins_over_the_bundle_around_a_ticket(bundle: Path) -> None:

@@ -293,3 +293,8 @@ def test_pairs_are_taken_out_the_same_with_and_without_groups(texts: list[str]) 
     first = pc.replace_substring_regex(array, pattern, r"\1", max_replacements=1)
     assert tidy(parsers.lines._without_pairs(array, "time|msg")) == tidy(every)
     assert tidy(parsers.lines._without_pairs(array, "time|msg", once=True)) == tidy(first)
+
+
+@pytest.mark.parametrize("line", [f"tid={TRACE} late", f"b3: {TRACE}-{SPAN} late", f"x [app, {TRACE}, {SPAN}] late"])
+def test_a_trace_id_is_found_where_nothing_else_says_trace(line):
+    assert enriched(line)[0]["trace.id"] == TRACE

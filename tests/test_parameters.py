@@ -5,10 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parsers.parameters import fits
-from parsers.templates import mine, parameters
-from tests.mining_samples import LINES
+from parsers.templates import mine, parameter_kinds, parameters
+from tests.mining_samples import LINE, LINES
 
 
 def found(*lines: str):
@@ -105,3 +106,17 @@ def test_every_line_fits_the_text_of_its_template(lines):
     text = {template.id: template.text for template in mined.templates}
     for line, template_id in zip(lines, mined.template_ids.to_pylist(), strict=True):
         assert fits(pa.array([line or ""]), text[template_id]) == [True]
+
+
+@given(
+    st.lists(st.tuples(LINE, st.sampled_from(["paid # now", "id # from # in 5 ms", "# KB"])), min_size=1, max_size=20)
+)
+@settings(max_examples=60, deadline=None)
+def test_kinds_of_many_templates_are_the_kinds_of_each(pieces):
+    lines = pa.array([text.replace("#", (value or "").replace("\n", " ") or "7") for value, text in pieces])
+    mined = mine(lines)
+    texts = [template.text for template in mined.templates]
+    number = {template.id: n for n, template in enumerate(mined.templates)}
+    of_line = [number[one] for one in mined.template_ids.to_pylist()]
+    expected = [parameters(mined, lines, template).kinds for template in mined.templates]
+    assert parameter_kinds(lines, texts, of_line) == expected

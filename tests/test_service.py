@@ -19,7 +19,8 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from pipeline.errors import Refused
+from pipeline import run
+from pipeline.errors import NoSourceReached, Refused
 from pipeline.notify.target import Event, Sent, Target, TargetUnavailable
 from pipeline.service.app import Parts, make_app
 from pipeline.service.database import opened, prepare
@@ -248,6 +249,33 @@ def test_a_storm_shares_a_parent_whose_note_counts_whom_it_touches(hook):
     grown = [row for row in hook.ledger.found("T-0") if row.kind == "storm.grown"]
     assert [row.key for row in grown] == [f"storm:{storm.id}:2", f"storm:{storm.id}:3"]
     assert len(hook.desk.notes["T-0"]) == 1
+    [parent], [child] = (hook.desk.notes[name].values() for name in ("T-0", "T-2"))
+    assert "工单 3 · 客户 2" in parent
+    assert "同一原因的首个工单" not in parent
+    assert f"同一原因的首个工单：desk T-0 · {storm.parent_snapshot}" in child
+
+
+def test_while_no_source_is_reached_the_ticket_says_so_and_the_snapshot_takes_that_place(hook, monkeypatch):
+    hook.desk.tickets["T-1"] = ticket(1)
+    real, calls = run.collect, []
+
+    def down(*args: object, **given: object) -> object:
+        calls.append(1)
+        if len(calls) == 1:
+            raise NoSourceReached("no source could be reached. logs: connection refused")
+        return real(*args, **given)
+
+    monkeypatch.setattr(run, "collect", down)
+    hook.send(ticket="T-1", delivery="one")
+    until = time.monotonic() + 20
+    while not hook.desk.notes.get("T-1") and time.monotonic() < until:
+        time.sleep(0.01)
+    [first] = hook.desk.notes["T-1"].values()
+    assert "没有任何数据来源可读" in first
+    assert "connection refused" in first
+    assert hook.settled() == {"done": 1}
+    [second] = hook.desk.notes["T-1"].values()
+    assert "没有任何数据来源可读" not in second
 
 
 # ---- what is told beside the ticket

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.attach import note_of
 from pipeline.errors import Refused, TicketNotFound, UsageError
 from pipeline.tickets import _desk as desk_module
 from pipeline.tickets.system import Event, File, Malformed, SystemBroken, SystemUnavailable, Unverified
@@ -20,6 +21,7 @@ from tests.desk_freshdesk import FreshdeskDesk
 from tests.desk_jira import JiraCloudDesk, JiraDataCenterDesk
 from tests.desk_servicenow import ServiceNowDesk
 from tests.desk_zendesk import ZendeskDesk
+from tests.snapshots_samples import dns_failure
 from tests.tickets_desks import MARKER, NEXT_SECRET, NOW, SECRET, Answer, Desk, note, running
 
 DESKS = (FreshdeskDesk, JiraCloudDesk, JiraDataCenterDesk, ServiceNowDesk, ZendeskDesk)
@@ -174,6 +176,15 @@ def test_twice_the_same_note_leaves_one_private_note(live: Desk, system: Any) ->
     assert {call.method for call in live.calls[calls:]} == {"GET"}, "nothing is written where nothing changed"
     assert first.url
     assert first.url.startswith(live.url)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_snapshot_as_it_is_rendered_goes_on_once(live: Desk, system: Any, language: Any) -> None:
+    """Not the short notes of these tests: what `attach_snapshot` really sends, its marker found again on every desk."""
+    for outcome in ("created", "unchanged"):
+        real = note_of(dns_failure(), "desk", live.ticket_id, forms=(system.form,), language=language)
+        assert system.attach(live.ticket_id, real).outcome == outcome
+    assert ("支付" in only(live) or "故障" in only(live)) == (language == "zh")
 
 
 def test_a_note_that_says_something_new_is_changed_in_place_or_kept(live: Desk, system: Any) -> None:

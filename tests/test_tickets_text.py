@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -31,6 +32,7 @@ WORDS = st.text(st.characters(exclude_characters="<>&{}[]|\r", exclude_categorie
         ("<p>5 &lt; 6 &amp; 7</p>", "5 < 6 & 7"),
         ("<script>alert(1)</script>ok<style>p{}</style><!-- hidden -->", "ok"),
         ('<img alt="screenshot of order M1" src="x">', "screenshot of order M1"),
+        ("<p>见图：<img src='x' alt='订单 M1 截图'></p>", "见图：订单 M1 截图"),
         ("<p>订单<b>M1</b>支付失败</p>", "订单M1支付失败"),
         ("<div>" * 20_000 + "deep", "deep"),
         ("1 < 2 and <b", "1 < 2 and <b"),
@@ -39,6 +41,41 @@ WORDS = st.text(st.characters(exclude_characters="<>&{}[]|\r", exclude_categorie
 )
 def test_html_is_read_as_a_person_would_see_it(html: str | None, text: str) -> None:
     assert html_text(html) == text
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<",
+        "<a ",
+        "</",
+        "<!--",
+        "<![CDATA[",
+        '<a href="',
+        "&",
+        "&#",
+        "&#9",
+        "<?",
+        "{code:",
+        "[a|b",
+        "\n \n",
+        "<a b='",
+        " alt=",
+    ],
+)
+def test_no_text_takes_long_to_read(piece: str) -> None:
+    """A quarter of a megabyte in well under a second of processor time."""
+    text = piece * (250_000 // len(piece))
+    start = time.process_time()
+    html_text(text)
+    html_text(f"<img {text}>")
+    wiki_text(text)
+    assert time.process_time() - start < 2
+
+
+def test_a_number_without_end_is_no_character() -> None:
+    assert html_text(f"a&#{'9' * 5000};b&#x{'f' * 5000};c&#65;") == "a\ufffdb\ufffdcA"
 
 
 @given(st.text(max_size=300))

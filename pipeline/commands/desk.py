@@ -1,23 +1,186 @@
-"""`problem-snapshot desk ...`: the service desk around the snapshot."""
+"""`problem-snapshot desk ...`: tickets that were like one, who should take it, what is known, and what it teaches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from pipeline.commands.desk_knowledge import ask, knowledge
+from pipeline.commands.desk_knowledge import ask, knowledge, output_option
 from pipeline.commands.desk_tasks import tasks
+from pipeline.commands.opened import opened_store
+from pipeline.commands.options import From, debug_option, from_options
+from pipeline.console import emit, say
+from pipeline.errors import TicketNotFound
+
+if TYPE_CHECKING:
+    from pipeline.desk.section import Answer, Desk
+    from pipeline.settings import Settings
+    from snapshots.model import RoutedHandler, SimilarTicket, Text
+
+language_option = click.option(
+    "--language",
+    "-l",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+    help="auto is the ticket's language.",
+)
 
 
 @click.group("desk")
 def desk() -> None:
-    r"""Ask what is known, keep it in order, and write down what a solved ticket teaches.
+    """Similar tickets and routing, from the tickets that the desk closed; knowledge, and the tasks that add to it.
 
     \b
-    problem-snapshot desk ask "the report loads slowly"
-    problem-snapshot desk knowledge check
-    problem-snapshot desk tasks list
+    problem-snapshot desk index                 read the history that [defaults.desk] names
+    problem-snapshot desk similar TK-1042       what was like it, and how that was solved
+    problem-snapshot desk route TK-1042         who should take it, and why
+    problem-snapshot desk ask "report is slow"          what is known about it
+    problem-snapshot desk tasks list                    what solved tickets are still to teach
     """
 
 
 for _command in (ask, knowledge, tasks):
     desk.add_command(_command)
+
+
+@desk.command("index")
+@from_options
+@debug_option
+def make(*, where: From) -> None:
+    """Index the closed tickets, with what the store's snapshots say of them, and learn their queues.
+
+    What people wrote is redacted before it is indexed. Run it again when tickets were closed, such as every night.
+
+    \b
+    problem-snapshot desk index --profile prod
+    """
+    from pipeline.desk.history import read_history
+    from pipeline.desk.section import desk_of, history_file, index_folder, make_index, marks_in
+
+    settings = where.settings(sources=False)
+    options = desk_of(settings)
+    ids = read_history(history_file(options), options.columns)["id"].to_pylist()
+    with opened_store(settings) as store:
+        said = marks_in(store, ids)
+    facts, model = make_index(settings, said, say if where.verbose else lambda _: None)
+    meaning = "with meaning" if facts.meaning else "without meaning (the extra `meaning` is not installed, or off)"
+    learnt = f"{len(model.names):,} categories learnt from {model.tickets:,}" if model else "too few to learn from"
+    say(
+        f"Written: {index_folder(options)} ({facts.closed:,} closed tickets and {facts.tickets - facts.closed:,} open ones, "
+        f"{facts.with_snapshot:,} with a snapshot, {meaning}; {learnt}; {facts.masked:,} texts had something masked)"
+    )
+
+
+@desk.command("similar")
+@click.argument("ticket")
+@output_option
+@language_option
+@from_options
+@debug_option
+def similar(*, ticket: str, output: str, language: str, where: From) -> None:
+    """Show closed tickets like TICKET, why they are alike, and how each was solved.
+
+    TICKET is that of a stored snapshot, a snapshot's file, or a ticket.json, which is compared by its words alone.
+
+    \b
+    problem-snapshot desk similar TK-1042 -l en
+    """
+    answer, spoken = _asked(ticket, where.settings(sources=False), language)
+    _show(answer.similar, output, _similar_lines(answer.similar, spoken))
+
+
+@desk.command("route")
+@click.argument("ticket")
+@output_option
+@language_option
+@from_options
+@debug_option
+def route(*, ticket: str, output: str, language: str, where: From) -> None:
+    """Say who should take TICKET and why, or that its lead should decide.
+
+    \b
+    problem-snapshot desk route TK-1042 -o json
+    """
+    answer, spoken = _asked(ticket, where.settings(sources=False), language)
+    _show(answer.routing, output, _route_lines(answer, spoken))
+
+
+def _asked(ticket: str, settings: Settings, language: str) -> tuple[Answer, str]:
+    """What the desk knows of the ticket that the argument names, and the language to say it in."""
+    from pipeline.desk.section import open_desk
+
+    opened = open_desk(settings)
+    path = Path(ticket)
+    if path.suffix == ".json" and path.is_file():
+        answer, own = _of_file(opened, path)
+    else:
+        with opened_store(settings) as store:
+            try:
+                snapshot = store.get(ticket)
+            except TicketNotFound as error:
+                raise TicketNotFound(f"{error}; take one first, or give the path of a ticket.json") from error
+        answer, own = opened.about(snapshot), snapshot.ticket.language
+    return answer, own if language == "auto" else language
+
+
+def _of_file(opened: Desk, path: Path) -> tuple[Answer, str]:
+    import msgspec
+
+    from pipeline.desk.history import text_of
+    from pipeline.tickets.file import read_ticket
+    from snapshots.model import read_snapshot
+
+    data = path.read_bytes()
+    try:
+        snapshot = read_snapshot(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        found = read_ticket(data, str(path), say)
+        text = text_of(found.title, found.description)
+        return opened.about_text(found.id, found.title, text, found.created_at), found.language
+    return opened.about(snapshot), snapshot.ticket.language
+
+
+def _show(value: object, output: str, lines: Sequence[str]) -> None:
+    import msgspec
+
+    if output == "json":
+        emit(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    else:
+        emit("\n".join(lines))
+
+
+def _in(text: Text, language: str) -> str:
+    return text.zh if language == "zh" else text.en
+
+
+def _similar_lines(found: Sequence[SimilarTicket], language: str) -> list[str]:
+    zh = language == "zh"
+    if not found:
+        return ["没有相似的已关闭工单" if zh else "No closed ticket is like this one."]
+    lines: list[str] = []
+    for one in found:
+        lines.append(f"{one.id}  {one.score:.2f}  {one.title}")
+        lines += [f"    {_in(reason, language)}" for reason in one.reasons]
+        if one.cause:
+            lines.append(f"    {'原因：' if zh else 'cause: '}{one.cause}")
+        again = ("（后来重新打开）" if zh else " (it came back)") if one.reopened else ""
+        lines.append(f"    {'解决：' if zh else 'solved: '}{one.solution or '-'}{again}")
+    return lines
+
+
+def _route_lines(answer: Answer, language: str) -> list[str]:
+    routing, zh = answer.routing, language == "zh"
+    to = routing.lead if routing.abstained else (routing.handlers[0].handler if routing.handlers else None)
+    lines = [f"{'分派给：' if zh else 'To: '}{to or ('负责人（未配置）' if zh else 'the lead (none is configured)')}"]
+    lines.append(_in(routing.reason, language))
+    for one in routing.handlers:
+        lines += _handler_lines(one, language)
+    return [*lines, _in(routing.line, language)]
+
+
+def _handler_lines(one: RoutedHandler, language: str) -> list[str]:
+    return [f"  {one.handler}  {one.score:.2f}", *(f"      {_in(reason, language)}" for reason in one.reasons)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -149,6 +149,27 @@ class Asked:
             raise UsageError(f"{option}: {text!r} is not a time; write it as 2026-11-23T10:02:31+08:00") from error
 
 
+@dataclass(frozen=True)
+class EngineAsked:
+    """What carries work units to their readers: threads of this process, a Beam runner, or a Spark master."""
+
+    engine: str
+    jobs: int | None
+    master: str | None
+    runner_option: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuses options of another engine."""
+        for option, value, engine in (
+            ("--master", self.master, "spark"),
+            ("--runner-option", self.runner_option, "beam"),
+        ):
+            if value and self.engine != engine:
+                raise UsageError(f"{option} belongs to --engine {engine}; this is --engine {self.engine}")
+        if self.engine == "spark" and not self.master:
+            raise UsageError("--engine spark needs --master, such as spark://host:7077")
+
+
 class Duration(click.ParamType[float]):
     """`10s`, `5m`, `1h30m` or a number of seconds."""
 
@@ -198,6 +219,13 @@ def gathered(name: str, cls: type, *options: Callable[[Command], Command]) -> Ca
         return decorated  # type: ignore[no-any-return]
 
     return decorate
+
+
+def language_of(environ: Mapping[str, str]) -> Literal["en", "zh"]:
+    """The language that the machine speaks: `zh`, or else `en`."""
+    # As POSIX has it, the first of these that is set counts.
+    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 PATH = click.Path(path_type=Path)
@@ -280,6 +308,26 @@ asked_options = gathered(
     click.option("--around", metavar="TIME", help="The moment the ticket is about, such as '2026-11-23 10:02 +08:00'."),
     click.option("--from", "start", metavar="TIME", help="Start of the window, with --to."),
     click.option("--to", "end", metavar="TIME", help="End of the window, with --from."),
+)
+
+engine_options = gathered(
+    "engine",
+    EngineAsked,
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "beam", "spark"]),
+        default="local",
+        show_default=True,
+        help="What carries the work units: this process, Beam or Spark.",
+    ),
+    click.option("--jobs", "-j", type=click.IntRange(min=1), help="Units at a time of local; one a processor."),
+    click.option("--master", metavar="URL", help="The Spark master, such as spark://host:7077 (spark)."),
+    click.option(
+        "--runner-option",
+        multiple=True,
+        metavar="OPTION",
+        help="An option of the Beam pipeline, such as --runner-option=--direct_num_workers=2; repeatable (beam).",
+    ),
 )
 
 

@@ -1,1 +1,1 @@
-"""The service desk around the snapshot: what is known of a problem, and what a solved ticket teaches."""
+"""The service desk around the snapshot: tickets like it, who should take it, what is known, and what a solved one teaches."""

@@ -288,7 +288,9 @@ def write_entry(entry: Entry) -> str:
 def _dumper() -> Any:
     import yaml
 
-    class Plain(yaml.SafeDumper):  # type: ignore[misc] - yaml has no types
+    base: Any = yaml.SafeDumper
+
+    class Plain(base):  # type: ignore[misc] # yaml has no types
         """Writes one value out however often it is there: reading refuses aliases."""
 
         def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002

@@ -1,26 +1,142 @@
-"""The table `[desk]` of the settings: where knowledge lies.
+"""The table `[desk]` of the settings: where closed tickets are, who handles them, and when nobody is named.
 
 [defaults.desk]
-knowledge = "knowledge"               # a folder of entries, beside the configuration file
-[defaults.desk.versions]
-reports = "3.4"                       # the version that runs, by module: entries for others are flagged
+knowledge = "knowledge"           # a folder of entries (docs/knowledge.md)
+history = "closed.parquet"        # tickets of the desk, closed and open: .parquet, .csv, .jsonl
+[defaults.desk.queues.payments]
+lead = "wang"
+skills = ["channel_outage", "alipay"]
+[defaults.desk.handlers.li]
+queues = ["payments"]
+shift = ["mon-fri 09:00-18:00"]
+timezone = "Asia/Shanghai"
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
-class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The desk. `knowledge` is a folder of entries; without it a snapshot tells of none.
+DEFAULT_INDEX = "problem-snapshot-desk"
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Many = Annotated[int, msgspec.Meta(ge=1)]
 
-    `advice` entries at most stand in a snapshot. `versions` are the modules' versions of today. `meaning` is the optional
-    model of meaning: used by `desk ask` where it is installed (`auto`), needed (`on`) or left alone (`off`).
+
+@dataclass(frozen=True)
+class Shift:
+    """Days of the week (0 is Monday) and a span of the day, half-open. One that ends before it begins ends the next day."""
+
+    days: frozenset[int]
+    start: time
+    end: time
+
+    def holds(self, at: datetime) -> bool:
+        """Whether `at`, in the handler's zone, lies in it."""
+        clock = at.timetz().replace(tzinfo=None)
+        if self.start < self.end:
+            return at.weekday() in self.days and self.start <= clock < self.end
+        begun_today = at.weekday() in self.days and clock >= self.start
+        begun_before = (at.weekday() - 1) % 7 in self.days and clock < self.end
+        return begun_today or begun_before
+
+
+def read_shift(text: str) -> Shift:
+    """A shift such as `mon-fri 09:00-18:00` or `sat,sun 22:00-06:00`. Raises `ValueError`.
+
+    >>> sorted(read_shift("fri-mon 22:00-06:00").days)
+    [0, 4, 5, 6]
+    """
+    found = re.fullmatch(r"\s*([a-z,\-]+)\s+(\d\d:\d\d)-(\d\d:\d\d)\s*", text.lower())
+    advice = f"shift {text!r}: write days and hours, such as 'mon-fri 09:00-18:00'"
+    if found is None:
+        raise ValueError(advice)
+    try:
+        days: set[int] = set()
+        for part in found[1].split(","):
+            first, _, last = part.partition("-")
+            start, end = DAYS.index(first), DAYS.index(last or first)
+            days |= {day % 7 for day in range(start, end + 1 if end >= start else end + 8)}
+        return Shift(frozenset(days), _clock(found[2]), _clock(found[3]))
+    except ValueError as error:
+        raise ValueError(advice) from error
+
+
+def _clock(text: str) -> time:
+    # A whole day is written 00:00-24:00, which ends as the next begins.
+    return time() if text == "24:00" else time.fromisoformat(text)
+
+
+class HandlerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One handler: the queues he works, when, and how many tickets he may have open.
+
+    `skills` are fault classes, services, channels, categories or queues; they count until closed tickets say more. Without
+    `shift` he is there at any time.
     """
 
+    queues: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
+    shift: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    most_open: Many = 10
+
+    def __post_init__(self) -> None:
+        """Refuses a shift or a zone that cannot be read."""
+        for text in self.shift:
+            read_shift(text)
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(
+                f"timezone {self.timezone!r} is not known; write an IANA name such as Asia/Shanghai"
+            ) from error
+
+    def works(self, at: datetime) -> bool:
+        """Whether he is there at `at`, which is aware."""
+        here = at.astimezone(ZoneInfo(self.timezone))
+        return not self.shift or any(read_shift(text).holds(here) for text in self.shift)
+
+
+class QueueOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One queue: who leads it, and which fault classes, owners, services or channels belong to it until tickets tell."""
+
+    lead: str | None = None
+    skills: tuple[str, ...] = ()
+
+
+class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The desk's history, how it is searched, and who works there.
+
+    `columns` names the history's own columns where they differ (`id = "ticket_no"`). `source` names a configured
+    Elasticsearch source that holds the index instead of a folder. `meaning` is the optional model of meaning: used where it
+    is installed (`auto`), needed (`on`) or left alone (`off`). Below `sure`, a queue or handler is not named and its lead
+    is. `learn_from` caps how many of the newest closed tickets the queues are learnt from.
+
+    `knowledge` is a folder of entries, of which `advice` at most stand in a snapshot; `versions` are the modules' versions of
+    today. Without `history` there are no similar tickets and no routing, without `knowledge` no entries.
+    """
+
+    history: str | None = None
+    columns: dict[str, str] = {}
+    index: str | None = None
+    source: str | None = None
+    elasticsearch_index: str = DEFAULT_INDEX
+    meaning: Literal["auto", "on", "off"] = "auto"
+    similar: Annotated[int, msgspec.Meta(ge=1, le=50)] = 5
+    sure: Share = 0.5
+    lead: str | None = None
+    learn_from: Many = 20_000
+    queues: dict[str, QueueOptions] = {}
+    handlers: dict[str, HandlerOptions] = {}
     knowledge: str | None = None
     advice: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     versions: dict[str, str] = {}
-    meaning: Literal["auto", "on", "off"] = "auto"
+    # Filled in from `source`; the file cannot hold it.
+    connection: ElasticsearchOptions | None = None

@@ -26,7 +26,10 @@ B = 0.75
 
 @dataclass(frozen=True)
 class Known:
-    """What the query's words are worth among `tickets` tickets: word -> idf, and the mean length of a ticket."""
+    """What the query's words are worth among `tickets` tickets: word -> idf, and the mean length of those that have words.
+
+    Few tickets have a snapshot at first: were the others counted as of length 0, each of the few would seem endless.
+    """
 
     tickets: int
     mean_length: float
@@ -61,11 +64,13 @@ class Postings:
         self._counts = counts.astype(np.float32)
         self._lengths = lengths.astype(np.float32)
         self._sums = np.concatenate([[0], np.cumsum(lengths)])
+        self._filled = np.concatenate([[0], np.cumsum(lengths > 0)])
 
     def known(self, words: Iterable[str], n: int) -> Known:
         """What each distinct word is worth among the first `n` tickets. One that nobody held is worth most."""
         idf = {word: worth(n, len(self._held(word, n)[0])) for word in dict.fromkeys(words)}
-        return Known(n, float(self._sums[n]) / n if n else 0.0, idf)
+        filled = int(self._filled[n])
+        return Known(n, float(self._sums[n]) / filled if filled else 0.0, idf)
 
     def shares(self, known: Known) -> NDArray[np.float32]:
         """The score of each of the first `known.tickets` tickets, as a share of 1."""

@@ -320,7 +320,7 @@ def open_case(
     ids = clusters.template_ids.dictionary.to_pylist()
     changes = [contrast.changes[i] for i in ids]
     fresh = np.array([c.change in ("new", "surged") for c in changes], bool)[codes] if len(ids) else bad
-    before = np.array([c.baseline > 0 for c in changes], bool)[codes] if len(ids) else bad
+    before = np.array([c.before for c in changes], bool)[codes] if len(ids) else bad
     others = _other_names(orders, scope)
 
     picked: dict[Tier, Mask] = {

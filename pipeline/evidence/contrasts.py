@@ -311,12 +311,18 @@ def _changes(case: Case, codes: npt.NDArray[Any], mine: Sequence[int]) -> Iterat
         change = case.contrast.changes[ids[i]]
         window = case.contrast.in_baseline if change.change == "vanished" else case.contrast.in_incident
         rows = np.flatnonzero((codes == i) & window)
+        if not len(rows):
+            # The catalogue has seen what the time before has not.
+            rows = np.flatnonzero(codes == i)
         nearest = rows[np.argsort(np.abs(stamps[rows] - anchor), kind="stable")][:_CITES].tolist()
         yield _change(case, change, i, nearest)
 
 
 def _much(case: Case, change: Change) -> bool:
     """Whether the template's rate rose or fell by the factor that counts, against that of all lines."""
+    if change.usual is not None:
+        seen, expected = change.usual.seen, change.usual.lines
+        return seen >= _TIMES * expected if change.change != "vanished" else seen * _TIMES <= expected
     here, before = int(case.contrast.in_incident.sum()), int(case.contrast.in_baseline.sum())
     rate, usual = change.incident / max(here, 1), change.baseline / max(before, 1)
     return rate >= _TIMES * usual if change.change != "vanished" else rate * _TIMES <= usual
@@ -334,18 +340,42 @@ def _change(case: Case, change: Change, code: int, rows: list[int]) -> Found:
             "骤减" if change.incident else "消失",
         ),
     }[change.change]
+    counts, zh_counts = _counted(change)
     return Found(
         kind={"new": "contrast.new", "surged": "contrast.surged", "vanished": "contrast.vanished"}[change.change],
         statement=Text(
-            en=f"`{text}` ({service or '-'}) {what}: {change.incident} lines in the window, {change.baseline} in the time before "
-            f"(q = {change.q_value:.2g})",
-            zh=f"`{text}`（{service or '-'}）{zh_what}：窗口内 {change.incident} 行，此前 {change.baseline} 行（q = {change.q_value:.2g}）",
+            en=f"`{text}` ({service or '-'}) {what}: {counts} (q = {change.q_value:.2g})",
+            zh=f"`{text}`（{service or '-'}）{zh_what}：{zh_counts}（q = {change.q_value:.2g}）",
         ),
         cites=tuple(case.cite_log(row) for row in rows),
         strength=round(1.0 - change.q_value, 4),
         service=service,
         about_focus=False,
         at=logs.column("@timestamp")[rows[0]].as_py(),
+    )
+
+
+def _counted(change: Change) -> tuple[str, str]:
+    """What the window has and what it is measured by."""
+    usual = change.usual
+    if usual is None:
+        return (
+            f"{change.incident} lines in the window, {change.baseline} in the time before",
+            f"窗口内 {change.incident} 行，此前 {change.baseline} 行",
+        )
+    if usual.by == "never_seen":
+        return (
+            f"{change.incident} lines in the window, and the catalogue has never seen one",
+            f"窗口内 {change.incident} 行，目录中从未出现过",
+        )
+    hour, zh_hour = (
+        ("this hour of the week", "每周同一小时")
+        if usual.by == "hour_of_week"
+        else ("this hour of the day", "每天同一小时")
+    )
+    return (
+        f"{usual.seen:,.0f} lines of its kind in the window, where {usual.lines:,.1f} are usual at {hour}, seen {usual.times} times",
+        f"窗口内同类日志 {usual.seen:,.0f} 行，{zh_hour}通常为 {usual.lines:,.1f} 行（已观察 {usual.times} 次）",
     )
 
 

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -58,6 +58,25 @@ def signature(snapshot: ProblemSnapshot) -> str | None:
     place = diagnosis.location
     parts = (diagnosis.fault_class, diagnosis.fault_subclass, place.service, place.channel)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def own_of(
+    snapshot: ProblemSnapshot, parent: ProblemSnapshot
+) -> tuple[tuple[Literal["order", "channel", "code"], str], ...]:
+    """What a ticket's snapshot has that its storm's first one has not: orders, channels and codes, in that order."""
+
+    def named(one: ProblemSnapshot) -> dict[tuple[Literal["order", "channel", "code"], str], None]:
+        attempts = one.payment_attempts
+        return dict.fromkeys(
+            [
+                *(("order", order) for order in sorted(one.scope.focus_orders)),
+                *(("channel", attempt.channel) for attempt in attempts if attempt.channel),
+                *(("code", attempt.code) for attempt in attempts if attempt.code),
+            ]
+        )
+
+    known = named(parent)
+    return tuple(pair for pair in named(snapshot) if pair not in known)
 
 
 class Storms:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeline.attach import Touched, attach_snapshot
-from pipeline.errors import SnapshotError, TicketNotFound, UsageError
+from pipeline.attach import Touched, attach_snapshot, attach_waiting
+from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.ledger import Busy, Ended, Job, NewDelivery
-from pipeline.service.storms import TOLD_AT
+from pipeline.service.storms import TOLD_AT, own_of
 from pipeline.service.urgency import LATER
 from pipeline.tickets.system import SystemBroken, SystemUnavailable
 from pipeline.values import Ticket
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
+    from snapshots.model import ProblemSnapshot
     from snapshots.store import Store
 
 # What is written in the transaction that ends a job.
@@ -82,6 +85,8 @@ class Bench:
                 return self._again(job, failure, at_least=failure.after or 0.0)
             case SystemBroken() | UsageError():
                 return self._again(job, failure, tries=_HOPELESS)
+            case NoSourceReached():
+                return self._without_sources(job, failure)
             case SnapshotError() | StoreError():
                 return self._again(job, failure)
         _log.error("a job failed in a way that is not foreseen", exc_info=failure)
@@ -100,7 +105,7 @@ class Bench:
             system,
             job.ticket_id,
             links=self.links(taken.snapshot.snapshot_id),
-            touched=_touched(storm),
+            touched=self._touched(storm, job, taken.snapshot),
             known=job.note_id,
         )
         self._tell_parent(storm, job)
@@ -115,6 +120,26 @@ class Bench:
         return ended, lambda connection: self.messages.tell(
             connection, kind, snapshot, replaces=job.snapshot_id, child=child
         )
+
+    def _touched(self, storm: Storm | None, job: Job, snapshot: ProblemSnapshot) -> Touched | None:
+        """Whom the storm touches, and what this ticket has that its first one has not; one ticket is no storm."""
+        if storm is None or storm.tickets < 2:
+            return None
+        numbers = Touched(
+            tickets=storm.tickets,
+            customers=storm.customers or None,
+            orders=storm.orders or None,
+            channels=len(storm.channels) or None,
+        )
+        if storm.is_parent(job.system, job.ticket_id):
+            return numbers
+        name = f"{storm.parent_system} {storm.parent_ticket} · {storm.parent_snapshot}"
+        try:
+            own = own_of(snapshot, self.store.get(storm.parent_snapshot))
+        except StoreError:
+            # The parent's own ticket and counts are told all the same.
+            own = ()
+        return replace(numbers, first=name, first_url=storm.parent_url or "", own=own)
 
     def _tell_parent(self, storm: Storm | None, job: Job) -> None:
         """Has the parent's note written again where the storm has grown by enough to tell."""
@@ -131,6 +156,28 @@ class Bench:
         )
         self.ledger.add([grown])
 
+    def _without_sources(self, job: Job, failure: NoSourceReached) -> Ended:
+        """Another attempt; until then the ticket says why it has no snapshot, where its note can be changed afterwards."""
+        ended = self._again(job, failure)
+        system = self.systems.get(job.system)
+        if ended.outcome != "again" or system is None or not system.edits or job.snapshot_id:
+            return ended
+        when = datetime.fromtimestamp(time.time() + ended.again, UTC)
+        try:
+            ticket = msgspec.json.decode(job.ticket, type=Ticket) if job.ticket else system.ticket(job.ticket_id)
+            attached = attach_waiting(
+                system,
+                job.ticket_id,
+                "zh" if ticket.language == "zh" else "en",
+                _said(failure),
+                f"{when:%Y-%m-%d %H:%M} UTC",
+                known=job.note_id,
+            )
+        except SnapshotError as error:
+            _log.warning("%s ticket %s: not told that no source was reached: %s", job.system, job.ticket_id, error)
+            return ended
+        return replace(ended, note_id=attached.note_id, note_url=attached.url)
+
     def _again(self, job: Job, error: Exception, *, at_least: float = 0.0, tries: int | None = None) -> Ended:
         """Another attempt after the pause that is due, or none."""
         pauses = self.settings.service.retries
@@ -143,18 +190,6 @@ class Bench:
 
 def _nothing(_connection: Connection) -> None:
     """Nothing is written beside."""
-
-
-def _touched(storm: Storm | None) -> Touched | None:
-    """Whom the storm touches; one ticket is none."""
-    if storm is None or storm.tickets < 2:
-        return None
-    return Touched(
-        tickets=storm.tickets,
-        customers=storm.customers or None,
-        orders=storm.orders or None,
-        channels=len(storm.channels) or None,
-    )
 
 
 def _said(error: Exception) -> str:

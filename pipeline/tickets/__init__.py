@@ -1,6 +1,7 @@
 """Where tickets come from, and where snapshots go back to: one ticket system a file, each of the shape in `system.py`.
 
     cloudevents         any system that sends CloudEvents
+    django_helpdesk     django-helpdesk
     forgejo             issues of Forgejo or Gitea
     freshdesk           Freshdesk
     generic             any system that sends JSON, as configured
@@ -8,6 +9,8 @@
     gitlab              issues of GitLab
     jira                Jira Cloud, with Jira Service Management
     jira_dc             Jira Data Center
+    redmine             issues of Redmine
+    rt                  Request Tracker 5, with the scrips of rt_scrips.pl
     servicenow          ServiceNow
     standard_webhooks   any system that sends Standard Webhooks
     zammad              tickets of Zammad
@@ -24,6 +27,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pipeline.tickets.cloudevents import Options as CloudEventsOptions
+from pipeline.tickets.django_helpdesk import Options as DjangoHelpdeskOptions
 from pipeline.tickets.forgejo import Options as ForgejoOptions
 from pipeline.tickets.freshdesk import Options as FreshdeskOptions
 from pipeline.tickets.generic import Options as GenericOptions
@@ -31,6 +35,8 @@ from pipeline.tickets.github import Options as GitHubOptions
 from pipeline.tickets.gitlab import Options as GitLabOptions
 from pipeline.tickets.jira import Options as JiraOptions
 from pipeline.tickets.jira_dc import Options as JiraDataCenterOptions
+from pipeline.tickets.redmine import Options as RedmineOptions
+from pipeline.tickets.rt import Options as RtOptions
 from pipeline.tickets.servicenow import Options as ServiceNowOptions
 from pipeline.tickets.standard_webhooks import Options as StandardWebhooksOptions
 from pipeline.tickets.zammad import Options as ZammadOptions
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 # What a `[tickets.NAME]` table of the configuration is; its `kind` tells which.
 TicketOptions = (
     CloudEventsOptions
+    | DjangoHelpdeskOptions
     | ForgejoOptions
     | FreshdeskOptions
     | GenericOptions
@@ -49,6 +56,8 @@ TicketOptions = (
     | GitLabOptions
     | JiraOptions
     | JiraDataCenterOptions
+    | RedmineOptions
+    | RtOptions
     | ServiceNowOptions
     | StandardWebhooksOptions
     | ZammadOptions
@@ -59,6 +68,7 @@ TicketOptions = (
 # kind -> its class, in the file of that name.
 _CLASSES = {
     "cloudevents": "CloudEventsSystem",
+    "django_helpdesk": "DjangoHelpdeskSystem",
     "forgejo": "ForgejoSystem",
     "freshdesk": "FreshdeskSystem",
     "generic": "GenericSystem",
@@ -66,6 +76,8 @@ _CLASSES = {
     "gitlab": "GitLabSystem",
     "jira": "JiraCloudSystem",
     "jira_dc": "JiraDataCenterSystem",
+    "redmine": "RedmineSystem",
+    "rt": "RtSystem",
     "servicenow": "ServiceNowSystem",
     "standard_webhooks": "StandardWebhooksSystem",
     "zammad": "ZammadSystem",

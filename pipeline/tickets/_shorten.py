@@ -15,7 +15,7 @@ CUT = "The rest did not fit here. / 其余内容放不下。"
 _VOID = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
 )
-_MACRO = re.compile(r"\{(code|noformat|quote|color|panel)(?::[^}\n]*)?\}")
+_MACRO = re.compile(r"\{(code|noformat|quote|color|panel)(?::[^{}\n]{0,200})?\}")
 
 
 def short_text(text: str, limit: int, end: str = "") -> str:

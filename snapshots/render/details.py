@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from snapshots.model import Estimate, Evidence, KnowledgeEntry, ProblemSnapshot, SpanRecord, Template
+from snapshots.model import (
+    Estimate,
+    Evidence,
+    KnowledgeEntry,
+    ProblemSnapshot,
+    Routing,
+    SimilarTicket,
+    SpanRecord,
+    Template,
+    Text,
+)
 from snapshots.render.clean import shorten
 from snapshots.render.figures import amount, count, duration, natural, percent, pointer_text
 from snapshots.render.plan import plan_lines
@@ -249,19 +259,31 @@ class DetailReader(Reader):
         s = self.s
         facts = [
             (self.say("severity"), _flat(s.severity or {})),
-            (self.say("routing"), _flat(s.routing or {})),
+            (self.say("routing"), self._routed(s.routing) if s.routing else ""),
             (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
-            *((self.say("similar"), _flat(row)) for row in s.similar_tickets),
+            *((self.say("similar"), self._alike(row)) for row in s.similar_tickets),
             *((self.say("knowledge"), self._known(row)) for row in s.knowledge),
         ]
         facts = [(k, v) for k, v in facts if v]
         return Section("desk", self.say("desk"), tuple(facts)) if facts else None
+
+    def _routed(self, routing: Routing) -> str:
+        handlers = (f"{one.handler} ({one.score:.2f}: {self._all(one.reasons)})" for one in routing.handlers)
+        lead = routing.lead if routing.abstained else None
+        return " | ".join(filter(None, (lead, self.text(routing.reason), *handlers, self.text(routing.line))))
+
+    def _alike(self, row: SimilarTicket) -> str:
+        parts = (f"{row.id} ({row.score:.2f})", row.title, self._all(row.reasons), row.cause or "", row.solution or "")
+        return " | ".join(filter(None, parts))
 
     def _known(self, row: KnowledgeEntry) -> str:
         """One entry on a line: what it is, why it fits, what to do, and what to doubt."""
         said = (self.text(row.title), *map(self.text, row.reasons))
         steps = (f"{number}. {self.text(step)}" for number, step in enumerate(row.steps, 1))
         return " | ".join((f"{row.id} ({row.score:.2f})", *said, *steps, *map(self.text, row.doubts)))
+
+    def _all(self, texts: Iterable[Text]) -> str:
+        return "; ".join(map(self.text, texts))
 
     def _redaction_section(self) -> Section:
         r = self.s.redaction

@@ -11,6 +11,7 @@ import hashlib
 from datetime import tzinfo
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -33,10 +34,19 @@ def render(
 ) -> str:
     """The page, with the details folded below the first screen."""
     view = build_view(snapshot, language=language, zone=zone, full=True)
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return page(_TEMPLATES / "snapshot.html.j2", v=view)
+
+
+def page(template: Path, style: str = "", **values: Any) -> str:
+    """A page of `template`, which is given `style` (the common one and what is added to it), `policy` and `values`.
+
+    What is put into the template is escaped, unless it is `Markup`.
+    """
+    whole = _style() + style
+    digest = base64.b64encode(hashlib.sha256(whole.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return _template().render(v=view, style=Markup(style), policy=policy).strip() + "\n"  # noqa: S704  # our own file
+    text = _template(template).render(style=Markup(whole), policy=policy, **values)  # noqa: S704  # our own files
+    return text.strip() + "\n"
 
 
 @cache
@@ -45,12 +55,12 @@ def _style() -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(path: Path) -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(path.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("snapshot.html.j2")
+    return environment.get_template(path.name)

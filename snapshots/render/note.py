@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from snapshots.model import PaymentAttempt, ProblemSnapshot
 from snapshots.render.blocks import (
@@ -26,6 +27,7 @@ from snapshots.render.blocks import (
     Run,
     first_parts,
     plain,
+    plain_url,
 )
 from snapshots.render.clean import clean, shorten
 from snapshots.render.figures import count
@@ -33,7 +35,7 @@ from snapshots.render.forms import Form, write_form
 from snapshots.render.reader import Reader
 from snapshots.render.shapes import Proof, View
 from snapshots.render.view import ticket_zone
-from snapshots.words import Language
+from snapshots.words import Language, label
 
 FINDINGS = 4
 QUESTIONS = 3
@@ -42,6 +44,7 @@ AGAINST = 2
 CAUSES = 3
 CLAIMS = 3
 ATTEMPTS = 3
+OWN = 4
 SENTENCE = 240
 QUOTE = 200
 POINTER = 88
@@ -52,12 +55,19 @@ _MARKER = re.compile(r"problem-snapshot:[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Touched:
-    """How many are touched by the same problem, where that is known from beyond this ticket: None is not known."""
+    """How many are touched by the same problem, where that is known from beyond this ticket: None is not known.
+
+    `first` names the ticket that came first, where this one is another; `first_url` opens it. `own` is what this ticket has that
+    the first one's snapshot does not: the key of a word (order, channel, code) and its value.
+    """
 
     tickets: int | None = None
     customers: int | None = None
     orders: int | None = None
     channels: int | None = None
+    first: str = ""
+    first_url: str = ""
+    own: tuple[tuple[Literal["order", "channel", "code"], str], ...] = ()
 
 
 def marker_of(system: str, ticket_id: str) -> str:
@@ -79,6 +89,16 @@ def note_blocks(
     """What the note says, in `language`; times are in the ticket's own zone. `links` lead on, each where it is given."""
     reader = _NoteReader(clean(snapshot), language, links or Links())
     return reader.blocks(touched or Touched())
+
+
+def waiting_blocks(language: Language, reason: str, again: str) -> Blocks:
+    """A note that stands in for one: no source could be read, why, and when it is tried again (a time with its zone)."""
+    lines = (
+        (Run(label("not_yet", language), "strong"),),
+        plain(prose(reason, 320)),
+        plain(label("again_at", language, when=again)),
+    )
+    return Blocks(language, (Part("head", label("not_yet", language), (Paragraph(lines),)),))
 
 
 def card_blocks(
@@ -198,6 +218,8 @@ class _NoteReader(Reader):
             *((name, Run(prose(value))) for name, value in view.places[1:]),
             (self.say("payments"), Run(self._payments())),
             (self.say("touched"), Run(self._touched(touched))),
+            (self.say("same_cause"), self._first_ticket(touched)),
+            (self.say("own"), Run(self._own(touched))),
             (self.say("when"), Run(self._when(view))),
         ]
         left = {self.say("payments"), self.say("when")} if short else set()
@@ -221,6 +243,16 @@ class _NoteReader(Reader):
             told.append(prose(" ".join(part for part in parts if part), 120))
         told += [self.say("and_more", count=len(last) - ATTEMPTS)] if len(last) > ATTEMPTS else []
         return self.semicolon.join(told)
+
+    def _first_ticket(self, touched: Touched) -> Run:
+        name = prose(touched.first, 120)
+        return Run(name, "link", plain_url(touched.first_url)) if name and touched.first_url else Run(name)
+
+    def _own(self, touched: Touched) -> str:
+        shown = [f"{self.say(f'own_{key}')} {value}" for key, value in touched.own[:OWN]]
+        if len(touched.own) > OWN:
+            shown.append(f"+{count(len(touched.own) - OWN)}")
+        return prose(self.comma.join(shown))
 
     def _touched(self, touched: Touched) -> str:
         """How many, as far as it is known: by the caller, else by the orders and channels that this document is about."""

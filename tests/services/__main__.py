@@ -6,15 +6,15 @@ import os
 import sys
 
 from tests import services
-from tests.services import elasticsearch_node, jaeger, mariadb, nginx, postgresql
+from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, nginx, postgresql, prism, redmine, rt, spark
 
-ALL = (elasticsearch_node, postgresql, mariadb, jaeger)
+ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk, redmine, prism)
 
 
 def install() -> int:
     missing = 0
-    # nginx has nothing to offer by hand: what it does is up to the test that starts it.
-    for service in (*ALL, nginx):
+    # What nginx does is up to the test that starts it, and Spark's two workers would idle in a gigabyte each.
+    for service in (*ALL, nginx, spark):
         try:
             service.install()
             print(f"{service.NAME}: ready to start")

@@ -10,14 +10,13 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from tests.services import Running, Unavailable, can_install, free_port, install_packages, last_lines, run
+from tests.services import Running, Unavailable, free_port, golang, run
 
 NAME = "jaeger"
 MODULE, VERSION = "github.com/jaegertracing/jaeger", "v1.76.0"
@@ -57,39 +56,7 @@ def install() -> Path:
     if platform.system() != "Linux":
         reason = "it is built on Linux only"
         raise Unavailable(reason)
-    go = _go()
-    with tempfile.TemporaryDirectory(prefix="problem-snapshot-jaeger-") as folder:
-        # As a tool of a module: installed by name, Go would refuse the replacements in Jaeger's own go.mod.
-        (Path(folder) / "go.mod").write_text("module build\n\ngo 1.24\n", encoding="utf-8")
-        package = f"{MODULE}/cmd/jaeger"
-        built = Path(folder) / "jaeger"
-        for arguments in (
-            ("get", "-tool", f"{package}@{VERSION}"),
-            ("build", "-trimpath", "-ldflags=-s -w", "-o", str(built), package),
-        ):
-            try:
-                done = run("env", "CGO_ENABLED=0", "GOFLAGS=", go, "-C", folder, *arguments, timeout=BUILD_SECONDS)
-            except subprocess.TimeoutExpired as error:
-                reason = f"go {arguments[0]} took more than {BUILD_SECONDS} s"
-                raise Unavailable(reason) from error
-            if done.returncode:
-                reason = f"go {arguments[0]} failed: {last_lines(done, 1)[:300]}"
-                raise Unavailable(reason)
-        KEPT.mkdir(parents=True, exist_ok=True)
-        shutil.move(built, program.with_suffix(".new"))
-        program.with_suffix(".new").rename(program)
-    return program
-
-
-def _go() -> str:
-    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if found is None and can_install():
-        install_packages("golang-go", "ca-certificates")
-        found = shutil.which("go")
-    if found is None:
-        reason = "no Go to build it with"
-        raise Unavailable(reason)
-    return found
+    return golang.built(MODULE, "cmd/jaeger", VERSION, program, BUILD_SECONDS)
 
 
 def start() -> Running:

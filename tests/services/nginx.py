@@ -54,17 +54,8 @@ def _program() -> str | None:
 def install() -> str:
     """Brings nginx, and gives the path of its program. Raises `Unavailable` where it cannot be had."""
     if _program() is None:
-        # Debian starts a new service at once, on port 80; this is the documented way to forbid it.
-        policy = Path("/usr/sbin/policy-rc.d")
-        own = not policy.exists() and os.access(policy.parent, os.W_OK)
-        if own:
-            policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
-            policy.chmod(0o755)
-        try:
-            install_packages("nginx")
-        finally:
-            if own:
-                policy.unlink()
+        # Started, it would take port 80.
+        install_packages("nginx", start=False)
     program = _program()
     if program is None:
         message = "the package nginx is installed, and the program is not where Debian puts it"

@@ -1,6 +1,6 @@
 """Requests to a cluster: tried again while there is hope, ended by a deadline, their errors translated into ours.
 
-A page is never made into a list of dicts: the client's deserialiser cuts it to the raw bytes of its hits.
+A page is never made into a list of dicts: the client's deserialiser leaves its hits as the bytes that they came in.
 """
 
 from __future__ import annotations
@@ -158,17 +158,19 @@ class Connection:
         from elasticsearch import Elasticsearch
         from elasticsearch.serializer import JsonSerializer
 
+        from parsers.hits import Page
         from pipeline.sources.elasticsearch.transport import InTurn, nodes_of
 
         class PageSerializer(JsonSerializer):
             """Leaves the hits of a search as the bytes that they came in."""
 
             def json_loads(self, data: bytes) -> Any:
-                answer = msgspec.json.decode(data, type=_Answer)
+                page = Page.of(data)
+                answer = msgspec.json.decode(page.around() if page else data, type=_Answer)
                 if isinstance(answer.hits, msgspec.UnsetType):
                     return msgspec.json.decode(data)
                 return {
-                    "hits": {"hits": answer.hits.hits, "total": answer.hits.total},
+                    "hits": {"hits": page or answer.hits.hits, "total": answer.hits.total},
                     "pit_id": answer.pit_id,
                     "timed_out": answer.timed_out,
                     "_shards": answer.shards,

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from parsers.hits import Values
 from pipeline.sources.elasticsearch.calls import FullError
 from pipeline.sources.elasticsearch.plan import Step
 
@@ -42,16 +43,23 @@ class _Batch:
 
     part: Part
     hits: list[msgspec.Raw] = field(default_factory=list)
+    values: list[Values] = field(default_factory=list)
     size: int = 0
 
 
 class Intake:
     """The rows of one answer as they come in, from several threads. What comes after `open` has ended is neither counted nor kept."""
 
-    def __init__(self, parse: Callable[[bytes, int], Any], left: Callable[[], float]) -> None:
-        """`parse` takes hits, one JSON object a line, and how many; `left` tells the seconds until nobody waits any longer."""
+    def __init__(
+        self, parse: Callable[[bytes, int], Any], parse_values: Callable[[list[Values]], Any], left: Callable[[], float]
+    ) -> None:
+        """`parse` takes hits, one JSON object a line, and how many; `parse_values` those whose wanted values are read already.
+
+        `left` tells the seconds until nobody waits any longer.
+        """
         self.rows = 0
         self._parse_hits = parse
+        self._parse_values = parse_values
         self._left = left
         self._parsed: list[tuple[Part, Future[Any]]] = []
         self._held: _Batch | None = None
@@ -87,7 +95,7 @@ class Intake:
             self._submit()
         return [(part, future.result()) for part, future in self._parsed if kinds is None or part.step.kind in kinds]
 
-    def take(self, part: Part, hits: list[msgspec.Raw], size: int, again: int, most: int | None) -> bool:
+    def take(self, part: Part, hits: list[msgspec.Raw] | Values, size: int, again: int, most: int | None) -> bool:
         """Keeps a page of `size` bytes, of which `again` rows had come before; False when no more is wanted."""
         step = part.step
         with self._room:
@@ -104,7 +112,10 @@ class Intake:
             if self._held is None or self._held.part is not part:
                 self._submit()
                 self._held = _Batch(part)
-            self._held.hits += hits
+            if isinstance(hits, Values):
+                self._held.values.append(hits)
+            else:
+                self._held.hits += hits
             self._held.size += size
             self._waiting += size
             self._bytes += size
@@ -116,18 +127,24 @@ class Intake:
 
     def _submit(self) -> None:
         held, self._held = self._held, None
+        if held is not None and held.values:
+            # Not together with what has to be read yet: each has its size in bytes given back once.
+            values = _Batch(held.part, values=held.values, size=0 if held.hits else held.size)
+            self._parsed.append((held.part, self._pool.submit(self._parse, values)))
         if held is not None and held.hits:
             self._parsed.append((held.part, self._pool.submit(self._parse, held)))
 
     def _parse(self, batch: _Batch) -> Any:
         try:
+            if not batch.hits:
+                return self._parse_values(batch.values)
             ndjson = b"\n".join(batch.hits)
             if ndjson.count(b"\n") >= len(batch.hits):
                 # Documents keep the line breaks that they were written with where the whole `_source` is asked for.
                 ndjson = b"\n".join(msgspec.json.format(hit, indent=-1) for hit in batch.hits)
             return self._parse_hits(ndjson, len(batch.hits))
         finally:
-            batch.hits = []
+            batch.hits, batch.values = [], []
             with self._room:
                 self._waiting -= batch.size
                 self._room.notify_all()

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
+from parsers.hits import Page, Values, Wanted
 from pipeline.errors import SourceBroken, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import (
     ASKS_TOO_MUCH,
@@ -242,10 +243,12 @@ class Point:
         )
         return buckets_of(found["aggregations"]["t"])
 
-    def pages(self, query: Query, want: int | None) -> Iterator[tuple[list[msgspec.Raw], int, int]]:
-        """Pages of hits, `want` in all or every one, then the end. Each hit is the JSON that the server sent.
+    def pages(
+        self, query: Query, want: int | None, wanted: Wanted | None = None
+    ) -> Iterator[tuple[list[msgspec.Raw] | Values, int, int]]:
+        """Pages of hits, `want` in all or every one, then the end.
 
-        They come in the order in which the index holds them, which costs least and says nothing. Where the point in time
+        Each hit is the JSON that the server sent; where all of a page can be read at once, its `wanted` values. They come in the order in which the index holds them, which costs least and says nothing. Where the point in time
         expires the reading begins anew: with each page come its bytes, and how many of its rows had come before.
         """
         at, left, after, read, had = self._now(), want, None, 0, 0
@@ -272,10 +275,10 @@ class Point:
                 continue
             now = self._now()
             at = now if now[1] == at[1] else at
-            hits: list[msgspec.Raw] = answer["hits"]["hits"]
-            if not hits:
+            hits, last = self._read(answer["hits"]["hits"], wanted)
+            if not len(hits):
                 return
-            after = msgspec.json.decode(hits[-1], type=Sorted).sort
+            after = last
             left = None if left is None else left - len(hits)
             again = min(had, read + len(hits)) - min(had, read)
             read += len(hits)
@@ -286,6 +289,20 @@ class Point:
             # A shard that failed may have held rows back that a later page brings.
             if len(hits) < size and not self._tally.problems:
                 return
+
+    def _read(
+        self, page: Page | list[msgspec.Raw], wanted: Wanted | None
+    ) -> tuple[list[msgspec.Raw] | Values, list[Any]]:
+        """The hits of an answer, and the place of the last in the order."""
+        if not isinstance(page, Page):
+            return page, msgspec.json.decode(page[-1], type=Sorted).sort if page else []
+        values = wanted.read(page) if wanted else None
+        if values is not None:
+            return values, page.sort
+        try:
+            return page.hits(), page.sort
+        except msgspec.DecodeError as error:
+            raise SourceBroken(f"{self._calls.connection.where()} answered something that is not JSON") from error
 
     def _patience(self, size: int) -> float | None:
         """The seconds after which a page is asked for again, smaller; never so few that a slow cluster cannot answer."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from parsers.columns import read_columns
+from parsers.columns import columns_of, read_columns, wanted_columns
+from parsers.hits import Values, Wanted, joined, worth_compiling
 from parsers.mapping import source_fields
 from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceBroken, SourceError, SourceUnavailable
@@ -92,7 +93,9 @@ class Reading:
         self.queries: dict[Kind, Query] = {}
         # The only fields that are wanted, as they are; empty where the whole table is.
         self.fields: tuple[str, ...] = ()
-        self.intake = Intake(self._parse, calls.left)
+        self.intake = Intake(self._parse, self._parse_values, calls.left)
+        # What a compiled loop reads of each hit, where there are enough of them.
+        self.wanted: Wanted | None = None
 
     def explain(self) -> tuple[FetchPlan | None, str, tuple[str, ...]]:
         """What would be read, without reading it, the same in words, and notes. Raises `SourceError`."""
@@ -133,6 +136,7 @@ class Reading:
             by_time = point.by_time(self.queries["all"], self.width)
             total = sum(rows for _, rows in by_time)
             step = Step("all", total, total)
+            self._prepare(total)
             self._whole(point, step, self.queries["all"], by_time)
             tables = [answer for _, answer in self.intake.answers()]
         problems = [*self.target.problems, *self.tally.problems]
@@ -221,8 +225,10 @@ class Reading:
 
     def _read(self, point: Point) -> None:
         if self.totals is None:
+            self._prepare(0)
             self._read_blind(point)
             return
+        self._prepare(sum(step.wanted for step in self.steps))
         rare = self._has("unexplained")
         first = 0.0
         for step in self.steps:
@@ -417,7 +423,7 @@ class Reading:
                     except queue.Empty:
                         return
                     inside = all_of(query, self.questions.within(span))
-                    for hits, size, again in point.pages(inside, want):
+                    for hits, size, again in point.pages(inside, want, self.wanted):
                         # What has come is kept, whatever befell the other readers meanwhile.
                         if not self.intake.take(part, hits, size, again, most) or failures:
                             return
@@ -438,6 +444,25 @@ class Reading:
         for error in failures:
             raise error
         part.done = True
+
+    def _prepare(self, rows: int) -> None:
+        """Loads the compiled loop where so many rows are worth it."""
+        if worth_compiling(rows):
+            if self.fields:
+                self.wanted = wanted_columns(self.fields)
+            elif self.ask.what == "logs":
+                from parsers.documents import wanted_of
+
+                self.wanted = wanted_of(self.source.mapping)
+
+    def _parse_values(self, values: list[Values]) -> Any:
+        if self.fields:
+            return pa.concat_tables([columns_of(some, self.fields) for some in values])
+        from parsers.documents import parse_values
+
+        return parse_values(
+            joined(values), source=self.source.name, mapping=self.source.mapping, zone=self.source.zone()
+        )
 
     def _parse(self, ndjson: bytes, hits: int) -> Any:
         if self.fields:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.sources.elasticsearch.intake import Part
 from pipeline.sources.elasticsearch.queries import ceil_ms, floor_ms
 from pipeline.values import Span
+
+# Stretches of rows that are put one after the other as they are; more of them would make a table that is slow to read.
+_MOST_STRETCHES = 200
 
 
 def rated(part: Part, every: Sequence[Part], table: pa.Table) -> pa.Table:
@@ -56,17 +61,51 @@ def in_order(table: pa.Table) -> pa.Table:
     """
     if table.num_rows < 2:
         return table
-    names = ["@timestamp", "_index", "_id"]
-    keys = [(name, "ascending") for name in names]
+    times = table.column("@timestamp")
+    if times.null_count:
+        return table.take(_order(table))
+    moments = times.combine_chunks().cast(pa.int64()).to_numpy()
+    order = np.argsort(moments, kind="stable")
+    same = np.diff(moments[order]) == 0
+    if same.any():
+        # Only rows of equal times need a second look, and they come in the same places.
+        tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        rows = order[tied]
+        order[tied] = rows[_sorted(table.take(pa.array(rows))).to_numpy()]
+    ids = table.column("_id").take(pa.array(order)).combine_chunks()
+    if pc.any(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))).as_py():
+        return table.take(_order(table))
+    return _taken(table, order)
+
+
+def _taken(table: pa.Table, order: npt.NDArray[np.int64]) -> pa.Table:
+    """The rows of `table` in `order`; where they are a few stretches of it, without a copy."""
+    breaks = np.flatnonzero(np.diff(order) != 1) + 1
+    if len(breaks) >= _MOST_STRETCHES:
+        return table.take(pa.array(order))
+    first = np.concatenate([[0], breaks])
+    sizes = np.diff(np.append(first, len(order)))
+    return pa.concat_tables(
+        [table.slice(at, size) for at, size in zip(order[first].tolist(), sizes.tolist(), strict=True)]
+    )
+
+
+def _sorted(table: pa.Table) -> pa.Array:
+    """The rows by time, index and id."""
+    keys = [(name, "ascending") for name in ("@timestamp", "_index", "_id")]
     if "_rate" in table.column_names:
         # Nulls come last, and with them the rows that stand for themselves: the last of equals is kept.
-        names.append("_rate")
         keys.append(("_rate", "ascending"))
-    order = pc.sort_indices(table.select(names), sort_keys=keys)
+    return pc.sort_indices(table.select([name for name, _ in keys]), sort_keys=keys)
+
+
+def _order(table: pa.Table) -> pa.Array:
+    """The rows by time, index and id, of those of one document the last."""
+    order = _sorted(table)
     ids = pc.binary_join_element_wise(table.column("_index"), table.column("_id"), "\n").take(order).combine_chunks()
     same = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
     keep = pa.concat_arrays([pc.invert(pc.fill_null(same, False)), pa.array([True])])
-    return table.take(order.filter(keep))
+    return order.filter(keep)
 
 
 def each_once(table: pa.Table) -> pa.Table:

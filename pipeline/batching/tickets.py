@@ -1,0 +1,273 @@
+"""Where many tickets come from. Every reader is an iterator of `Given`, in an order that does not change.
+
+    tickets.jsonl  .ndjson  (also .gz)   an object a line, as in ticket.json
+    tickets.csv    (also .gz)            a column a field; `customer.id` and `questionnaire.app_version` are fields of objects
+    tickets.parquet                      a column a field, nested or not
+    a folder of bundles, or one bundle   each with its ticket.json, and its records
+    a store of snapshots                 the ticket of the newest snapshot of each, redacted as it is kept there
+
+What a ticket system's search gives goes through `of_system`. A line that is no ticket is given as well, with the reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from pipeline.errors import SnapshotError, UsageError
+from pipeline.replay import asked_span, ticket_of
+from pipeline.sources.bundle import is_bundle
+from pipeline.tickets.file import MAX_BYTES, find_ticket, read_ticket
+from pipeline.values import Span, Ticket
+from snapshots.store import Store, StoreError
+
+Note = Callable[[str], None]
+# So much of a line that is no ticket is kept with the reason; `Given.element` says where there is more.
+ELEMENT_BYTES = 64 * 1024
+_LINES, _TABLES, _PARQUET = (".jsonl", ".ndjson"), (".csv",), (".parquet",)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One element of what was given: a ticket, or in `reason` why it is none.
+
+    `name` is how messages call it. `bundle` holds its records where they are not asked from the configured sources,
+    `around` is the window that a person had asked for. `element` is what was read where that is no ticket.
+    """
+
+    name: str
+    ticket: Ticket | None = None
+    bundle: Path | None = None
+    around: Span | None = None
+    reason: str = ""
+    error: str = ""
+    element: str = ""
+
+
+def read_given(place: str, bundle: Path | None, store: str, note: Note) -> Iterator[Given]:
+    """The elements of `place`: a file, a folder of bundles, a store's folder or URL, or `store` for the configured one.
+
+    With `bundle`, a bundle or a folder of bundles, the records of a file's tickets are there. Raises `UsageError` where
+    `place` is nothing of the kind.
+    """
+    path = Path(place)
+    if is_store(place) or (place == "store" and not path.exists()):
+        if bundle is not None:
+            raise UsageError("--bundle goes with a file of tickets, not with a store")
+        return _of_store(Store(store if place == "store" else place))
+    if path.is_dir() or (path.is_file() and is_bundle(path)):
+        if bundle is not None:
+            raise UsageError(f"--bundle goes with a file of tickets; {place} holds bundles itself")
+        return _of_bundles(path, note)
+    if not path.is_file():
+        raise UsageError(f"{place}: no such file or folder of tickets, and no store")
+    found = _of_file(path, note)
+    return found if bundle is None else _with_bundles(found, bundle)
+
+
+def is_store(place: str) -> bool:
+    """Whether `place` is a store of snapshots: a URL, or a folder that looks like one."""
+    return "://" in place or ((Path(place) / "snapshots").is_dir() and not (Path(place) / "documents").is_dir())
+
+
+def of_system(tickets: Iterable[Ticket], name: str) -> Iterator[Given]:
+    """The tickets of a ticket system, such as those that a search found. `name` is the system's."""
+    for ticket in tickets:
+        yield Given(f"{name}, ticket {ticket.id}", ticket)
+
+
+def rejected(name: str, error: BaseException, element: str) -> Given:
+    """An element that is no ticket, with the reason and no more of it than is kept."""
+    data = element.encode("utf-8", "replace")
+    if len(data) > ELEMENT_BYTES:
+        element = f"{data[:ELEMENT_BYTES].decode('utf-8', 'ignore')} … ({len(data):,} bytes in all)"
+    return Given(name, reason=str(error), error=type(error).__name__, element=element)
+
+
+# ---- files
+
+
+def _of_file(path: Path, note: Note) -> Iterator[Given]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packed = suffixes[-1:] == [".gz"]
+    kind = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
+    if kind[0] in _LINES:
+        return _of_lines(path, packed, note)
+    if kind[0] in _TABLES:
+        return _of_csv(path, packed, note)
+    if kind[0] in _PARQUET and not packed:
+        return _of_parquet(path, note)
+    raise UsageError(
+        f"{path}: a file of tickets ends in .jsonl, .ndjson, .csv (each also with .gz) or .parquet; "
+        "a single ticket.json is taken by the command take"
+    )
+
+
+def _open(path: Path, packed: bool) -> BinaryIO:
+    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _of_lines(path: Path, packed: bool, note: Note) -> Iterator[Given]:
+    try:
+        with _open(path, packed) as file:
+            number = 0
+            while line := file.readline(MAX_BYTES + 1):
+                number += 1
+                name = f"{path.name}, line {number}"
+                if len(line) > MAX_BYTES:
+                    rest = line
+                    while rest and not rest.endswith(b"\n"):
+                        rest = file.readline(MAX_BYTES)
+                    long = UsageError(f"{name}: is longer than {MAX_BYTES // 1024 // 1024} MiB; this is no ticket")
+                    yield rejected(name, long, line[:ELEMENT_BYTES].decode("utf-8", "replace"))
+                elif line.strip():
+                    yield _read(line, name, note)
+    except (OSError, EOFError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _of_csv(path: Path, packed: bool, note: Note) -> Iterator[Given]:
+    try:
+        with _open(path, packed) as file:
+            # What spreadsheets write begins with a byte order mark.
+            text = file.read().decode("utf-8-sig")
+    except (OSError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from error
+    csv.field_size_limit(MAX_BYTES)
+    reader = csv.reader(io.StringIO(text))
+    columns = [name.strip() for name in next(reader, [])]
+    if not {"id", "created_at"} <= set(columns):
+        raise UsageError(f"{path}: needs the columns id, created_at, and title or description; it has {columns[:20]}")
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise UsageError(f"{path}, line {reader.line_num}: is no CSV: {error}") from error
+        if row is None:
+            return
+        if not any(cell.strip() for cell in row):
+            continue
+        name = f"{path.name}, line {reader.line_num}"
+        if len(row) > len(columns):
+            many = UsageError(f"{name}: has {len(row)} values, but there are {len(columns)} columns")
+            yield rejected(name, many, str(row))
+        else:
+            yield _read(_encoded(_nested(dict(zip(columns, row, strict=False)))), name, note)
+
+
+def _nested(cells: Mapping[str, str]) -> dict[str, Any]:
+    """The cells as a ticket's fields: empty ones left out, `a.b` inside an object, JSON of objects and lists read.
+
+    >>> _nested({"id": "7", "customer.id": "u1", "note": "", "questionnaire": '{"app_version": "4.1"}'})
+    {'id': '7', 'customer': {'id': 'u1'}, 'questionnaire': {'app_version': '4.1'}}
+    """
+    fields: dict[str, Any] = {}
+    for name, cell in cells.items():
+        value: Any = cell.strip()
+        if not name or not value:
+            continue
+        *parents, last = ["customer", "id"] if name == "customer_id" else name.split(".")
+        if value[0] in "{[" and (parents or name in {"customer", "questionnaire", "custom_fields"}):
+            try:
+                value = msgspec.json.decode(value)
+            except (msgspec.MsgspecError, RecursionError):
+                # As text it may still hold an identifier.
+                value = cell.strip()
+        place = fields
+        for parent in parents:
+            inner = place.setdefault(parent, {})
+            place = inner if isinstance(inner, dict) else fields
+        place[last] = value
+    return fields
+
+
+def _of_parquet(path: Path, note: Note) -> Iterator[Given]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    fields = {key: value for key, value in row.items() if value is not None}
+                    if "customer_id" in fields and "customer" not in fields:
+                        fields["customer"] = {"id": fields.pop("customer_id")}
+                    yield _read(_encoded(fields), f"{path.name}, row {number}", note)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _encoded(fields: Mapping[str, Any]) -> bytes:
+    # Times become ISO 8601 with the offset they have; what JSON does not know is written as text.
+    return msgspec.json.encode(fields, enc_hook=str)
+
+
+def _read(data: bytes, name: str, note: Note) -> Given:
+    try:
+        return Given(name, read_ticket(data, name, note))
+    except SnapshotError as error:
+        return rejected(name, error, data.decode("utf-8", "replace").strip())
+
+
+# ---- bundles and stores
+
+
+def _of_bundles(folder: Path, note: Note) -> Iterator[Given]:
+    found = [folder] if is_bundle(folder) else sorted(path for path in folder.iterdir() if is_bundle(path))
+    if not found:
+        raise UsageError(f"{folder}: holds no bundle, and is no store of snapshots")
+    for path in found:
+        try:
+            ticket, bundle = find_ticket(str(path), note=note)
+        except SnapshotError as error:
+            yield rejected(path.name, error, str(path))
+        else:
+            yield Given(path.name, ticket, bundle)
+
+
+def _with_bundles(found: Iterable[Given], bundle: Path) -> Iterator[Given]:
+    if not bundle.exists():
+        raise UsageError(f"--bundle {bundle}: no such folder or file")
+    alone = is_bundle(bundle)
+    there = {} if alone else {one.ticket.id: one.bundle for one in _of_bundles(bundle, lambda _: None) if one.ticket}
+    for one in found:
+        if one.ticket is None:
+            yield one
+        elif alone or one.ticket.id in there:
+            yield Given(one.name, one.ticket, bundle if alone else there[one.ticket.id])
+        else:
+            error = UsageError(f"there is no bundle of ticket {one.ticket.id} in {bundle}")
+            yield rejected(one.name, error, msgspec.json.encode(one.ticket).decode())
+
+
+def _of_store(store: Store) -> Iterator[Given]:
+    try:
+        listing = store.list()
+    except StoreError as error:
+        raise UsageError(str(error)) from error
+    for damaged in listing.damaged:
+        yield rejected(damaged.path, StoreError(f"the document is damaged: {damaged.reason}"), damaged.path)
+    # From the oldest ticket on, each once.
+    for ticket_id in reversed(dict.fromkeys(entry.ticket_id for entry in listing.entries)):
+        name = f"{ticket_id} of the store"
+        try:
+            document = store.newest(ticket_id)
+            if document is not None:
+                yield Given(name, ticket_of(document.ticket), None, asked_span(document))
+        except (SnapshotError, StoreError) as error:
+            yield rejected(name, error, ticket_id)

@@ -1,0 +1,219 @@
+"""`batch`: the snapshots of many tickets at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.options import NAME, PATH, Duration, From, Zone, debug_option, from_options, language_of
+from pipeline.console import Meter, emit, say, terminal_width
+from pipeline.errors import SnapshotError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.batching.run import Ended
+    from pipeline.settings import Settings
+    from pipeline.tickets.system import Note, TicketSystem
+    from snapshots.model import ProblemSnapshot
+    from snapshots.words import Language
+
+PARTIAL, INTERRUPTED = 8, 130
+
+
+@click.command()
+@click.argument("tickets")
+@click.argument("beam", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM OPTIONS]")
+@click.option("--out-dir", "out", type=PATH, required=True, metavar="DIR", help="Where everything is written.")
+@click.option(
+    "--bundle",
+    type=PATH,
+    metavar="DIR",
+    help="Where a file's tickets have their records: a bundle, or a folder of them.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR: what is done there stays as it is.")
+@click.option("--retry", is_flag=True, help="As --resume, and try its dead letters again.")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Processes; otherwise one for a few tickets, and one a core for more.",
+)
+@click.option(
+    "--runner",
+    default="FnApiRunner",
+    show_default=True,
+    metavar="NAME",
+    help="A runner of Apache Beam, or local: processes without Beam.",
+)
+@click.option(
+    "--budget",
+    type=Duration(),
+    default=60.0,
+    show_default="60s",
+    help="How long the sources of a ticket may take: long, so that a busy machine changes nothing.",
+)
+@click.option(
+    "--timezone", type=Zone(), envvar="PROBLEM_SNAPSHOT_TIMEZONE", help="Zone of a bundle's times without one."
+)
+@click.option("--publish", "published", is_flag=True, help="Write the snapshots to the configured Elasticsearch index.")
+@click.option("--attach", metavar="NAME", help="Count the notes that tickets of this configured system would get.")
+@click.option("--send", is_flag=True, help="With --attach: put the notes on the tickets.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True, max=6000),
+    default=30.0,
+    show_default=True,
+    help="With --attach: how many notes a minute.",
+)
+@click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
+)
+@click.option(
+    "--language",
+    "-l",
+    type=click.Choice(["auto", "en", "zh"]),
+    default="auto",
+    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+    help="auto is the machine's language.",
+)
+@from_options
+@debug_option
+def batch(
+    *,
+    tickets: str,
+    published: bool,
+    attach: str | None,
+    send: bool,
+    rate: float,
+    output: str,
+    language: str,
+    timezone: str | None,
+    where: From,
+    **given: Any,
+) -> int:
+    """Take the snapshots of many tickets.
+
+    TICKETS is a file (.jsonl, .csv, .parquet), a folder of bundles, or a store of snapshots (`store` is the configured
+    one), whose tickets are taken anew. Exits 8 where a ticket became a dead letter, 130 when interrupted; what
+    was done stays, and --resume goes on.
+
+    \b
+    problem-snapshot batch closed-2026.jsonl --profile prod --out-dir closed-2026
+    problem-snapshot batch cases/ --out-dir out --jobs 4 --runner local
+    problem-snapshot batch closed-2026.jsonl --out-dir closed-2026 --resume --attach helpdesk --send
+    """
+    from pipeline.batching.run import Asked, Count, run_batch
+    from pipeline.batching.summary_page import show_summary, write_page
+
+    if send and attach is None:
+        raise UsageError("--send goes with --attach NAME")
+    records = given["bundle"] is not None or _has_bundles(tickets)
+    settings = where.settings(sources=not records, publish=published, budget=given["budget"], timezone=timezone)
+    desk = _desk(where, attach)
+    if not records and not settings.sources:
+        raise UsageError(
+            f"no source is configured (profile {settings.profile}): give the tickets' records with --bundle DIR,\n"
+            f"or write a configuration with `{NAME} init` and fill in its sources"
+        )
+    asked = Asked(tickets, timezone=timezone, config=where.config, profile=where.profile, **given)
+    spoken: Language = language_of(os.environ) if language == "auto" else "zh" if language == "zh" else "en"
+    with Meter("tickets") as meter:
+
+        def step(count: Count) -> None:
+            meter(count.done, count.of, count.kept)
+
+        ended = run_batch(asked, settings, step, say)
+    write_page(ended.folder, ended.summary, spoken)
+    to_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = terminal_width() if to_terminal else 100
+    emit(show_summary(ended.summary, output, spoken, width=width, colour=to_terminal))
+    say(f"Written: {ended.folder.root}; as a page: {ended.folder.root / 'summary.html'}")
+    if ended.summary.interrupted:
+        say(f"Interrupted. Tickets left: {ended.summary.left:,}. The same call with --resume goes on.")
+        return INTERRUPTED
+    sent = not published or _published(ended, settings)
+    if desk is not None:
+        sent = _attached(ended, desk, rate, send=send) and sent
+    return PARTIAL if ended.summary.dead or not sent else 0
+
+
+def _has_bundles(tickets: str) -> bool:
+    """Whether the tickets bring their records along."""
+    from pipeline.batching.tickets import is_store
+    from pipeline.sources.bundle import is_bundle
+
+    path = Path(tickets)
+    return not is_store(tickets) and (path.is_dir() or (path.is_file() and is_bundle(path)))
+
+
+def _published(ended: Ended, settings: Settings) -> bool:
+    """Publishes all snapshots of the run. What goes wrong is told; the same call with --resume does it again."""
+    from pipeline.batching.backfill import documents
+    from pipeline.publish import publish
+
+    assert settings.publish is not None  # noqa: S101 - they were loaded for it
+    try:
+        result = publish(documents(ended.folder), settings.publish)
+    except SnapshotError as error:
+        say(f"Not published: {error}")
+        return False
+    problems = [f"Not published: {one.problem}" for one in result.snapshots if one.problem]
+    for line in (*result.notes, *problems[:10]):
+        say(line)
+    if len(problems) > 10:
+        say(f"and {len(problems) - 10:,} more that were not published")
+    say(f"Published: {result}")
+    return not result.failed_snapshots
+
+
+def _desk(where: From, name: str | None) -> TicketSystem | None:
+    """The configured ticket system of that name. It is looked up before anything is taken, and connects to nothing yet."""
+    if name is None:
+        return None
+    from pipeline.tickets import open_system
+
+    settings = where.settings(sources=False, service=True)
+    if name not in settings.tickets:
+        known = ", ".join(sorted(settings.tickets)) or "none"
+        raise UsageError(
+            f"--attach: no ticket system {name!r} is configured (profile {settings.profile}); there are: {known}"
+        )
+    return open_system(name, settings.tickets[name])
+
+
+def _attached(ended: Ended, desk: TicketSystem, rate: float, *, send: bool) -> bool:
+    """The notes of all snapshots onto their tickets, or how many there would be; whether all went well."""
+    from pipeline.attach import note_of
+    from pipeline.batching.backfill import Pace, attach_all, documents
+
+    def note(snapshot: ProblemSnapshot, known: str | None) -> Note:
+        return note_of(snapshot, desk.name, snapshot.ticket.id, forms=(desk.form,), known=known)
+
+    journal = ended.folder.work / f"attached-{desk.name}.jsonl"
+    try:
+        done = attach_all(documents(ended.folder), desk, note, journal, Pace(rate), send=send, say=say)
+    except SnapshotError as error:
+        say(f"Not attached: {error}")
+        return False
+    finally:
+        desk.close()
+    for problem in done.problems:
+        say(f"Not attached: {problem}")
+    if done.elsewhere:
+        say(
+            f"Tickets of another system, whose field `system` is neither {desk.name} nor {desk.kind}: {done.elsewhere:,}"
+        )
+    if done.before:
+        say(f"Tickets that have their note from an earlier run: {done.before:,}")
+    if send:
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(done.outcomes.items()))
+        say(f"Attached to {desk.name}: {counts or 'none'}" + (f"; {done.failed:,} failed" if done.failed else ""))
+    else:
+        minutes = done.notes / rate
+        say(
+            f"Notes that would go to {desk.name}: {done.notes:,}, in about {minutes:,.0f} min. Nothing was sent: --send does."
+        )
+    return not done.failed

@@ -1,0 +1,135 @@
+"""Closed tickets like this one: in words, in meaning, and in what the system said; why, and how each was solved.
+
+score = sum of weight * share / sum of weight, over what could be compared. A share is of 1: the part of the query's words
+(or marks) that the ticket holds, weighed by how rare they are; the cosine of meanings; the probability that the query belongs
+to the category that the ticket was closed as.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.desk.query import Gathered, Index, Like, Query
+from pipeline.desk.said import say
+from snapshots.model import SimilarTicket, Text
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each kind of likeness counts. See docs/desk.md for how they were chosen."""
+
+    words: float = 1.0
+    meaning: float = 1.0
+    # Twice all the rest: what a customer writes is much the same whatever failed, what the system says is not.
+    said: float = 8.0
+    category: float = 2.0
+
+
+WEIGHTS = Weights()
+# A ticket below this is like the query in nothing that counts.
+LEAST = 0.1
+# Only the likeliest categories favour their tickets.
+_CATEGORIES = 3
+_TOLD = 4
+_MEANS = 0.5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A ticket with its score and the category's share of it."""
+
+    like: Like
+    score: float
+    category: float
+
+
+def rank(
+    query: Query, gathered: Gathered, categories: Mapping[str, float] = {}, weights: Weights = WEIGHTS
+) -> list[Scored]:
+    """The gathered tickets, likest first; of equal ones the one closed last, then by id."""
+    parts = [(weights.words, "words")]
+    if query.vector is not None:
+        parts.append((weights.meaning, "meaning"))
+    if query.said:
+        parts.append((weights.said, "said"))
+    total = sum(weight for weight, _ in parts) + (weights.category if categories else 0.0)
+    scored = []
+    for like in gathered.likes:
+        category = categories.get(like.row["category"] or "", 0.0)
+        score = sum(weight * getattr(like, name) for weight, name in parts)
+        scored.append(Scored(like, (score + (weights.category * category if categories else 0.0)) / total, category))
+    scored.sort(key=lambda one: str(one.like.row["id"]))
+    scored.sort(key=lambda one: (round(one.score, 6), one.like.row["closed_at"]), reverse=True)
+    return scored
+
+
+def similar(
+    query: Query, index: Index, most: int, categories: Mapping[str, float] = {}, weights: Weights = WEIGHTS
+) -> tuple[list[SimilarTicket], Gathered]:
+    """At most `most` tickets closed before `query.at`, likest first, and everything that was compared."""
+    favoured = dict(sorted(categories.items(), key=lambda one: (-one[1], one[0]))[:_CATEGORIES])
+    gathered = index.gather(query, favoured)
+    ranked = [one for one in rank(query, gathered, categories, weights) if one.score >= LEAST][:most]
+    rows = index.rows([one.like for one in ranked])
+    told = [_told(query, one, row, gathered, compared=bool(categories)) for one, row in zip(ranked, rows, strict=True)]
+    return told, gathered
+
+
+def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered, *, compared: bool) -> SimilarTicket:
+    like = one.like
+    return SimilarTicket(
+        id=row["id"],
+        title=row["title"] or "",
+        closed_at=stamp(row["closed_at"]),
+        score=round(one.score, 3),
+        reasons=_reasons(query, one, row, gathered),
+        category=row["category"],
+        handler=row["handler"],
+        cause=row["cause"],
+        solution=row["solution"],
+        reopened=bool(row["reopened"]),
+        words=round(like.words, 3),
+        meaning=round(like.meaning, 3) if query.vector is not None else None,
+        said=round(like.said, 3) if query.said else None,
+        category_share=round(one.category, 3) if compared else None,
+    )
+
+
+def stamp(at: datetime) -> str:
+    """A time as the document writes it."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _reasons(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered) -> list[Text]:
+    """Why it is like the query, the heaviest kind of likeness first."""
+    like = one.like
+    told: list[Text] = []
+    if marks := _shared(gathered.said.idf, row["said"] or (), _TOLD):
+        said = [say(mark) for mark in marks]
+        told.append(
+            Text(
+                en=f"the system said the same: {', '.join(one.en for one in said)}",
+                zh=f"系统记录一致：{'、'.join(one.zh for one in said)}",
+            )
+        )
+    if one.category >= _MEANS:
+        told.append(
+            Text(
+                en=f"closed as {row['category']}, to which this ticket belongs with {one.category:.0%}",
+                zh=f"当时归类为 {row['category']}，本工单属于该类的概率为 {one.category:.0%}",
+            )
+        )
+    if words := _shared(gathered.words.idf, row["words"] or (), _TOLD):
+        told.append(Text(en=f"shared words: {', '.join(words)}", zh=f"相同用词：{'、'.join(words)}"))
+    if query.vector is not None and like.meaning >= _MEANS:
+        told.append(Text(en=f"reads alike (cosine {like.meaning:.2f})", zh=f"语义相近（余弦 {like.meaning:.2f}）"))
+    return told
+
+
+def _shared(idf: Mapping[str, float], held: Sequence[str], most: int) -> list[str]:
+    """The words of both, rarest first."""
+    both = set(held) & idf.keys()
+    return sorted(both, key=lambda word: (-idf[word], word))[:most]
