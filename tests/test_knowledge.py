@@ -303,3 +303,13 @@ def test_the_reading_of_meanings_is_of_the_taxonomy_of_today():
     with np.load(Path(reading.__file__).with_name(FILE), allow_pickle=False) as kept:
         assert tuple(map(str, kept["faults"])) == faults()
         assert kept["starts"][-1] == len(kept["texts"])
+
+
+def test_check_makes_no_database_to_look_into(tmp_path):
+    put_entries(tmp_path / "k", [entry("a")])
+    (tmp_path / "c.toml").write_text(
+        f'[defaults.service]\ndatabase = "sqlite:///{tmp_path}/none.sqlite"\n[defaults.desk]\nknowledge = "k"\n',
+        encoding="utf-8",
+    )
+    assert "1 entries, 0 flags" in run("knowledge", "check", "--config", str(tmp_path / "c.toml"))
+    assert not (tmp_path / "none.sqlite").exists()

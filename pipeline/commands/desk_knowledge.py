@@ -223,14 +223,14 @@ def _facts(entry: Entry) -> dict[str, Any]:
 @debug_option
 def check(*, folder: Path | None, output: str, language: str, verdict: bool, where: From) -> None:
     """Name entries that are out of date, contradicted by tickets that came back, incomplete or unreadable."""
-    from pipeline.commands.desk_tasks import opened_tasks
+    from pipeline.commands.desk_tasks import outcomes_of
     from pipeline.desk.checks import flags
     from pipeline.desk.shelf import read_shelf
 
     settings = where.settings(sources=False, service=True)
     shelf = read_shelf(folder_of(settings, folder))
     try:
-        reopened = opened_tasks(settings).outcomes()
+        reopened = outcomes_of(settings)
     except SnapshotError as error:
         say(f"Reopened tickets are not known: {error}")
         reopened = {}

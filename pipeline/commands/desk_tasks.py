@@ -32,6 +32,14 @@ def opened_tasks(settings: Settings) -> Tasks:
     return Tasks(opened(settings.service.database_url))
 
 
+def outcomes_of(settings: Settings) -> dict[str, bool]:
+    """Ticket -> whether it came back after it was solved. A database that is not there yet is not made for that."""
+    url = settings.service.database_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return {}
+    return opened_tasks(settings).outcomes()
+
+
 def _tasks(where: From) -> Tasks:
     return opened_tasks(where.settings(sources=False, service=True))
 
