@@ -5,7 +5,7 @@
 
 `data/knowledge_questions.csv` holds three questions for each entry, in English and Chinese, as customers and support
 people put them; they were written before anything answered them and are no part of any entry. Entries are halved by turns
-in the order of their ids: every other one is for choosing, and no question of the others was looked at meanwhile.
+in the order of their ids: every other one is for choosing; the others were only scored, twice, as a whole.
 Intervals are of 95 %, by bootstrap over entries, whose three questions are no independent witnesses.
 """
 
