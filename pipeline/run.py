@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline.cluster import cluster
 from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
+from pipeline.desk.advice import fill_knowledge
 from pipeline.desk.section import fill_desk
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
@@ -113,7 +114,7 @@ def _take(
     snapshot = write_document(case, seen, diagnosis, sources, known=known, until=deadline)
     clock.lap("snapshot")
 
-    snapshot = fill_desk(snapshot, settings)
+    snapshot = fill_knowledge(fill_desk(snapshot, settings), settings.desk)
     if settings.desk:
         clock.lap("desk")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))

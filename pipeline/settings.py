@@ -425,7 +425,7 @@ def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> Desk
     if isinstance(table, dict) and "connection" in table:
         raise where.wrong("desk.connection", "unknown key; source = the name of an Elasticsearch source says where")
     options: DeskOptions = _convert(_filled(table, "desk", where), DeskOptions, "desk", where)
-    paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index")}
+    paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index", "knowledge")}
     found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None
     return msgspec.structs.replace(options, connection=found, **paths)
 
@@ -811,10 +811,29 @@ def settings_digest(settings: Settings) -> str:
 
         plain["catalogue"] = open_catalogue(str(settings.catalogue)).manifest.digest
     # What the desk says counts, not where its history lies. Without one the digest is what it was before there were desks.
-    if (desk := plain.pop("desk")) is not None:
-        plain["desk"] = {key: desk[key] for key in desk.keys() - {"history", "index", "connection"}}
+    if (desk := plain.pop("desk")) is not None and settings.desk is not None:
+        kept = desk.keys() - {"history", "index", "connection", *_KNOWLEDGE}
+        plain["desk"] = {key: desk[key] for key in kept}
+        if settings.desk.knowledge:
+            plain["desk"] |= {key: desk[key] for key in _KNOWLEDGE} | {
+                "knowledge": _knowledge_digest(settings.desk.knowledge)
+            }
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
+
+
+# Settings of knowledge count only where there is a folder of it, by what its entries say.
+_KNOWLEDGE = frozenset({"knowledge", "advice", "versions"})
+
+
+def _knowledge_digest(folder: str) -> str | None:
+    """The digest of the entries, None where there are none to read; the snapshot itself tells that."""
+    from pipeline.desk.shelf import read_shelf
+
+    try:
+        return read_shelf(Path(folder)).digest
+    except UsageError:
+        return None
 
 
 # How a source is read, not what is read.

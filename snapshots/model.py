@@ -486,6 +486,34 @@ class Routing(Model):
     tickets: int = 0
 
 
+class KnowledgeEntry(Model):
+    """An entry of the knowledge base that fits, why, and its solution.
+
+    `score` is 0..1. `findings` are the ids of what speaks for it; `proven` says that its signature, which was tested on old
+    snapshots, is in this one. `doubts` say where it is out of date. `sha256` covers the entry's file.
+    """
+
+    id: str
+    title: Text
+    score: float
+    reasons: list[Text]
+    sha256: str
+    findings: list[str] = []
+    proven: bool = False
+    module: Text | None = None
+    fault_class: str | None = None
+    fault_subclass: str | None = None
+    cause: Text | None = None
+    steps: list[Text] = []
+    mistakes: list[Text] = []
+    video: str | None = None
+    versions: list[str] = []
+    owner: str | None = None
+    review_by: str | None = None
+    check_minutes: int = 0
+    doubts: list[Text] = []
+
+
 class ProblemSnapshot(Model):
     """The whole document.
 
@@ -511,7 +539,7 @@ class ProblemSnapshot(Model):
     severity: dict[str, Any] | None = None
     routing: Routing | None = None
     similar_tickets: list[SimilarTicket] = []
-    knowledge: list[dict[str, Any]] = []
+    knowledge: list[KnowledgeEntry] = []
     customer_message: Text | None = None
     # Absent where the settings name no catalogue.
     catalogue: CatalogueRecord | msgspec.UnsetType = msgspec.UNSET

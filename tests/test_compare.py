@@ -19,7 +19,17 @@ from msgspec.structs import replace
 
 from snapshots.compare import compare
 from snapshots.comparison import Change, Comparison
-from snapshots.model import CatalogueRecord, Check, Missing, ProblemSnapshot, Routing, SimilarTicket, Text, with_id
+from snapshots.model import (
+    CatalogueRecord,
+    Check,
+    KnowledgeEntry,
+    Missing,
+    ProblemSnapshot,
+    Routing,
+    SimilarTicket,
+    Text,
+    with_id,
+)
 from snapshots.render.comparison import OUTPUTS, render_comparison
 from tests.hostile import hostile
 from tests.snapshots_samples import SAMPLES
@@ -75,6 +85,7 @@ def later() -> ProblemSnapshot:
 LOST = S.findings[0]
 LATER = later()
 ALIKE = SimilarTicket(id="a", title="a", closed_at="2026-11-01T00:00:00Z", score=0.5, reasons=[Text(en="a", zh="b")])
+KNOWN = KnowledgeEntry(id="a", title=Text(en="a", zh="b"), score=0.5, reasons=[], sha256="")
 ROUTED = Routing(abstained=False, reason=Text(en="a", zh="b"), line=Text(en="a", zh="b"))
 
 
@@ -309,7 +320,7 @@ def test_no_difference_goes_unnamed(part):
     different |= {
         "customer_message": Text(en="a", zh="b"),
         "similar_tickets": [ALIKE],
-        "knowledge": [{"id": "a"}],
+        "knowledge": [KNOWN],
         "catalogue": CatalogueRecord(digest="a" * 64, start=None, end=None, lines=1, templates=1, never_seen=0),
     }
     again = with_id(replace(S, **{part: different.get(part, getattr(other, part))}))

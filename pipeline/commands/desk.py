@@ -1,4 +1,4 @@
-"""`problem-snapshot desk ...`: tickets that were like one, who should take it, and the index behind both."""
+"""`problem-snapshot desk ...`: tickets that were like one, who should take it, what is known, and what it teaches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.desk_knowledge import ask, knowledge, output_option
+from pipeline.commands.desk_tasks import tasks
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import From, debug_option, from_options
 from pipeline.console import emit, say
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from snapshots.model import RoutedHandler, SimilarTicket, Text
 
-output_option = click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", help="The format.", show_default=True
-)
 language_option = click.option(
     "--language",
     "-l",
@@ -33,13 +32,19 @@ language_option = click.option(
 
 @click.group("desk")
 def desk() -> None:
-    """Similar tickets and routing, from the tickets that the desk closed.
+    """Similar tickets and routing, from the tickets that the desk closed; knowledge, and the tasks that add to it.
 
     \b
     problem-snapshot desk index                 read the history that [defaults.desk] names
     problem-snapshot desk similar TK-1042       what was like it, and how that was solved
     problem-snapshot desk route TK-1042         who should take it, and why
+    problem-snapshot desk ask "report is slow"          what is known about it
+    problem-snapshot desk tasks list                    what solved tickets are still to teach
     """
+
+
+for _command in (ask, knowledge, tasks):
+    desk.add_command(_command)
 
 
 @desk.command("index")
@@ -54,11 +59,11 @@ def make(*, where: From) -> None:
     problem-snapshot desk index --profile prod
     """
     from pipeline.desk.history import read_history
-    from pipeline.desk.section import desk_of, index_folder, make_index, marks_in
+    from pipeline.desk.section import desk_of, history_file, index_folder, make_index, marks_in
 
     settings = where.settings(sources=False)
     options = desk_of(settings)
-    ids = read_history(Path(options.history), options.columns)["id"].to_pylist()
+    ids = read_history(history_file(options), options.columns)["id"].to_pylist()
     with opened_store(settings) as store:
         said = marks_in(store, ids)
     facts, model = make_index(settings, said, say if where.verbose else lambda _: None)

@@ -1,1 +1,1 @@
-"""The service desk around the snapshot: tickets that were like this one, and who should take it."""
+"""The service desk around the snapshot: tickets like it, who should take it, what is known, and what a solved one teaches."""

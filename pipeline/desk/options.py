@@ -1,6 +1,7 @@
 """The table `[desk]` of the settings: where closed tickets are, who handles them, and when nobody is named.
 
 [defaults.desk]
+knowledge = "knowledge"           # a folder of entries (docs/knowledge.md)
 history = "closed.parquet"        # tickets of the desk, closed and open: .parquet, .csv, .jsonl
 [defaults.desk.queues.payments]
 lead = "wang"
@@ -117,9 +118,12 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Elasticsearch source that holds the index instead of a folder. `meaning` is the optional model of meaning: used where it
     is installed (`auto`), needed (`on`) or left alone (`off`). Below `sure`, a queue or handler is not named and its lead
     is. `learn_from` caps how many of the newest closed tickets the queues are learnt from.
+
+    `knowledge` is a folder of entries, of which `advice` at most stand in a snapshot; `versions` are the modules' versions of
+    today. Without `history` there are no similar tickets and no routing, without `knowledge` no entries.
     """
 
-    history: str
+    history: str | None = None
     columns: dict[str, str] = {}
     index: str | None = None
     source: str | None = None
@@ -131,5 +135,8 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     learn_from: Many = 20_000
     queues: dict[str, QueueOptions] = {}
     handlers: dict[str, HandlerOptions] = {}
+    knowledge: str | None = None
+    advice: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
+    versions: dict[str, str] = {}
     # Filled in from `source`; the file cannot hold it.
     connection: ElasticsearchOptions | None = None

@@ -90,12 +90,19 @@ class Desk:
 
 def desk_of(settings: Settings) -> DeskOptions:
     """The desk's options. Raises `UsageError` where no desk is configured."""
-    if settings.desk is None:
+    if settings.desk is None or settings.desk.history is None:
         raise UsageError(
             f"no desk is configured (profile {settings.profile}): a table [defaults.desk] with history = FILE names its "
             "tickets; `problem-snapshot init` shows it"
         )
     return settings.desk
+
+
+def history_file(options: DeskOptions) -> Path:
+    """Where the closed tickets are. Raises `UsageError` where nothing says so."""
+    if options.history is None:
+        raise UsageError("desk.history: nothing says where closed tickets are; history = FILE in [defaults.desk] does")
+    return Path(options.history)
 
 
 def open_desk(settings: Settings) -> Desk:
@@ -129,7 +136,7 @@ def make_index(settings: Settings, said: Mapping[str, Mapping[str, Any]], progre
     from pipeline.desk.meaning import open_meaning
 
     options = desk_of(settings)
-    history = read_history(Path(options.history), options.columns)
+    history = read_history(history_file(options), options.columns)
     with_meaning = open_meaning(options.meaning)
     made = prepare(history, said, settings.redaction.redactor(), with_meaning=with_meaning, progress=progress)
     first = max(0, made.facts.closed - options.learn_from)
@@ -181,7 +188,7 @@ def fill_desk(snapshot: ProblemSnapshot, settings: Settings) -> ProblemSnapshot:
 
     A desk that cannot be asked is told among the checks: it never stops a snapshot.
     """
-    if settings.desk is None:
+    if settings.desk is None or settings.desk.history is None:
         return snapshot
     try:
         answer = open_desk(settings).about(snapshot)

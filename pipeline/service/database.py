@@ -45,7 +45,7 @@ def opened(url: str, *, pool: int = 5) -> sa.Engine:
             raise UsageError(
                 "service.database: SQLite needs a file, since several processes share it: sqlite:////path/to/service.sqlite"
             )
-        with _told(url):
+        with told_errors(url):
             Path(place.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(place, pool_size=pool)
 
@@ -72,7 +72,7 @@ def prepare(engine: sa.Engine, url: str) -> None:
     from pipeline.service.durable import quiet
 
     quiet()
-    with _told(url):
+    with told_errors(url):
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 # Two that start at once would both make the tables.
@@ -109,7 +109,8 @@ def insisted(call: Callable[[], Done]) -> Done:
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
+def told_errors(url: str) -> Iterator[None]:
+    """Turns the driver's errors into `DatabaseUnavailable`, without the password of `url`."""
     import sqlalchemy as sa
 
     try:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from snapshots.model import (
     Estimate,
     Evidence,
+    KnowledgeEntry,
     ProblemSnapshot,
     Routing,
     SimilarTicket,
@@ -261,7 +262,7 @@ class DetailReader(Reader):
             (self.say("routing"), self._routed(s.routing) if s.routing else ""),
             (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
             *((self.say("similar"), self._alike(row)) for row in s.similar_tickets),
-            *((self.say("knowledge"), _flat(row)) for row in s.knowledge),
+            *((self.say("knowledge"), self._known(row)) for row in s.knowledge),
         ]
         facts = [(k, v) for k, v in facts if v]
         return Section("desk", self.say("desk"), tuple(facts)) if facts else None
@@ -274,6 +275,12 @@ class DetailReader(Reader):
     def _alike(self, row: SimilarTicket) -> str:
         parts = (f"{row.id} ({row.score:.2f})", row.title, self._all(row.reasons), row.cause or "", row.solution or "")
         return " | ".join(filter(None, parts))
+
+    def _known(self, row: KnowledgeEntry) -> str:
+        """One entry on a line: what it is, why it fits, what to do, and what to doubt."""
+        said = (self.text(row.title), *map(self.text, row.reasons))
+        steps = (f"{number}. {self.text(step)}" for number, step in enumerate(row.steps, 1))
+        return " | ".join((f"{row.id} ({row.score:.2f})", *said, *steps, *map(self.text, row.doubts)))
 
     def _all(self, texts: Iterable[Text]) -> str:
         return "; ".join(map(self.text, texts))
