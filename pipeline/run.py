@@ -1,6 +1,6 @@
 """The story: from a ticket to its problem snapshot.
 
-    ticket -> scope -> collect -> parse -> cluster -> contrast -> evidence -> diagnose -> snapshot
+    ticket -> scope -> collect -> parse -> cluster -> contrast -> evidence -> diagnose -> snapshot -> grade
 
 Parsing has no line of its own below: each source turns its pages into Arrow tables as they arrive.
 """
@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pipeline.cluster import cluster
 from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
+from pipeline.desk.grading import grade
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
 from pipeline.evidence import detect, open_case
@@ -92,6 +93,9 @@ def _take(
 
     snapshot = write_document(case, seen, diagnosis, sources, until=deadline)
     clock.lap("snapshot")
+
+    snapshot = grade(snapshot, case)
+    clock.lap("grade")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
 
 

@@ -31,6 +31,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import msgspec.inspect as shapes
 
+from pipeline.desk.options import DeskOptions
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
 from pipeline.notify import NotifyOptions
@@ -132,6 +133,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The ticket systems whose deliveries are taken and to whose tickets notes go; only loaded where they are asked for.
     tickets: dict[str, TicketOptions] = {}
     service: ServiceOptions = ServiceOptions()
+    # The service desk. Without it a snapshot has neither severity nor a sentence for the customer.
+    desk: DeskOptions | None = None
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -305,11 +308,16 @@ def settings_of(
     and its ticket systems, without `notify` who is told, so that the secrets of what is not asked need not be there.
     """
     tree, where, chosen = _chosen(config, profile, env)
+    if tree.get("desk") is False:
+        # `desk = false` in a profile takes that of the defaults away.
+        del tree["desk"]
     for key in ("sources", "publish", "tickets", "notify", *(() if service else ("service",))):
         tree.pop(key, None)
     settings: Settings = _convert(_filled(tree, "", where), Settings, "", where)
     _check_values(settings, where)
     settings = msgspec.structs.replace(settings, weights=_beside_config(settings.weights, config))
+    if settings.desk is not None:
+        settings = msgspec.structs.replace(settings, desk=_desk_beside(settings.desk, config))
     target = publish_of(config, profile, env) if publish else None
     return msgspec.structs.replace(
         settings,
@@ -337,6 +345,12 @@ def _beside_config(path: str | None, config: Config) -> str | None:
         return None
     place = Path(path).expanduser()
     return str(config.path.parent / place if config.path else place)
+
+
+def _desk_beside(desk: DeskOptions, config: Config) -> DeskOptions:
+    """The desk with its files as they are meant."""
+    grading = msgspec.structs.replace(desk.grading, severity=_beside_config(desk.grading.severity, config))
+    return msgspec.structs.replace(desk, grading=grading)
 
 
 def sources_of(config: Config, profile: str | None, env: Mapping[str, str]) -> dict[str, SourceOptions | UsageError]:
@@ -772,6 +786,14 @@ def settings_digest(settings: Settings) -> str:
         plain["weights"] = sha256_hex(Path(settings.weights).read_bytes()) if settings.weights else None
     except OSError as error:
         raise UsageError(f"{settings.weights}: the weights cannot be read: {error.strerror}") from error
+    # Without a desk the digest is what it was before there were desks.
+    if (desk := plain.pop("desk")) is not None:
+        from pipeline.desk.severity_table import table_sha256
+
+        desk["grading"]["severity"] = table_sha256(settings.desk.grading.severity if settings.desk else None)
+        # Whom the desk calls changes no snapshot.
+        del desk["grading"]["room"]
+        plain["desk"] = desk
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
 

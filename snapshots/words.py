@@ -142,6 +142,8 @@ _LABELS: dict[str, tuple[str, str]] = {
     "provenance": ("Provenance", "来源与版本"),
     "desk": ("Service desk", "服务台"),
     "severity": ("Severity", "严重级别"),
+    "respond_by": ("Answer by", "应答期限"),
+    "resolve_by": ("Solve by", "解决期限"),
     "routing": ("Routing", "分派"),
     "similar": ("Similar tickets", "相似工单"),
     "knowledge": ("Knowledge", "知识库"),

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 
 from snapshots.compare import compare
 from snapshots.comparison import Change, Comparison
-from snapshots.model import Check, Missing, ProblemSnapshot, Text, with_id
+from snapshots.model import Check, CustomerMessage, Missing, ProblemSnapshot, Text, with_id
 from snapshots.render.comparison import OUTPUTS, render_comparison
 from tests.hostile import hostile
-from tests.snapshots_samples import SAMPLES
+from tests.snapshots_samples import SAMPLES, severity
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = {"table": "txt", "md": "md"}
@@ -303,9 +303,9 @@ def test_each_part_tells_its_own_change_and_no_other_does(part, other):
 def test_no_difference_goes_unnamed(part):
     """Also where only the part as a whole is named."""
     other = SAMPLES["duplicate_charge"] if part != "provenance" else LATER
-    different = {"schema_version": "1.1", "severity": {"level": "S1"}, "routing": {"team": "a"}}
+    different = {"schema_version": "1.1", "severity": severity("P4"), "routing": {"team": "a"}}
     different |= {
-        "customer_message": Text(en="a", zh="b"),
+        "customer_message": CustomerMessage(en="a", zh="b"),
         "similar_tickets": [{"id": "a"}],
         "knowledge": [{"id": "a"}],
     }

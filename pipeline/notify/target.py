@@ -79,7 +79,7 @@ class Event:
 
 def level_of(snapshot: ProblemSnapshot) -> str:
     """The severity's level, such as P1; empty while none is known."""
-    return str((snapshot.severity or {}).get("level") or "")
+    return snapshot.severity.level if snapshot.severity else ""
 
 
 @dataclass(frozen=True)

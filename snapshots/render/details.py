@@ -248,7 +248,7 @@ class DetailReader(Reader):
     def _desk_section(self) -> Section | None:
         s = self.s
         facts = [
-            (self.say("severity"), _flat(s.severity or {})),
+            *self._severity(),
             (self.say("routing"), _flat(s.routing or {})),
             (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
             *((self.say("similar"), _flat(row)) for row in s.similar_tickets),
@@ -256,6 +256,17 @@ class DetailReader(Reader):
         ]
         facts = [(k, v) for k, v in facts if v]
         return Section("desk", self.say("desk"), tuple(facts)) if facts else None
+
+    def _severity(self) -> Iterable[tuple[str, str]]:
+        if (severity := self.s.severity) is None:
+            return
+        said = [
+            self.text(one.statement) + (f" ({', '.join(one.findings)})" if one.findings else "")
+            for one in severity.reasons
+        ]
+        yield self.say("severity"), " ".join([severity.level, *said])
+        yield self.say("respond_by"), self.clock(severity.respond_by)
+        yield self.say("resolve_by"), self.clock(severity.resolve_by)
 
     def _redaction_section(self) -> Section:
         r = self.s.redaction
