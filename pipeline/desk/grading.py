@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from pipeline.desk.sentence import customer_message
 from pipeline.desk.severity import Failing, severity_of
 from pipeline.evidence.cohort import fate
 from snapshots.model import ProblemSnapshot, with_id
@@ -23,7 +24,7 @@ def grade(snapshot: ProblemSnapshot, case: Case) -> ProblemSnapshot:
     if desk is None:
         return snapshot
     severity = severity_of(snapshot, case.ticket.custom_fields, failing_in(case, snapshot), desk.grading)
-    return with_id(structs.replace(snapshot, severity=severity))
+    return with_id(structs.replace(snapshot, severity=severity, customer_message=customer_message(snapshot)))
 
 
 def failing_in(case: Case, snapshot: ProblemSnapshot) -> Failing:
