@@ -166,6 +166,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "touched_tickets": ("tickets {count}", "工单 {count}"),
     "touched_orders": ("orders {count}", "订单 {count}"),
     "touched_channels": ("channels {count}", "渠道 {count}"),
+    "acknowledge": ("Acknowledge", "确认"),
     "open": ("Open", "打开"),
     "open_page": ("snapshot page", "快照页面"),
     "open_document": ("JSON", "JSON"),
