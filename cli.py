@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.desk import desk
 from pipeline.commands.opened import open_sources, opened_store
 from pipeline.commands.options import (
     DIFFERENCES,
@@ -1369,7 +1370,7 @@ def completion(*, shell: str) -> None:
 
 # ---- groups of commands with files of their own
 
-for _command in (serve, work, poll, jobs):
+for _command in (serve, work, poll, jobs, desk):
     commands.add_command(_command)
 
 
