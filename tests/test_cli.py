@@ -168,6 +168,7 @@ NAMES = [
     "work",
     "poll",
     "jobs",
+    "desk",
 ]
 
 

@@ -8,7 +8,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -16,6 +15,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from pipeline.desk import history
 from pipeline.desk.duty import Duty
 from pipeline.desk.grading_options import ROLES, GradingOptions, RoomOptions
 from pipeline.desk.room import WITHIN, Call, Rooms
@@ -33,6 +33,7 @@ from pipeline.service.tables import metadata
 from snapshots.model import ProblemSnapshot, with_id
 from snapshots.render.blocks import Links
 from snapshots.store import Store
+from tests.service_samples import empty_postgresql
 from tests.snapshots_samples import SAMPLES, run_record, severity
 
 ROOM = RoomOptions(
@@ -55,18 +56,19 @@ class Time:
         return self.now
 
 
-def open_engine(path: Path) -> Engine:
-    made = opened(f"sqlite:///{path}/desk.sqlite")
-    with made.begin() as connection:
-        metadata.create_all(connection)
-    return made
-
-
-@pytest.fixture
-def engine(tmp_path) -> Iterator[Engine]:
-    made = open_engine(tmp_path)
-    yield made
-    made.dispose()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request, tmp_path) -> Iterator[Engine]:
+    """An empty database."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path}/desk.sqlite"
+        else:
+            url = stack.enter_context(empty_postgresql(request.getfixturevalue("postgresql_url")))
+        made = opened(url)
+        with made.begin() as connection:
+            metadata.create_all(connection)
+        yield made
+        made.dispose()
 
 
 def snapshot(ticket_id: str = "T-1", level: str = "P1") -> ProblemSnapshot:
@@ -80,6 +82,7 @@ class Crash(Exception):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_in_a_thousand_rooms_every_role_is_settled_within_fifteen_minutes(engine):
     """People who answer late or never; looks that are late; processes that die in the middle of a call."""
     chance, moment = random.Random(7), Time()
@@ -353,3 +356,26 @@ def test_a_ticket_that_its_storm_makes_a_p1_opens_the_storms_room(desk):
         desk.duty.graded(connection, "desk", snapshot(), found, storm)
     assert desk.duty.rooms is not None
     assert [row.key for row in desk.duty.rooms.listed()] == ["storm:5"]
+
+
+def test_a_clock_runs_in_either_database(desk):
+    """Graded, raised, answered, solved, open again: each statement is one that both understand."""
+    clocks = desk.duty.clocks
+    for level in ("P3", "P2"):
+        graded(desk, msgspec.structs.replace(snapshot(), severity=severity(level)))
+    ticket_id = snapshot().ticket.id
+    assert clocks.of("desk", ticket_id).level == "P2"
+    assert clocks.responded("desk", ticket_id, "li")
+    assert clocks.resolved("desk", ticket_id)
+    assert list(clocks.open()) == []
+    assert clocks.reopened("desk", ticket_id)
+    assert [row.ticket_id for row in clocks.open()] == [ticket_id]
+    assert [one.event for one in history.read(desk.engine, 0, 4e9)][-4:] == [
+        "graded",
+        "responded",
+        "resolved",
+        "reopened",
+    ]
+    clocks.resolved("desk", ticket_id)
+    history.prune(desk.engine, 4e9)
+    assert clocks.of("desk", ticket_id) is None

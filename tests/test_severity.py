@@ -312,3 +312,9 @@ def test_what_reports_something_and_asks_nothing_is_no_question(text):
 def test_all_of_ones_own_orders_are_one_customer():
     assert severity_of(about("我的所有订单都付不了"), {}, Failing(), OPTIONS).scope.size == "one"
     assert severity_of(about("All of my orders fail"), {}, Failing(), OPTIONS).scope.size == "one"
+
+
+def test_nobody_who_cannot_say_is_not_nobody_who_can_pay():
+    """A word counts for many customers only with what they cannot do."""
+    assert severity_of(about("Was I charged? Nobody can say."), {}, Failing(), OPTIONS).scope.size == "one"
+    assert severity_of(about("Nobody can pay."), {}, Failing(), OPTIONS).scope.size == "batch"
