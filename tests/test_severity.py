@@ -17,8 +17,10 @@ from pipeline.desk.severity import Facts, Failing, decide, facts_of, raised, sev
 from pipeline.desk.severity_table import AVAILABILITY, CONTRACTS, SIZES, Row, Table, read_table
 from pipeline.errors import UsageError
 from pipeline.service.storms import Storm
+from pipeline.settings import load_settings
 from snapshots.model import Candidate, Diagnosis, ProblemSnapshot, Severity, SeverityScope, Text, Urgency
 from tests.severity_scenarios import SCENARIOS, Scenario
+from tests.severity_wordings import WORDINGS
 from tests.snapshots_samples import SAMPLES
 
 TABLE = read_table(None)
@@ -318,3 +320,40 @@ def test_nobody_who_cannot_say_is_not_nobody_who_can_pay():
     """A word counts for many customers only with what they cannot do."""
     assert severity_of(about("Was I charged? Nobody can say."), {}, Failing(), OPTIONS).scope.size == "one"
     assert severity_of(about("Nobody can pay."), {}, Failing(), OPTIONS).scope.size == "batch"
+
+
+@pytest.mark.parametrize(("held", "text"), WORDINGS)
+def test_a_ticket_in_other_words_is_graded_the_same(held, text):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).level == held
+
+
+def test_days_of_ones_own_are_read_from_the_configuration(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[defaults.desk.grading.calendars.mine]\nclosed = [2026-11-03]\nopen = [2026-11-07]\nhours = ["mon-fri 00:00-24:00"]\n'
+        '[defaults.desk.grading.terms.P3]\nrespond = "2h"\n',
+        encoding="utf-8",
+    )
+    settings = load_settings(path, None, {})
+    assert settings.desk is not None
+    calendar = calendar_of(settings.desk.grading.calendar("any"))
+    days = [datetime(2026, 11, day, 12, tzinfo=UTC) for day in (2, 3, 7, 8)]
+    assert [calendar.open_at(day) for day in days] == [True, False, True, False]
+    assert settings.desk.grading.term("P3").respond == 7200.0
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[defaults.desk.grading.calendars.a]\ntimezone = "Mars"', "timezone"),
+        ('[defaults.desk.grading.calendars.a]\nhours = ["always"]', "hours 'always'"),
+        ('[defaults.desk.grading.terms.P7]\nrespond = "2h"', "P7"),
+        ('[defaults.desk.grading]\nseverities = "x"', "did you mean severity"),
+        ('[defaults.desk.grading.room]\ntechnology = ["a"]', "product"),
+    ],
+)
+def test_a_desk_that_cannot_work_is_refused_by_name(tmp_path, table, said):
+    path = tmp_path / "c.toml"
+    path.write_text(table, encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        load_settings(path, None, {})

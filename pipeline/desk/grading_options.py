@@ -43,7 +43,9 @@ def read_hours(text: str) -> dict[int, tuple[time, time]]:
     if found is None:
         raise ValueError(advice)
     try:
-        start, end = time.fromisoformat(found[2]), time.fromisoformat(found[3])
+        start = time.fromisoformat(found[2])
+        # The end of a day; its last microsecond is lost.
+        end = time.max if found[3] == "24:00" else time.fromisoformat(found[3])
         days: set[int] = set()
         for part in found[1].split(","):
             first, _, last = part.partition("-")
