@@ -144,7 +144,7 @@ def test_an_event_that_cannot_be_read_is_told_with_its_line(tmp_path, line, said
 
 CONFIG = """
 [defaults]
-store = "store"
+store = "{folder}/store"
 [defaults.service]
 database = "sqlite:///{folder}/service.sqlite"
 [defaults.notify.tech]
@@ -248,6 +248,7 @@ def test_the_commands_tell_what_is_due_and_stop_a_clock(graded, monkeypatch):
     assert "answered" in run(graded, "due").output
     assert run(graded, "mark", "resolved", "desk:T-1").exit_code == 0
     assert json.loads(run(graded, "due", "-o", "json").output.partition("]")[0] + "]") == []
+    assert "大批客户无法支付或使用服务" in run(graded, "severity", "T-1").output
     wrong = CliRunner().invoke(commands, ["desk", "mark", "resolved", "desk:T-2", "--config", str(graded)])
     assert "has no clock" in str(wrong.exception) + wrong.output
     made = run(graded, "report", "--from", "2026-01-01", "--to", "2100-01-01", "-o", "csv").output

@@ -47,7 +47,7 @@ def severity(*, snapshot: str, output: str, where: From) -> None:
         from snapshots.model import Severity
 
         with _engine(where) as (engine, options):
-            row = Clocks(engine, options).of(found.ticket.system, found.ticket.id)
+            row = Clocks(engine, options).named(found.ticket.id, found.snapshot_id)
         held = msgspec.json.decode(row.severity, type=Severity) if row else held
     if held is None:
         raise UsageError(f"{found.snapshot_id} has no severity: it was taken without a table [defaults.desk]")

@@ -259,6 +259,12 @@ class Clocks:
         with self._engine.connect() as connection:
             return connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one_or_none()
 
+    def named(self, ticket_id: str, snapshot_id: str) -> Any:
+        """The clock of that ticket in whichever system, the snapshot's own first; None where there is none."""
+        query = sa.select(clocks).where(clocks.c.ticket_id == ticket_id).order_by(clocks.c.snapshot_id != snapshot_id)
+        with self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).one_or_none()
+
     def open(self, limit: int = 200) -> Iterator[Any]:
         """The clocks that run, the nearest deadline first."""
         nearest = sa.case((clocks.c.responded_at.is_(None), clocks.c.respond_by), else_=clocks.c.resolve_by)

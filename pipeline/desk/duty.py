@@ -14,7 +14,7 @@ import msgspec
 from pipeline.desk.clock import Clocks, Warned
 from pipeline.desk.grading_options import ROLES
 from pipeline.desk.room import Call, Rooms
-from pipeline.desk.severity import raised
+from pipeline.desk.severity import deadlines, in_utc, raised
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +55,14 @@ class Duty:
 
     def severity(self, snapshot: ProblemSnapshot, storm: Storm | None, system: str) -> Severity | None:
         """What holds for the ticket: its own severity, raised by what its storm counts."""
-        if snapshot.severity is None:
+        own = snapshot.severity
+        if own is None:
             return None
-        return raised(snapshot.severity, storm, self._options, system, datetime.fromtimestamp(self._clock(), UTC))
+        # The document knows the kind of its ticket system, and not what the configuration calls it.
+        start = datetime.fromisoformat(snapshot.ticket.created_at)
+        by = deadlines(own.level, self._options, system, start)
+        own = msgspec.structs.replace(own, respond_by=in_utc(by[0]), resolve_by=in_utc(by[1]))
+        return raised(own, storm, self._options, system, datetime.fromtimestamp(self._clock(), UTC))
 
     def graded(
         self, connection: Connection, system: str, snapshot: ProblemSnapshot, severity: Severity, storm: Storm | None

@@ -98,8 +98,8 @@ def decide(facts: Facts, table: Table, options: GradingOptions, system: str, sta
         scope=facts.scope,
         urgency=facts.urgency,
         reasons=[*reasons, *facts.reasons],
-        respond_by=_z(respond_by),
-        resolve_by=_z(resolve_by),
+        respond_by=in_utc(respond_by),
+        resolve_by=in_utc(resolve_by),
         ticket_level=facts.ticket_level,
     )
 
@@ -136,8 +136,8 @@ def raised(severity: Severity, storm: Storm | None, options: GradingOptions, sys
         level=row.level,
         scope=scope,
         reasons=reasons,
-        respond_by=min(severity.respond_by, _z(respond_by)),
-        resolve_by=min(severity.resolve_by, _z(resolve_by)),
+        respond_by=min(severity.respond_by, in_utc(respond_by)),
+        resolve_by=min(severity.resolve_by, in_utc(resolve_by)),
     )
 
 
@@ -300,5 +300,6 @@ def _named(answers: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple
     return ((name, value) for name, value in sorted(answers.items()) if name.strip().casefold() in wanted)
 
 
-def _z(moment: datetime) -> str:
+def in_utc(moment: datetime) -> str:
+    """An aware moment as the document writes it."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
