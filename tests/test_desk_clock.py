@@ -199,6 +199,15 @@ def test_what_comes_after_its_deadline_is_told_as_overdue_and_not_lost(engine):
     assert told[0].said.en == "P1 ticket T-1 has been overdue for 1410 min: an answer was due."
 
 
+def test_a_ticket_from_before_there_was_a_clock_is_not_told_of(engine):
+    """The answer to one of last month was due long ago."""
+    moment = Time(datetime(2026, 11, 2, 2, tzinfo=UTC).timestamp())
+    clock = Clocks(engine, OPTIONS, moment)
+    begin(engine, clock, "P1", moment.now - 30 * 86400)
+    assert clock.tick(quiet) == []
+    assert clock.of("cn", "T-1").level == "P1"
+
+
 def test_a_level_is_never_lowered_and_no_deadline_moves_away(engine):
     moment = Time(datetime(2026, 11, 2, 2, tzinfo=UTC).timestamp())
     clock = Clocks(engine, OPTIONS, moment)

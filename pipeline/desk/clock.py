@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 WHICH: tuple[Deadline, ...] = ("respond", "resolve")
 # A warning that could not be told is tried again after so many seconds.
 _AGAIN = 60
+# A ticket that is seen for the first time so many seconds after a deadline was open before there was a clock: it is long
+# answered, or everybody knows. A service that was away for less tells that the deadline is over.
+_STALE = 86400.0
 # How many warnings one look takes: the rest is due at the next one, a moment later.
 _MOST = 200
 
@@ -157,6 +160,8 @@ class Clocks:
         calendar, term = calendar_of(self._options.calendar(system)), self._options.term(severity.level)
         for which, moment in due.items():
             if row.resolved_at is not None or (which == "respond" and row.responded_at is not None):
+                continue
+            if fresh and moment < self._clock() - _STALE:
                 continue
             warn_at = calendar.warn_at(datetime.fromtimestamp(moment, UTC), term).timestamp()
             connection.execute(
