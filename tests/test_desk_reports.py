@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cli import commands
 from pipeline.desk.duty import Duty
 from pipeline.desk.grading_options import CalendarOptions, GradingOptions
-from pipeline.desk.history import Happened
+from pipeline.desk.happened import Happened
 from pipeline.desk.report_pages import as_html, as_markdown
 from pipeline.desk.reports import as_csv, read_events, report, spread
 from pipeline.errors import UsageError

@@ -110,7 +110,7 @@ def mark(*, event: str, ticket: str, who: str | None, role: str | None, where: F
     import time
 
     from pipeline.desk.clock import Clocks
-    from pipeline.desk.history import Happened, record
+    from pipeline.desk.happened import Happened, record
 
     system, _, ticket_id = ticket.partition(":")
     if not ticket_id:
@@ -276,7 +276,7 @@ def report(
     \b
     problem-snapshot desk report --from 2026-11-01 --to 2026-12-01 -o html --out november.html
     """
-    from pipeline.desk import history, report_pages, reports
+    from pipeline.desk import happened, report_pages, reports
     from pipeline.desk.options import DeskOptions
 
     settings = where.settings(sources=False, service=True)
@@ -288,7 +288,7 @@ def report(
         found = [one for one in reports.read_events(events) if one.at < ended.timestamp()]
     else:
         with _engine(where) as (engine, options):
-            found = history.read(engine, begun.timestamp(), ended.timestamp())
+            found = happened.read(engine, begun.timestamp(), ended.timestamp())
     made = reports.report(found, begun, ended, options)
     if output == "csv":
         text = reports.as_csv(made)

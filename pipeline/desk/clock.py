@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from pipeline.desk.calendar import Deadline, calendar_of
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
-from pipeline.desk.history import Happened, record
+from pipeline.desk.happened import Happened, record
 from pipeline.desk.tables import clocks, warnings
 from pipeline.errors import SnapshotError
 from pipeline.service.ledger import insert_into

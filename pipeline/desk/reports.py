@@ -20,7 +20,7 @@ import msgspec
 
 from pipeline.desk.calendar import calendar_of
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
-from pipeline.desk.history import WHAT, Happened
+from pipeline.desk.happened import WHAT, Happened
 from pipeline.desk.severity import deadlines
 from pipeline.errors import UsageError
 
