@@ -68,7 +68,6 @@ def attach_waiting(
 def _fields(snapshot: ProblemSnapshot) -> dict[str, str]:
     """What the ticket's own fields may be set to; what is not decided is not there."""
     diagnosis = snapshot.diagnosis
-    severity = snapshot.severity.get("level") if isinstance(snapshot.severity, dict) else None
     found = {
         "snapshot_id": snapshot.snapshot_id,
         "fault_class": None if diagnosis.abstained else diagnosis.fault_class,
@@ -76,6 +75,6 @@ def _fields(snapshot: ProblemSnapshot) -> dict[str, str]:
         "seed_class": diagnosis.seed_class,
         "confidence": f"{diagnosis.confidence:.2f}",
         "owner": diagnosis.owner,
-        "severity": severity,
+        "severity": snapshot.severity.level if snapshot.severity else None,
     }
     return {name: str(value) for name, value in found.items() if value}

@@ -83,7 +83,7 @@ def _snapshot_document(s: ProblemSnapshot, finding_ids: list[str]) -> Document:
             {"source": m.source, "kind": m.kind, "service": m.service, "question": _text(m.question)} for m in d.missing
         ],
         "anchor": _utc(s.scope.anchor),
-        "severity": str(s.severity["level"]) if s.severity and s.severity.get("level") else None,
+        "severity": s.severity.level if s.severity else None,
         "counts": {
             "findings": len(s.findings),
             "evidence": len({evidence.ref for finding in s.findings for evidence in finding.evidence}),

@@ -22,6 +22,7 @@ from pipeline.cluster import cluster
 from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
 from pipeline.desk.advice import fill_knowledge
+from pipeline.desk.grading import grade
 from pipeline.desk.section import fill_desk
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
@@ -114,7 +115,7 @@ def _take(
     snapshot = write_document(case, seen, diagnosis, sources, known=known, until=deadline)
     clock.lap("snapshot")
 
-    snapshot = fill_knowledge(fill_desk(snapshot, settings), settings.desk)
+    snapshot = fill_knowledge(fill_desk(grade(snapshot, case), settings), settings.desk)
     if settings.desk:
         clock.lap("desk")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))

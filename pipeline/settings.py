@@ -135,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The ticket systems whose deliveries are taken and to whose tickets notes go; only loaded where they are asked for.
     tickets: dict[str, TicketOptions] = {}
     service: ServiceOptions = ServiceOptions()
-    # The service desk: closed tickets and handlers. Without it a snapshot tells of neither.
+    # The service desk. Without it a snapshot tells nothing of what a desk knows.
     desk: DeskOptions | None = None
 
     @property
@@ -427,7 +427,8 @@ def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> Desk
     options: DeskOptions = _convert(_filled(table, "desk", where), DeskOptions, "desk", where)
     paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index", "knowledge")}
     found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None
-    return msgspec.structs.replace(options, connection=found, **paths)
+    grading = msgspec.structs.replace(options.grading, severity=_beside_config(options.grading.severity, config))
+    return msgspec.structs.replace(options, connection=found, grading=grading, **paths)
 
 
 def _elasticsearch_named(name: str, key: str, tree: Mapping[str, Any], where: _Where) -> ElasticsearchOptions:
@@ -814,6 +815,11 @@ def settings_digest(settings: Settings) -> str:
     if (desk := plain.pop("desk")) is not None and settings.desk is not None:
         kept = desk.keys() - {"history", "index", "connection", *_KNOWLEDGE}
         plain["desk"] = {key: desk[key] for key in kept}
+        from pipeline.desk.severity_table import table_sha256
+
+        plain["desk"]["grading"]["severity"] = table_sha256(settings.desk.grading.severity)
+        # Whom the desk calls changes no snapshot.
+        del plain["desk"]["grading"]["room"]
         if settings.desk.knowledge:
             plain["desk"] |= {key: desk[key] for key in _KNOWLEDGE} | {
                 "knowledge": _knowledge_digest(settings.desk.knowledge)

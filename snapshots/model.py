@@ -386,6 +386,62 @@ class Diagnosis(Model):
     first_action: Text | None = None
 
 
+class SeverityScope(Model):
+    """How many are touched. `customers` and `orders` are those that were counted, the ticket's own included."""
+
+    size: Literal["one", "several", "batch"]
+    customers: int = 1
+    orders: int = 0
+
+
+class Urgency(Model):
+    """What it means for those who are touched. Money at risk makes its owner `blocked`."""
+
+    availability: Literal["question", "impaired", "blocked"]
+    money_at_risk: bool = False
+    data_security: bool = False
+    contract: Literal["standard", "key"] = "standard"
+
+
+class SeverityReason(Model):
+    """One reason for the level, and the findings that it rests on; none where it rests on the ticket's words."""
+
+    statement: Text
+    findings: list[str] = []
+
+
+class Severity(Model):
+    """How grave the ticket is by itself, and until when it asks for an answer and an end.
+
+    `reasons` begin with the row of the decision table that decided. `ticket_level` is the level that the ticket had
+    already, which `level` never goes below.
+    """
+
+    level: Literal["P1", "P2", "P3", "P4"]
+    scope: SeverityScope
+    urgency: Urgency
+    reasons: list[SeverityReason]
+    respond_by: str
+    resolve_by: str
+    ticket_level: Literal["P1", "P2", "P3", "P4"] | None = None
+
+
+class Clause(Model):
+    """One sentence for the customer, and the findings and evidence refs that it says nothing beyond."""
+
+    statement: Text
+    findings: list[str]
+    evidence: list[str]
+
+
+class CustomerMessage(Model):
+    """What the customer may be told: its clauses, joined."""
+
+    en: str
+    zh: str
+    clauses: list[Clause] = []
+
+
 class Redaction(Model):
     """How many values of each kind were replaced before the document was made."""
 
@@ -536,11 +592,11 @@ class ProblemSnapshot(Model):
     spans: list[SpanRecord]
     redaction: Redaction
     provenance: Provenance
-    severity: dict[str, Any] | None = None
+    severity: Severity | None = None
     routing: Routing | None = None
     similar_tickets: list[SimilarTicket] = []
     knowledge: list[KnowledgeEntry] = []
-    customer_message: Text | None = None
+    customer_message: CustomerMessage | None = None
     # Absent where the settings name no catalogue.
     catalogue: CatalogueRecord | msgspec.UnsetType = msgspec.UNSET
 

@@ -441,7 +441,7 @@ def _snapshot_table(s: ProblemSnapshot) -> pa.Table:
         ("operation", pa.string(), d.location.operation),
         ("host", pa.string(), d.location.host),
         ("channel", pa.string(), d.location.channel),
-        ("severity", pa.string(), str(s.severity["level"]) if s.severity and s.severity.get("level") else None),
+        ("severity", pa.string(), s.severity.level if s.severity else None),
         ("summary_en", pa.string(), d.summary.en),
         ("summary_zh", pa.string(), d.summary.zh),
         ("orders", count, len(s.scope.focus_orders)),

@@ -132,6 +132,7 @@ def attacked(part: Any, attack: str) -> Any:
         "start",
         "end",
     }
+    fixed |= {"level", "size", "availability", "contract", "ticket_level", "respond_by", "resolve_by"}
     fixed |= {"anchor", "created_at", "first_seen", "last_seen", "ref", "sha256", "currency"}
     if isinstance(part, dict):
         return {key: value if key in fixed else attacked(value, attack) for key, value in part.items()}

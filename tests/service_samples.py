@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -84,3 +86,21 @@ def delivery(body: Mapping[str, object]) -> tuple[bytes, dict[str, str]]:
     """A body and its headers, signed."""
     data = msgspec.json.encode(body)
     return data, {"x-signature": hexed(SECRET, data), "content-type": "application/json"}
+
+
+@contextlib.contextmanager
+def empty_postgresql(url: str) -> Iterator[str]:
+    """The address of a new database beside that of `url`, which is dropped again."""
+    import sqlalchemy as sa
+
+    place = sa.make_url(url).set(drivername="postgresql+psycopg")
+    name = f"hook_{time.time_ns()}"
+    engine = sa.create_engine(place, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    try:
+        yield place.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        engine.dispose()

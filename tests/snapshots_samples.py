@@ -11,8 +11,10 @@ from typing import Any, Literal
 from snapshots.model import (
     Candidate,
     Check,
+    Clause,
     Coverage,
     Culprit,
+    CustomerMessage,
     Diagnosis,
     Evidence,
     Finding,
@@ -27,11 +29,15 @@ from snapshots.model import (
     Redaction,
     RunRecord,
     ScopeRecord,
+    Severity,
+    SeverityReason,
+    SeverityScope,
     SpanRecord,
     Template,
     TemplateTotals,
     Text,
     TicketRecord,
+    Urgency,
     Window,
     canonical_json,
     sha256_hex,
@@ -48,6 +54,23 @@ PROVENANCE = Provenance(
     tables_sha256=sha256_hex(b"tables"),
     sources=["logs-prod (elasticsearch)", "orders (sqlalchemy)", "traces (jaeger)"],
 )
+
+
+def severity(level: Literal["P1", "P2", "P3", "P4"]) -> Severity:
+    """A severity of that level, as the desk gives it to many failing orders."""
+    return Severity(
+        level=level,
+        scope=SeverityScope(size="batch", customers=12, orders=14),
+        urgency=Urgency(availability="blocked"),
+        reasons=[
+            SeverityReason(
+                statement=Text(en="Many customers cannot pay or use the service.", zh="大批客户无法支付或使用服务。"),
+                findings=["F1"],
+            )
+        ],
+        respond_by="2026-10-11T20:40:00Z",
+        resolve_by="2026-10-12T00:10:00Z",
+    )
 
 
 def cite(
@@ -847,10 +870,22 @@ def wechat_signature() -> ProblemSnapshot:
             ],
             redaction=Redaction(),
             provenance=PROVENANCE,
-            severity={"level": "P1", "scope": "all WeChat Pay orders", "reasons": ["4 of 4 orders fail"]},
-            customer_message=Text(
-                en="We found a fault on our side in WeChat payments and are fixing it. You were not charged.",
-                zh="微信支付下单出现我方故障，正在修复；您没有被扣款。",
+            severity=severity("P1"),
+            customer_message=CustomerMessage(
+                en="Your payment could not be started. You can pay another way.",
+                zh="您的支付未能发起。您可以改用其他支付方式。",
+                clauses=[
+                    Clause(
+                        statement=Text(en="Your payment could not be started.", zh="您的支付未能发起。"),
+                        findings=["F1"],
+                        evidence=["E1"],
+                    ),
+                    Clause(
+                        statement=Text(en="You can pay another way.", zh="您可以改用其他支付方式。"),
+                        findings=["F1"],
+                        evidence=["E1"],
+                    ),
+                ],
             ),
         )
     )

@@ -22,6 +22,7 @@ from snapshots.comparison import Change, Comparison
 from snapshots.model import (
     CatalogueRecord,
     Check,
+    CustomerMessage,
     KnowledgeEntry,
     Missing,
     ProblemSnapshot,
@@ -32,7 +33,7 @@ from snapshots.model import (
 )
 from snapshots.render.comparison import OUTPUTS, render_comparison
 from tests.hostile import hostile
-from tests.snapshots_samples import SAMPLES
+from tests.snapshots_samples import SAMPLES, severity
 
 GOLDEN = Path(__file__).parent / "golden"
 SUFFIXES = {"table": "txt", "md": "md"}
@@ -316,9 +317,9 @@ def test_each_part_tells_its_own_change_and_no_other_does(part, other):
 def test_no_difference_goes_unnamed(part):
     """Also where only the part as a whole is named."""
     other = SAMPLES["duplicate_charge"] if part != "provenance" else LATER
-    different = {"schema_version": "1.1", "severity": {"level": "S1"}, "routing": ROUTED}
+    different = {"schema_version": "1.1", "severity": severity("P4"), "routing": ROUTED}
     different |= {
-        "customer_message": Text(en="a", zh="b"),
+        "customer_message": CustomerMessage(en="a", zh="b"),
         "similar_tickets": [ALIKE],
         "knowledge": [KNOWN],
         "catalogue": CatalogueRecord(digest="a" * 64, start=None, end=None, lines=1, templates=1, never_seen=0),

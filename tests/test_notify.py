@@ -33,7 +33,7 @@ from snapshots.render.clean import BREAK
 from snapshots.render.note import Links, card_blocks
 from tests.hostile import PIECES, hostile
 from tests.note_forms import gfm, read_html, said
-from tests.snapshots_samples import SAMPLES
+from tests.snapshots_samples import SAMPLES, severity
 from tests.web import serving
 
 NOW = datetime(2026, 11, 2, 12, 0, 0, tzinfo=UTC)
@@ -139,7 +139,7 @@ def target(receiver: Receiver) -> Iterator[Callable[..., Any]]:
     ],
 )
 def test_of_each_kind_of_word_that_is_named_one_has_to_fit(target, receiver, when, name, level, kind, goes):
-    snapshot = msgspec.structs.replace(SAMPLES[name], severity={"level": level} if level else None)
+    snapshot = msgspec.structs.replace(SAMPLES[name], severity=severity(level) if level else None)
     sent = send(target("slack", when=when), event(snapshot, kind=kind))
     assert (sent.outcome == "sent") is goes
     assert len(receiver.got) == goes

@@ -30,6 +30,7 @@ from pipeline.sources import open_bundle
 from pipeline.tickets.file import find_ticket
 from snapshots.model import Finding, ProblemSnapshot, Text, canonical_bytes, with_id
 from tests.services import free_port
+from tests.snapshots_samples import severity
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "s3cret-Pa55"
@@ -304,7 +305,7 @@ def test_a_snapshot_that_was_filled_in_by_the_desk_is_written_again(
 ) -> None:
     """Only the document that differs is."""
     publish([taken[0]], options)
-    filled = msgspec.structs.replace(taken[0], severity={"level": "P1"})
+    filled = msgspec.structs.replace(taken[0], severity=severity("P1"))
     assert counts(publish([filled], options)) == (0, 1, len(filled.findings), 0, 0)
     assert there(client, index)[filled.snapshot_id]["problem"]["severity"] == "P1"
 
@@ -493,7 +494,7 @@ def test_an_alias_is_written_through_where_it_says_which_index(
     client.indices.create(index=f"{index}-000001", aliases={alias: {"is_write_index": True}})
     assert counts(publish([taken[0]], named)) == (size(taken[0]), 0, 0, 0, 0)
     client.indices.rollover(alias=alias, new_index=f"{index}-000002")
-    filled = msgspec.structs.replace(taken[0], severity={"level": "P1"})
+    filled = msgspec.structs.replace(taken[0], severity=severity("P1"))
     assert counts(publish([filled, taken[1]], named)) == (size(taken[1]), 1, len(filled.findings), 0, 0)
     found = there(client, alias)
     assert len(found) == size(filled, taken[1])
@@ -521,7 +522,7 @@ def test_an_index_that_is_closed_for_writing_is_told(
     """Also by doctor's question; it is no matter of credentials."""
     publish([taken[0]], options)
     client.indices.put_settings(index=index, settings={"index.blocks.read_only": True})
-    filled = msgspec.structs.replace(taken[0], severity={"level": "P1"})
+    filled = msgspec.structs.replace(taken[0], severity=severity("P1"))
     result = publish([filled], options)
     assert result.snapshots[0].outcome == "failed"
     assert "is closed for writing" in result.snapshots[0].problem

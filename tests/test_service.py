@@ -36,7 +36,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.sources import open_bundle
 from pipeline.tickets.system import SystemBroken, SystemUnavailable
 from snapshots.store import Store
-from tests.service_samples import Desk, delivery, ticket
+from tests.service_samples import Desk, delivery, empty_postgresql, ticket
 from tests.services import free_port
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -49,19 +49,8 @@ def database(request, tmp_path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/service.sqlite"
         return
-    import sqlalchemy as sa
-
-    place = sa.make_url(request.getfixturevalue("postgresql_url")).set(drivername="postgresql+psycopg")
-    name = f"hook_{time.time_ns()}"
-    engine = sa.create_engine(place, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    try:
-        yield place.set(database=name).render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        engine.dispose()
+    with empty_postgresql(request.getfixturevalue("postgresql_url")) as url:
+        yield url
 
 
 @dataclass

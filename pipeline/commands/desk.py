@@ -1,4 +1,4 @@
-"""`problem-snapshot desk ...`: tickets that were like one, who should take it, what is known, and what it teaches."""
+"""`problem-snapshot desk ...`: tickets like one, who should take it, what is known, how grave it is, and by when."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.desk_grading import COMMANDS
 from pipeline.commands.desk_knowledge import ask, knowledge, output_option
 from pipeline.commands.desk_tasks import tasks
 from pipeline.commands.opened import opened_store
@@ -32,7 +33,7 @@ language_option = click.option(
 
 @click.group("desk")
 def desk() -> None:
-    """Similar tickets and routing, from the tickets that the desk closed; knowledge, and the tasks that add to it.
+    """What the service desk does around a snapshot: similar tickets, routing, knowledge, severity and deadlines.
 
     \b
     problem-snapshot desk index                 read the history that [defaults.desk] names
@@ -40,10 +41,12 @@ def desk() -> None:
     problem-snapshot desk route TK-1042         who should take it, and why
     problem-snapshot desk ask "report is slow"          what is known about it
     problem-snapshot desk tasks list                    what solved tickets are still to teach
+    problem-snapshot desk severity TK-1042              how grave it is, and why
+    problem-snapshot desk due                           which ticket to take first
     """
 
 
-for _command in (ask, knowledge, tasks):
+for _command in (ask, knowledge, tasks, *COMMANDS):
     desk.add_command(_command)
 
 

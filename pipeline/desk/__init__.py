@@ -1,1 +1,1 @@
-"""The service desk around the snapshot: tickets like it, who should take it, what is known, and what a solved one teaches."""
+"""The service desk around the snapshot: how grave, by when, tickets like it, who takes it, what is known and what it teaches."""

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from pipeline.desk.grading_options import GradingOptions
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
 DEFAULT_INDEX = "problem-snapshot-desk"
@@ -120,7 +121,8 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     is. `learn_from` caps how many of the newest closed tickets the queues are learnt from.
 
     `knowledge` is a folder of entries, of which `advice` at most stand in a snapshot; `versions` are the modules' versions of
-    today. Without `history` there are no similar tickets and no routing, without `knowledge` no entries.
+    today. Without `history` there are no similar tickets and no routing, without `knowledge` no entries. `grading` is the
+    severity, its deadlines, the emergency room and the customer's sentence.
     """
 
     history: str | None = None
@@ -138,5 +140,6 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     knowledge: str | None = None
     advice: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     versions: dict[str, str] = {}
+    grading: GradingOptions = GradingOptions()
     # Filled in from `source`; the file cannot hold it.
     connection: ElasticsearchOptions | None = None

@@ -30,7 +30,7 @@ def detect(case: Case) -> Seen:
             zh=f"健康对照：同期 {zh_channel} 只有 {len(cohort)} 个其他订单",
         )
         return Seen(checks=(Check(id="cohort", outcome="not_evaluated", statement=statement),))
-    fates = {order.order_id: _fate(case, order) for order in cohort}
+    fates = {order.order_id: fate(case, order) for order in cohort}
     counts = Counter(fates.values())
     well, failed, unknown = counts["well"], counts["failed"], counts["unknown"]
     # How it went for none is not worth a word, save that none went through.
@@ -54,7 +54,7 @@ def detect(case: Case) -> Seen:
     return Seen((found,), (Check(id="cohort", outcome="found", statement=statement),))
 
 
-def _fate(case: Case, order: Order) -> Literal["well", "failed", "unknown"]:
+def fate(case: Case, order: Order) -> Literal["well", "failed", "unknown"]:
     """How another order ended; money that the channel took and the shop does not have did not go through."""
     outcome = order.outcome()
     if order.order_id in case.healthy or outcome == "refunded":

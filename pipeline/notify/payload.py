@@ -66,6 +66,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     page: str | None
     document: str | None
     ticket: str | None
+    acknowledge: str | None = None
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,8 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     unread: tuple[Unread, ...]
     links: Links
     document: dict[str, Any] | None = None
+    # What the desk has to say: a warning or a call.
+    said: Text | None = None
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +151,7 @@ class _Teller:
                 created_at=s.ticket.created_at,
             ),
             verdict=event.verdict,
-            severity=self.cut(level_of(s) or None),
+            severity=self.cut(event.level or level_of(s) or None),
             seed_class=d.seed_class,
             fault_class=d.fault_class,
             fault_subclass=d.fault_subclass,
@@ -167,7 +170,9 @@ class _Teller:
                 page=event.links.page or None,
                 document=event.links.document or None,
                 ticket=event.links.ticket or None,
+                acknowledge=event.links.acknowledge or None,
             ),
+            said=self.text(event.said) if event.said else None,
         )
 
     def finding(self, found: Finding) -> FindingRef:

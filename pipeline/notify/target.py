@@ -16,19 +16,21 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pipeline.errors import SnapshotError
-from snapshots.model import ProblemSnapshot
+from snapshots.model import ProblemSnapshot, Text
 from snapshots.render.blocks import Blocks, Links
 from snapshots.render.reader import Verdict, verdict_of
 from snapshots.words import Language
 
-EventKind = Literal["snapshot.created", "snapshot.updated"]
+EventKind = Literal[
+    "snapshot.created", "snapshot.updated", "desk.warning", "desk.overdue", "room.called", "room.escalated"
+]
 Level = Literal["P1", "P2", "P3", "P4"]
 
 # The words of `when`, in groups: of each group that is named, one has to fit.
 WHEN: tuple[tuple[str, ...], ...] = (
     get_args(Level),
     get_args(Verdict),
-    ("created", "updated"),
+    ("created", "updated", "warning", "overdue"),
 )
 _WORDS = tuple(word for group in WHEN for word in group)
 
@@ -56,7 +58,8 @@ class TargetBroken(SnapshotError):
 class Event:
     """What happened: a snapshot was taken of a ticket, or taken anew with another conclusion.
 
-    `at` is when, aware. `replaces` is the id of the snapshot before.
+    `at` is when, aware. `replaces` is the id of the snapshot before. What the desk has to say of a ticket beside that, a
+    warning or a call, is `said`, with a `key` that tells one from another and the `level` that holds then.
     """
 
     kind: EventKind
@@ -64,11 +67,15 @@ class Event:
     at: datetime
     links: Links = field(default_factory=Links)
     replaces: str | None = None
+    said: Text | None = None
+    key: str = ""
+    level: str = ""
 
     @property
     def id(self) -> str:
         """The same for the same thing, however often it is told, so that a receiver can drop what it knows."""
         told = f"{self.kind}\0{self.snapshot.ticket.system}\0{self.snapshot.ticket.id}\0{self.snapshot.snapshot_id}"
+        told += f"\0{self.key}" if self.key else ""
         return "evt_" + hashlib.sha256(told.encode()).hexdigest()[:24]
 
     @property
@@ -79,7 +86,7 @@ class Event:
 
 def level_of(snapshot: ProblemSnapshot) -> str:
     """The severity's level, such as P1; empty while none is known."""
-    return str((snapshot.severity or {}).get("level") or "")
+    return snapshot.severity.level if snapshot.severity else ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What every receiver's table has.
 
     `url` is secret where it holds a token, as those of chats do. `when` says which messages go there: P1 to P4,
-    located, undecided, no_fault, created, updated. Of each kind of word that is named one has to fit, so `["P1",
+    located, undecided, no_fault, created, updated, warning, overdue. Of each kind of word that is named one has to fit, so `["P1",
     "P2", "located"]` is severity P1 or P2, and located; with nothing named everything goes. While no severity is
     known, no P fits. `timeout` is one request's, in seconds.
     """
@@ -159,7 +166,7 @@ class Target(Protocol):
 
 def wanted(when: tuple[str, ...], event: Event) -> bool:
     """Whether `when` lets an event through: of each group of words that is named, one has to fit."""
-    true = {level_of(event.snapshot), event.verdict, event.kind.removeprefix("snapshot.")}
+    true = {event.level or level_of(event.snapshot), event.verdict, event.kind.rpartition(".")[2]}
     return all(true & named for group in WHEN if (named := set(group) & set(when)))
 
 
@@ -167,7 +174,7 @@ def chat_blocks(event: Event, options: ChatOptions) -> Blocks:
     """What a chat is told of an event, in its language."""
     from snapshots.render.note import card_blocks
 
-    return card_blocks(event.snapshot, options.spoken(event.snapshot), event.links)
+    return card_blocks(event.snapshot, options.spoken(event.snapshot), event.links, said=event.said)
 
 
 def host_of(url: str) -> str:

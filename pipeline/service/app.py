@@ -5,6 +5,7 @@
     GET /healthz, /readyz      this process answers; deliveries can be stored and somebody works them
     GET /metrics               Prometheus
     GET /snapshots/{id}        the page that a note's link opens
+    GET, POST /rooms/answer    the page by which a call to an emergency room is answered
 
 A refused delivery gets no reason beyond its status: whoever guesses secrets learns nothing. The reason is counted, and logged.
 """
@@ -35,6 +36,7 @@ from pipeline.version import __version__
 
 if TYPE_CHECKING:
     from pipeline.service.ledger import Ledger
+    from pipeline.service.links import Answers
     from pipeline.service.options import ServiceOptions
     from pipeline.tickets.system import Event, TicketSystem
 
@@ -65,6 +67,7 @@ class Parts:
     ledger: Ledger
     options: ServiceOptions
     page: Callable[[str, str | None, str | None], Response]
+    answers: Answers | None = None
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -138,7 +141,24 @@ def make_app(parts: Parts) -> FastAPI:
     async def snapshot(request: Request, snapshot_id: str, key: str | None = None) -> Response:
         return await asyncio.to_thread(parts.page, snapshot_id, key, request.headers.get("authorization"))
 
+    if (answers := parts.answers) is not None:
+        _add_answers(app, answers)
     return app
+
+
+def _add_answers(app: FastAPI, answers: Answers) -> None:
+    responses: dict[int | str, dict[str, Any]] = {
+        401: {"description": "Not a link of ours, or too old."},
+        404: {"description": "No such room."},
+    }
+
+    @app.get("/rooms/answer", summary="The page that answers a call", response_class=Response, responses=responses)
+    async def ask(key: str = "") -> Response:
+        return await asyncio.to_thread(answers.page, key, answer=False)
+
+    @app.post("/rooms/answer", summary="A call is answered", response_class=Response, responses=responses)
+    async def answer(key: str = "") -> Response:
+        return await asyncio.to_thread(answers.page, key, answer=True)
 
 
 class Door:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
+import msgspec
 from fastapi import Response
 
 from snapshots.render.blocks import Links
@@ -13,6 +14,7 @@ from snapshots.store import SnapshotNotFound, StoreError
 if TYPE_CHECKING:
     from itsdangerous import URLSafeTimedSerializer
 
+    from pipeline.desk.room import Rooms
     from pipeline.service.options import ServiceOptions
     from snapshots.store import Store
     from snapshots.words import Language
@@ -28,6 +30,24 @@ _HEADERS = {
 }
 
 
+_BUTTON_HEADERS = {
+    **_HEADERS,
+    "Content-Security-Policy": _HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
+}
+_BUTTON = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Acknowledge / 确认</title>
+<style>body{font:1.1rem/1.5 sans-serif;margin:3rem auto;max-width:30rem;padding:0 1rem}button{font:inherit;padding:.7rem 1.5rem}</style>
+<main><h1>Emergency room <span lang="zh">应急处置</span></h1>
+<p>You are called. With this button you say that you are on it. <span lang="zh">您被呼叫，点击按钮表示已接手。</span></p>
+<form method="post"><button type="submit">Acknowledge <span lang="zh">确认</span></button></form></main></html>
+"""
+# Nobody signs one thing by the key of another.
+_PAGE, _ANSWER = "snapshot-page", "room-answer"
+# A call is answered within minutes; a day is for who comes late, in seconds.
+_ANSWERS_HOLD = 86400
+
+
 class Pages:
     """Makes the links of notes, and answers them."""
 
@@ -37,7 +57,7 @@ class Pages:
 
     def links(self, snapshot_id: str) -> Links:
         """The links to a snapshot; none where no public address or no secret is configured."""
-        signer = self._signer()
+        signer = _signer(self._options, _PAGE)
         if not self._options.public_url or signer is None:
             return Links()
         base = f"{self._options.public_url.rstrip('/')}/snapshots/{snapshot_id}?key={signer.dumps(snapshot_id)}"
@@ -68,7 +88,7 @@ class Pages:
             given = authorization.removeprefix("Bearer ").strip()
             if hmac.compare_digest(given.encode(), token.encode()):
                 return True
-        signer = self._signer()
+        signer = _signer(self._options, _PAGE)
         if signer is None or not key:
             return False
         try:
@@ -77,12 +97,52 @@ class Pages:
             return False
         return bool(signed == snapshot_id)
 
-    def _signer(self) -> URLSafeTimedSerializer | None:
+
+class Answers:
+    """The links by which people answer a call to an emergency room, and the pages behind them.
+
+    A link shows a button, and only the button answers: chats open the links that they are sent.
+    """
+
+    def __init__(self, options: ServiceOptions, rooms: Rooms | None) -> None:
+        self._options = options
+        self._rooms = rooms
+
+    def link(self, call: str) -> str:
+        """The link that answers `call`, room, role and person as JSON; nothing where no address or secret is configured."""
+        signer = _signer(self._options, _ANSWER)
+        if not self._options.public_url or signer is None:
+            return ""
+        return f"{self._options.public_url.rstrip('/')}/rooms/answer?key={signer.dumps(call)}"
+
+    def page(self, key: str, *, answer: bool) -> Response:
+        """The page of a link; with `answer` the button was pressed."""
+        call = self._call(key)
+        if call is None or self._rooms is None:
+            return _told(401, "This link is not, or no longer, valid. 此链接无效或已过期。")
+        room, role, person = call
+        if not answer:
+            return Response(_BUTTON, headers=_BUTTON_HEADERS, media_type="text/html; charset=utf-8")
+        if not self._rooms.acknowledge(room, role, person):
+            return _told(404, "There is no such room any more. 该应急处置已不存在。")
+        return _told(200, "Acknowledged. Thank you. 已确认，谢谢。")
+
+    def _call(self, key: str) -> tuple[int, str, str] | None:
         import itsdangerous
 
-        if not self._options.secret:
+        signer = _signer(self._options, _ANSWER)
+        if signer is None:
             return None
-        return itsdangerous.URLSafeTimedSerializer(self._options.secret, salt="snapshot-page")
+        try:
+            return msgspec.json.decode(signer.loads(key, max_age=_ANSWERS_HOLD), type=tuple[int, str, str])
+        except (itsdangerous.BadData, msgspec.DecodeError, TypeError):
+            return None
+
+
+def _signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:
+    import itsdangerous
+
+    return itsdangerous.URLSafeTimedSerializer(options.secret, salt=salt) if options.secret else None
 
 
 def _told(status: int, sentence: str) -> Response:

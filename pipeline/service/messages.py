@@ -12,17 +12,20 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pipeline.desk.tables import sayings
 from pipeline.errors import SnapshotError
 from pipeline.notify import send
 from pipeline.notify.target import Event, EventKind, TargetBroken, TargetUnavailable
 from pipeline.service.database import insisted
 from pipeline.service.ledger import insert_into, storable
 from pipeline.service.tables import messages
+from snapshots.model import Text
 from snapshots.store import StoreError
 
 if TYPE_CHECKING:
@@ -54,7 +57,11 @@ class Messages:
         links: Callable[[str], Links],
         pauses: Sequence[float],
         clock: Callable[[], float] = time.time,
+        *,
+        acknowledge: Callable[[str], str] = lambda _: "",
     ) -> None:
+        """`acknowledge` makes the link that answers a call."""
+        self._acknowledge = acknowledge
         self._engine = engine
         self._enqueue = enqueue
         self._targets = targets
@@ -62,6 +69,11 @@ class Messages:
         self._links = links
         self._pauses = pauses
         self._clock = clock
+
+    @property
+    def receivers(self) -> frozenset[str]:
+        """The names of all receivers."""
+        return frozenset(self._targets)
 
     def tell(
         self, connection: Connection, kind: EventKind, snapshot: ProblemSnapshot, *, replaces: str | None, child: bool
@@ -73,35 +85,62 @@ class Messages:
         now = self._clock()
         event = Event(kind, snapshot, datetime.fromtimestamp(now, UTC), replaces=replaces)
         for target in self._targets.values():
-            limited = target.kind != "webhook"
-            if not target.wants(event) or (child and limited):
-                continue
-            row: dict[str, Any] = {
-                "id": f"m-{uuid.uuid4().hex[:16]}",
-                "target": target.name,
-                "event": event.id,
-                "kind": kind,
-                "system": snapshot.ticket.system,
-                "ticket_id": snapshot.ticket.id,
-                "snapshot_id": snapshot.snapshot_id,
-                "replaces": replaces,
-                "limited": limited,
-                "created_at": now,
-                "state": "queued",
-                "attempts": 0,
-            }
-            gone = connection.scalar(
-                sa.select(messages.c.id)
-                .where(messages.c.target == target.name, messages.c.state == "disabled")
-                .limit(1)
-            )
-            if gone is not None:
-                row |= {"state": "skipped", "reason": f"{target.name} wants nothing any more, it said to {gone}"}
-            stored = connection.scalar(
-                insert_into(self._engine, messages).values(**row).on_conflict_do_nothing().returning(messages.c.id)
-            )
-            if stored is not None and gone is None:
-                self._enqueue(connection, row["id"], target.name, limited, 0.0)
+            if target.wants(event) and not (child and _limited(target)):
+                self._queue(connection, event, target, now)
+
+    def say(
+        self,
+        connection: Connection,
+        kind: EventKind,
+        snapshot: ProblemSnapshot,
+        *,
+        level: str,
+        said: Text,
+        key: str,
+        to: Sequence[str] | None = None,
+        call: str | None = None,
+    ) -> None:
+        """Queues what the desk has to say of a ticket, in the same way; to the receivers named by `to` whatever they want.
+
+        `key` tells one saying of a ticket from another, `call` is what its link acknowledges. Raises `TargetBroken` for a
+        receiver that there is not.
+        """
+        now = self._clock()
+        event = Event(kind, snapshot, datetime.fromtimestamp(now, UTC), said=said, key=key, level=level)
+        unknown = [name for name in to or () if name not in self._targets]
+        if unknown:
+            raise TargetBroken(f"there is no [notify.{unknown[0]}] to call for {snapshot.ticket.id}")
+        row = {"event": event.id, "key": key, "level": level, "en": said.en, "zh": said.zh, "call": call}
+        connection.execute(insert_into(self._engine, sayings).values(**row).on_conflict_do_nothing())
+        for target in self._targets.values():
+            if target.name in to if to is not None else target.wants(event):
+                self._queue(connection, event, target, now)
+
+    def _queue(self, connection: Connection, event: Event, target: Target, now: float) -> None:
+        row: dict[str, Any] = {
+            "id": f"m-{uuid.uuid4().hex[:16]}",
+            "target": target.name,
+            "event": event.id,
+            "kind": event.kind,
+            "system": event.snapshot.ticket.system,
+            "ticket_id": event.snapshot.ticket.id,
+            "snapshot_id": event.snapshot.snapshot_id,
+            "replaces": event.replaces,
+            "limited": _limited(target),
+            "created_at": now,
+            "state": "queued",
+            "attempts": 0,
+        }
+        gone = connection.scalar(
+            sa.select(messages.c.id).where(messages.c.target == target.name, messages.c.state == "disabled").limit(1)
+        )
+        if gone is not None:
+            row |= {"state": "skipped", "reason": f"{target.name} wants nothing any more, it said to {gone}"}
+        stored = connection.scalar(
+            insert_into(self._engine, messages).values(**row).on_conflict_do_nothing().returning(messages.c.id)
+        )
+        if stored is not None and gone is None:
+            self._enqueue(connection, row["id"], target.name, row["limited"], 0.0)
 
     def work(self, message: str) -> None:
         """Sends one message, and writes down what became of it, as soon as the database takes it."""
@@ -131,8 +170,24 @@ class Messages:
         if target is None:
             raise TargetBroken(f"there is no [notify.{row.target}] any more")
         snapshot = self._store.get(row.snapshot_id)
-        at = datetime.fromtimestamp(row.created_at, UTC)
-        return send(target, Event(row.kind, snapshot, at, self._links(row.snapshot_id), row.replaces))
+        event = Event(
+            row.kind, snapshot, datetime.fromtimestamp(row.created_at, UTC), self._links(row.snapshot_id), row.replaces
+        )
+        if row.kind.startswith("snapshot."):
+            return send(target, event)
+        # What was queued for somebody was wanted, or he was named.
+        return target.send(self._with_saying(event, row))
+
+    def _with_saying(self, event: Event, row: Any) -> Event:
+        with self._engine.connect() as connection:
+            saying = connection.execute(sa.select(sayings).where(sayings.c.event == row.event)).one_or_none()
+        if saying is None:
+            raise TargetBroken(f"what was to be said to {row.target} is not known any more")
+        links = event.links
+        if saying.call and (where := self._acknowledge(saying.call)):
+            links = replace(links, acknowledge=where)
+        said = Text(en=saying.en, zh=saying.zh)
+        return replace(event, links=links, said=said, key=saying.key, level=saying.level)
 
     def _again(self, row: Any, number: int, reason: str, *, at_least: float = 0.0, tries: int | None = None) -> None:
         reason = storable(reason)
@@ -159,6 +214,11 @@ class Messages:
                 .where(messages.c.id == message)
                 .values(state=state, reason=reason, attempts=number, next_at=None)
             )
+
+
+def _limited(target: Target) -> bool:
+    """Whether it takes only so many a minute, as chats do."""
+    return target.kind != "webhook"
 
 
 def listed(engine: Engine, states: Sequence[str] = (), limit: int = 50) -> list[Any]:
@@ -200,4 +260,6 @@ def prune(engine: Engine, before: float) -> int:
     """Deletes messages that were sent or skipped before `before`; how many."""
     old = sa.and_(messages.c.created_at < before, messages.c.state.in_(("sent", "skipped", "dropped")))
     with engine.begin() as connection:
-        return connection.execute(messages.delete().where(old)).rowcount
+        gone = connection.execute(messages.delete().where(old)).rowcount
+        connection.execute(sayings.delete().where(sayings.c.event.not_in(sa.select(messages.c.event))))
+        return gone

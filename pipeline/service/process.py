@@ -104,8 +104,9 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
 
     `ready` is told the address. Raises `DatabaseUnavailable`, or `UsageError` where the address cannot be listened on.
     """
+    from pipeline.desk.room import Rooms
     from pipeline.service.app import Parts, make_app
-    from pipeline.service.links import Pages
+    from pipeline.service.links import Answers, Pages
     from pipeline.service.polling import Pollers
     from pipeline.service.server import Server
     from snapshots.store import Store
@@ -114,7 +115,8 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
     host, port = address(options.listen)
     pages = Pages(options, Store(settings.store))
     with opened_base(settings) as base, opened_systems(settings) as systems, _listening(host, port) as place:
-        app = make_app(Parts(systems, base.ledger, options, pages.page))
+        rooms = Rooms(base.engine, settings.desk.grading.room) if settings.desk and settings.desk.grading.room else None
+        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms)))
         crew = Crew(worker, options.workers, executor_name(settings))
         every = {name: one.poll for name, one in settings.tickets.items() if one.poll is not None}
         pollers = Pollers(base.ledger, systems, every)
@@ -134,8 +136,9 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
 
 def work(settings: Settings, sources: Sequence[Source], executor: str, stop: threading.Event) -> int:
     """Works jobs until `stop` is set. How many were under way and did not end in time; the process should end at once then."""
+    from pipeline.desk.duty import Duty, Watch
     from pipeline.service.durable import Worker
-    from pipeline.service.links import Pages
+    from pipeline.service.links import Answers, Pages
     from pipeline.service.messages import Messages
     from pipeline.service.storms import Storms
     from pipeline.service.work import Bench
@@ -150,8 +153,17 @@ def work(settings: Settings, sources: Sequence[Source], executor: str, stop: thr
     ):
         links = Pages(options, store).links
         storms = Storms(base.engine, options.storm_window)
-        messages = Messages(base.engine, base.enqueuer.put_message, targets, store, links, options.retries)
-        bench = Bench(base.ledger, systems, sources, store, settings, links, storms, messages)
+        messages = Messages(
+            base.engine,
+            base.enqueuer.put_message,
+            targets,
+            store,
+            links,
+            options.retries,
+            acknowledge=Answers(options, None).link,
+        )
+        duty = Duty(base.engine, settings.desk.grading, messages, store) if settings.desk else None
+        bench = Bench(base.ledger, systems, sources, store, settings, links, storms, messages, duty)
         worker = Worker(
             base.engine,
             base.ledger,
@@ -162,9 +174,14 @@ def work(settings: Settings, sources: Sequence[Source], executor: str, stop: thr
             jobs=options.jobs,
         )
         worker.start()
+        watch = Watch(duty) if duty else None
+        if watch:
+            watch.start()
         try:
             stop.wait()
         finally:
+            if watch:
+                watch.stop()
             left = worker.stop(PATIENCE)
         if left:
             _log.warning("jobs under way that did not end in %s s, and will be begun again: %s", PATIENCE, left)
@@ -262,12 +279,14 @@ class _Keeper:
     def _run(self) -> None:
         from datetime import UTC, datetime, timedelta
 
+        from pipeline.desk.happened import prune as prune_desk
         from pipeline.service.messages import prune
 
         while not self._stopping.wait(_PRUNE):
             try:
                 self._base.ledger.prune(self._keep)
                 prune(self._base.engine, time.time() - self._keep)
+                prune_desk(self._base.engine, time.time() - self._keep)
                 # The queue needs no memory of what is done; a day of it is for whoever looks for a fault.
                 before = (datetime.now(UTC) - timedelta(days=1)).isoformat()
                 while self._base.enqueuer.prune(before) and not self._stopping.is_set():

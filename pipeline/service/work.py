@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.attach import Links
+    from pipeline.desk.duty import Duty
     from pipeline.notify.target import EventKind
     from pipeline.service.ledger import Ledger
     from pipeline.service.messages import Messages
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
-    from snapshots.model import ProblemSnapshot
+    from snapshots.model import ProblemSnapshot, Severity
     from snapshots.store import Store
 
 # What is written in the transaction that ends a job.
@@ -57,6 +58,7 @@ class Bench:
     links: Callable[[str], Links]
     storms: Storms
     messages: Messages
+    duty: Duty | None = None
 
     def work(self, delivery: str, worker: str) -> None:
         """Does the job of one delivery, and writes down what became of it, as soon as the database takes it."""
@@ -105,8 +107,10 @@ class Bench:
         taken = take_snapshot(ticket, self.sources, self.settings)
         self.store.put(taken.snapshot, taken.run)
         storm = self.storms.join(job.system, job.ticket_id, taken.snapshot)
+        severity = self.duty.severity(taken.snapshot, storm, job.system) if self.duty else None
         attached = attach_snapshot(
-            taken.snapshot,
+            # What a storm adds stands on the ticket, and not in the document: that is made of the ticket's own records.
+            msgspec.structs.replace(taken.snapshot, severity=severity) if severity else taken.snapshot,
             system,
             job.ticket_id,
             links=self.links(taken.snapshot.snapshot_id),
@@ -119,12 +123,27 @@ class Bench:
         snapshot = taken.snapshot
         ended = Ended("done", snapshot_id=snapshot.snapshot_id, note_id=attached.note_id, note_url=attached.url)
         if job.snapshot_id == snapshot.snapshot_id:
-            return ended, _nothing
+            return ended, lambda connection: self._grade(connection, job, snapshot, severity, storm)
         kind: EventKind = "snapshot.updated" if job.snapshot_id else "snapshot.created"
         child = storm is not None and not storm.is_parent(job.system, job.ticket_id)
-        return ended, lambda connection: self.messages.tell(
-            connection, kind, snapshot, replaces=job.snapshot_id, child=child
-        )
+
+        def also(connection: Connection) -> None:
+            self.messages.tell(connection, kind, snapshot, replaces=job.snapshot_id, child=child)
+            self._grade(connection, job, snapshot, severity, storm)
+
+        return ended, also
+
+    def _grade(
+        self,
+        connection: Connection,
+        job: Job,
+        snapshot: ProblemSnapshot,
+        severity: Severity | None,
+        storm: Storm | None,
+    ) -> None:
+        """Starts the ticket's clock, and its room where it is a P1."""
+        if self.duty is not None and severity is not None:
+            self.duty.graded(connection, job.system, snapshot, severity, storm)
 
     def _touched(self, storm: Storm | None, job: Job, snapshot: ProblemSnapshot) -> Touched | None:
         """Whom the storm touches, and what this ticket has that its first one has not; one ticket is no storm."""

@@ -162,10 +162,12 @@ class Links:
     page: str = ""
     document: str = ""
     ticket: str = ""
+    # Where a call is answered.
+    acknowledge: str = ""
 
     def __post_init__(self) -> None:
         """Makes each address one that needs no escaping in any form."""
-        for name in ("page", "document", "ticket"):
+        for name in ("page", "document", "ticket", "acknowledge"):
             object.__setattr__(self, name, plain_url(getattr(self, name)))
 
     def record(self, ref: str) -> str:

@@ -258,7 +258,7 @@ class DetailReader(Reader):
     def _desk_section(self) -> Section | None:
         s = self.s
         facts = [
-            (self.say("severity"), _flat(s.severity or {})),
+            *self._severity(),
             (self.say("routing"), self._routed(s.routing) if s.routing else ""),
             (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
             *((self.say("similar"), self._alike(row)) for row in s.similar_tickets),
@@ -284,6 +284,17 @@ class DetailReader(Reader):
 
     def _all(self, texts: Iterable[Text]) -> str:
         return "; ".join(map(self.text, texts))
+
+    def _severity(self) -> Iterable[tuple[str, str]]:
+        if (severity := self.s.severity) is None:
+            return
+        said = [
+            self.text(one.statement) + (f" ({', '.join(one.findings)})" if one.findings else "")
+            for one in severity.reasons
+        ]
+        yield self.say("severity"), " ".join([severity.level, *said])
+        yield self.say("respond_by"), self.clock(severity.respond_by)
+        yield self.say("resolve_by"), self.clock(severity.resolve_by)
 
     def _redaction_section(self) -> Section:
         r = self.s.redaction

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from snapshots.model import PaymentAttempt, ProblemSnapshot
+from snapshots.model import PaymentAttempt, ProblemSnapshot, Text
 from snapshots.render.blocks import (
     Block,
     Blocks,
@@ -107,10 +107,22 @@ def card_blocks(
     links: Links | None = None,
     *,
     touched: Touched | None = None,
+    said: Text | None = None,
 ) -> Blocks:
-    """The same in fewer words, for a chat: which ticket, what failed, what to do, and what the strongest findings say."""
+    """The same in fewer words, for a chat: which ticket, what failed, what to do, and what the strongest findings say.
+
+    What is `said` of the ticket stands above all, with the link that acknowledges it.
+    """
     reader = _NoteReader(clean(snapshot), language, links or Links())
-    return reader.card(touched or Touched())
+    blocks = reader.card(touched or Touched())
+    return replace(blocks, parts=(_said_part(said, language, links or Links()), *blocks.parts)) if said else blocks
+
+
+def _said_part(said: Text, language: Language, links: Links) -> Part:
+    line = (Run(said.zh if language == "zh" else said.en),)
+    name = label("acknowledge", language)
+    below = (Paragraph(((Run(name, "link", links.acknowledge),),)),) if links.acknowledge else ()
+    return Part("said", name, (Heading(line, 1), *below))
 
 
 def write(

@@ -12,6 +12,7 @@ from snapshots.model import (
     Candidate,
     Check,
     Coverage,
+    CustomerMessage,
     Diagnosis,
     Evidence,
     Finding,
@@ -60,7 +61,6 @@ class Reader:
         kind = verdict_of(d)
         top = self._top()
         healthy = [self.text(check.statement) for check in self.s.checks if check.outcome == "healthy"]
-        severity = self.s.severity or {}
         return View(
             language=self.language,
             kind=kind,
@@ -89,7 +89,7 @@ class Reader:
             unchecked=tuple(self._unchecked()),
             action=self.text(d.first_action) if d.first_action else "",
             owner=owner_name(d.owner, self.language) if d.owner else "",
-            severity=str(severity.get("level") or ""),
+            severity=self.s.severity.level if self.s.severity else "",
             snapshot_id=self.s.snapshot_id,
             tool=f"{self.s.provenance.tool} {self.s.provenance.tool_version}",
             sections=sections,
@@ -105,7 +105,7 @@ class Reader:
         """A word of the document's own vocabulary."""
         return term(value, self.language)
 
-    def text(self, text: Text) -> str:
+    def text(self, text: Text | CustomerMessage) -> str:
         """The reader's half of a text."""
         return text.zh if self.language == "zh" else text.en
 

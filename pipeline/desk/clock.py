@@ -1,0 +1,296 @@
+"""The clock of each ticket: until when it is to be answered and solved, and a warning before that is over.
+
+A warning is a row that is written with the deadline; whoever finds it due marks it and queues its message in one
+transaction. So it is told once, however many processes look, and a restart loses none.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from pipeline.desk.calendar import Deadline, calendar_of
+from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
+from pipeline.desk.happened import Happened, record
+from pipeline.desk.tables import clocks, warnings
+from pipeline.errors import SnapshotError
+from pipeline.service.ledger import insert_into
+from snapshots.model import Severity, Text
+from snapshots.store import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+_log = logging.getLogger(__name__)
+WHICH: tuple[Deadline, ...] = ("respond", "resolve")
+# A warning that could not be told is tried again after so many seconds.
+_AGAIN = 60
+# A ticket that is seen for the first time so many seconds after a deadline was open before there was a clock: it is long
+# answered, or everybody knows. A service that was away for less tells that the deadline is over.
+_STALE = 86400.0
+# How many warnings one look takes: the rest is due at the next one, a moment later.
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning that is due. `deadline` and `at` are seconds since 1970; one that comes after its deadline is `late`."""
+
+    system: str
+    ticket_id: str
+    snapshot_id: str
+    level: Level
+    which: Deadline
+    deadline: float
+    at: float
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline is over."""
+        return self.at >= self.deadline
+
+    @property
+    def key(self) -> str:
+        """The same for the same warning."""
+        return f"{self.which}:{self.deadline:.3f}"
+
+    @property
+    def said(self) -> Text:
+        """The warning in words."""
+        minutes = max(1, round(abs(self.deadline - self.at) / 60))
+        what, zh_what = ("an answer", "首次应答") if self.which == "respond" else ("a solution", "解决")
+        if self.late:
+            return Text(
+                en=f"{self.level} ticket {self.ticket_id} has been overdue for {minutes} min: {what} was due.",
+                zh=f"{self.level} 工单 {self.ticket_id} 的{zh_what}已超时 {minutes} 分钟。",
+            )
+        return Text(
+            en=f"{self.level} ticket {self.ticket_id} will be overdue in {minutes} min, take it first: {what} is due.",
+            zh=f"{self.level} 工单 {self.ticket_id} 还有 {minutes} 分钟超时，请优先处理（待{zh_what}）。",
+        )
+
+
+# Queues the message of a warning inside the given transaction.
+Tell = Callable[["Connection", Warned], None]
+
+
+class Clocks:
+    """The clocks of a database."""
+
+    def __init__(self, engine: Engine, options: GradingOptions, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._options = options
+        self._clock = clock
+
+    def start(
+        self,
+        connection: Connection,
+        system: str,
+        ticket_id: str,
+        snapshot_id: str,
+        severity: Severity,
+        opened_at: float,
+    ) -> Severity:
+        """Starts the ticket's clock, or brings it up to date, in the transaction of `connection`; the severity that holds.
+
+        The level is never lowered and no deadline moves away. A level that rises counts its deadlines from now.
+        """
+        here = _here(system, ticket_id)
+        # The row is locked before it is read: two that grade one ticket go one after the other.
+        connection.execute(clocks.update().where(here).values(snapshot_id=snapshot_id))
+        known = connection.execute(sa.select(clocks).where(here)).one_or_none()
+        now = self._clock()
+        if known is None:
+            due = {which: _seconds(getattr(severity, f"{which}_by")) for which in WHICH}
+            self._write(connection, system, ticket_id, snapshot_id, severity, opened_at, due, fresh=True)
+            record(connection, Happened(system, ticket_id, opened_at, "opened", severity.level))
+            record(connection, Happened(system, ticket_id, max(now, opened_at), "graded", severity.level))
+            return severity
+        held = msgspec.json.decode(known.severity, type=Severity)
+        if LEVELS.index(severity.level) >= LEVELS.index(held.level):
+            return held
+        due = {
+            which: min(getattr(known, f"{which}_by"), max(_seconds(getattr(severity, f"{which}_by")), by))
+            for which, by in self._from_now(severity.level, system, now).items()
+        }
+        self._write(connection, system, ticket_id, snapshot_id, severity, known.opened_at, due, fresh=False)
+        record(connection, Happened(system, ticket_id, now, "graded", severity.level))
+        return severity
+
+    def _from_now(self, level: Level, system: str, now: float) -> dict[Deadline, float]:
+        calendar, term = calendar_of(self._options.calendar(system)), self._options.term(level)
+        begun = datetime.fromtimestamp(now, UTC)
+        return {which: calendar.deadline(begun, term, which).timestamp() for which in WHICH}
+
+    def _write(
+        self,
+        connection: Connection,
+        system: str,
+        ticket_id: str,
+        snapshot_id: str,
+        severity: Severity,
+        opened_at: float,
+        due: dict[Deadline, float],
+        *,
+        fresh: bool,
+    ) -> None:
+        by = {f"{which}_by": moment for which, moment in due.items()}
+        held = msgspec.structs.replace(severity, **{name: _z(moment) for name, moment in by.items()})
+        values: dict[str, Any] = {
+            "snapshot_id": snapshot_id,
+            "level": severity.level,
+            "severity": msgspec.json.encode(held).decode(),
+            **by,
+        }
+        if fresh:
+            connection.execute(
+                clocks.insert().values(system=system, ticket_id=ticket_id, opened_at=opened_at, **values)
+            )
+        else:
+            connection.execute(clocks.update().where(_here(system, ticket_id)).values(**values))
+            _drop(connection, system, ticket_id, WHICH)
+        row = connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one()
+        calendar, term = calendar_of(self._options.calendar(system)), self._options.term(severity.level)
+        for which, moment in due.items():
+            if row.resolved_at is not None or (which == "respond" and row.responded_at is not None):
+                continue
+            if fresh and moment < self._clock() - _STALE:
+                continue
+            warn_at = calendar.warn_at(datetime.fromtimestamp(moment, UTC), term).timestamp()
+            connection.execute(
+                insert_into(self._engine, warnings)
+                .values(system=system, ticket_id=ticket_id, which=which, deadline=moment, warn_at=warn_at)
+                .on_conflict_do_nothing()
+            )
+
+    # ---- what people do
+
+    def responded(self, system: str, ticket_id: str, who: str | None = None, at: float | None = None) -> bool:
+        """Somebody answered the customer: the clock of the answer stops. False where the ticket has no clock."""
+        return self._happened(
+            Happened(system, ticket_id, self._at(at), "responded", who=who), "responded_at", ("respond",)
+        )
+
+    def resolved(self, system: str, ticket_id: str, who: str | None = None, at: float | None = None) -> bool:
+        """The ticket is solved: both clocks stop. False where the ticket has no clock."""
+        return self._happened(Happened(system, ticket_id, self._at(at), "resolved", who=who), "resolved_at", WHICH)
+
+    def _at(self, at: float | None) -> float:
+        return self._clock() if at is None else at
+
+    def _happened(self, what: Happened, column: str, which: tuple[Deadline, ...]) -> bool:
+        here = _here(what.system, what.ticket_id)
+        with self._engine.begin() as connection:
+            stopped = connection.execute(
+                clocks.update().where(here).values(**{column: sa.func.coalesce(clocks.c[column], what.at)})
+            )
+            if not stopped.rowcount:
+                return False
+            _drop(connection, what.system, what.ticket_id, which)
+            level = connection.scalar(sa.select(clocks.c.level).where(here))
+            record(connection, msgspec.structs.replace(what, level=level))
+        return True
+
+    def reopened(self, system: str, ticket_id: str, who: str | None = None) -> bool:
+        """The ticket is open again: the clock of its solution starts anew. False where the ticket has no clock."""
+        now = self._clock()
+        here = _here(system, ticket_id)
+        with self._engine.begin() as connection:
+            connection.execute(clocks.update().where(here).values(resolved_at=None))
+            row = connection.execute(sa.select(clocks).where(here)).one_or_none()
+            if row is None:
+                return False
+            due: dict[Deadline, float] = {
+                "respond": row.respond_by,
+                "resolve": self._from_now(row.level, system, now)["resolve"],
+            }
+            held = msgspec.json.decode(row.severity, type=Severity)
+            self._write(connection, system, ticket_id, row.snapshot_id, held, row.opened_at, due, fresh=False)
+            record(connection, Happened(system, ticket_id, now, "reopened", row.level, who=who))
+        return True
+
+    # ---- warnings
+
+    def tick(self, tell: Tell) -> list[Warned]:
+        """Tells every warning that is due, each once; those that were told now. A warning that fails is due again."""
+        now = self._clock()
+        return [told for row in self.due(now) if (told := self.told(row, now, tell))]
+
+    def due(self, now: float) -> list[Any]:
+        """The warnings that are due at `now` and not told, the nearest deadline first."""
+        query = (
+            sa.select(warnings, clocks.c.snapshot_id, clocks.c.level)
+            .join(clocks, sa.and_(clocks.c.system == warnings.c.system, clocks.c.ticket_id == warnings.c.ticket_id))
+            .where(warnings.c.told_at.is_(None), warnings.c.warn_at <= now)
+            .order_by(warnings.c.deadline)
+            .limit(_MOST)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+    def told(self, row: Any, now: float, tell: Tell) -> Warned | None:
+        """Tells the warning of a row of `due`; None where another process has, or where it cannot be told now."""
+        warned = Warned(row.system, row.ticket_id, row.snapshot_id, row.level, row.which, row.deadline, now)
+        one = sa.and_(
+            _here(row.system, row.ticket_id, warnings),
+            warnings.c.which == row.which,
+            warnings.c.deadline == row.deadline,
+            warnings.c.told_at.is_(None),
+        )
+        try:
+            with self._engine.begin() as connection:
+                if not connection.execute(warnings.update().where(one).values(told_at=now)).rowcount:
+                    return None
+                tell(connection, warned)
+        except (SnapshotError, StoreError) as error:
+            _log.error("%s: cannot be told, it is tried again in %d s: %s", warned.said.en, _AGAIN, error)
+            # One that cannot be told does not stand in the way of the others.
+            with self._engine.begin() as connection:
+                connection.execute(warnings.update().where(one).values(warn_at=now + _AGAIN))
+            return None
+        return warned
+
+    # ---- what people ask
+
+    def of(self, system: str, ticket_id: str) -> Any:
+        """The ticket's clock, or None."""
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one_or_none()
+
+    def named(self, ticket_id: str, snapshot_id: str) -> Any:
+        """The clock of that ticket in whichever system, the snapshot's own first; None where there is none."""
+        query = sa.select(clocks).where(clocks.c.ticket_id == ticket_id).order_by(clocks.c.snapshot_id != snapshot_id)
+        with self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).one_or_none()
+
+    def open(self, limit: int = 200) -> Iterator[Any]:
+        """The clocks that run, the nearest deadline first."""
+        nearest = sa.case((clocks.c.responded_at.is_(None), clocks.c.respond_by), else_=clocks.c.resolve_by)
+        query = sa.select(clocks).where(clocks.c.resolved_at.is_(None)).order_by(nearest).limit(limit)
+        with self._engine.connect() as connection:
+            yield from connection.execute(query).all()
+
+
+def _here(system: str, ticket_id: str, table: Any = clocks) -> Any:
+    return sa.and_(table.c.system == system, table.c.ticket_id == ticket_id)
+
+
+def _drop(connection: Connection, system: str, ticket_id: str, which: tuple[Deadline, ...]) -> None:
+    """Takes back warnings that were not told."""
+    mine = sa.and_(_here(system, ticket_id, warnings), warnings.c.which.in_(which), warnings.c.told_at.is_(None))
+    connection.execute(warnings.delete().where(mine))
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _z(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")

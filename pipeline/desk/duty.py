@@ -1,0 +1,133 @@
+"""The desk on duty beside the service: each graded ticket starts its clock, a P1 opens its room, and what is due is told."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pipeline.desk.clock import Clocks, Warned
+from pipeline.desk.grading_options import ROLES
+from pipeline.desk.room import Call, Rooms
+from pipeline.desk.severity import deadlines, in_utc, raised
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from pipeline.desk.grading_options import GradingOptions
+    from pipeline.service.messages import Messages
+    from pipeline.service.storms import Storm
+    from snapshots.model import ProblemSnapshot, Severity
+    from snapshots.store import Store
+
+_log = logging.getLogger(__name__)
+# How often it is looked what is due, in seconds.
+EVERY = 5.0
+
+
+class Duty:
+    """Clocks and rooms of one database, and the messages that come of them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: GradingOptions,
+        messages: Messages,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises `UsageError` where the room calls somebody who is no receiver."""
+        named = [name for role in (*ROLES, "last") for name in options.room.chain(role)] if options.room else []
+        if unknown := [name for name in named if name not in messages.receivers]:
+            raise UsageError(f"desk.grading.room: there is no [notify.{unknown[0]}]; add one, or name another")
+        self._options = options
+        self._messages = messages
+        self._store = store
+        self._clock = clock
+        self.clocks = Clocks(engine, options, clock)
+        self.rooms = Rooms(engine, options.room, clock) if options.room else None
+
+    def severity(self, snapshot: ProblemSnapshot, storm: Storm | None, system: str) -> Severity | None:
+        """What holds for the ticket: its own severity, raised by what its storm counts."""
+        own = snapshot.severity
+        if own is None:
+            return None
+        # The document knows the kind of its ticket system, and not what the configuration calls it.
+        start = datetime.fromisoformat(snapshot.ticket.created_at)
+        by = deadlines(own.level, self._options, system, start)
+        own = msgspec.structs.replace(own, respond_by=in_utc(by[0]), resolve_by=in_utc(by[1]))
+        return raised(own, storm, self._options, system, datetime.fromtimestamp(self._clock(), UTC))
+
+    def graded(
+        self, connection: Connection, system: str, snapshot: ProblemSnapshot, severity: Severity, storm: Storm | None
+    ) -> None:
+        """Starts the ticket's clock and, for a P1, opens its room, in the transaction of `connection`."""
+        ticket = snapshot.ticket
+        opened_at = datetime.fromisoformat(ticket.created_at).timestamp()
+        held = self.clocks.start(connection, system, ticket.id, snapshot.snapshot_id, severity, opened_at)
+        if held.level == "P1" and self.rooms is not None:
+            self.rooms.open(
+                connection, system, snapshot, storm, lambda within, call: self._tell(within, call, snapshot)
+            )
+
+    def tick(self) -> int:
+        """Tells what is due: warnings, and calls to rooms; how many."""
+        told = len(self.clocks.tick(self._warn))
+        return told + (self.rooms.tick(self._call) if self.rooms else 0)
+
+    def _warn(self, connection: Connection, warned: Warned) -> None:
+        self._messages.say(
+            connection,
+            "desk.overdue" if warned.late else "desk.warning",
+            self._store.get(warned.snapshot_id),
+            level=warned.level,
+            said=warned.said,
+            key=warned.key,
+        )
+
+    def _call(self, connection: Connection, call: Call) -> None:
+        self._tell(connection, call, self._store.get(call.snapshot_id))
+
+    def _tell(self, connection: Connection, call: Call, snapshot: ProblemSnapshot) -> None:
+        self._messages.say(
+            connection,
+            "room.escalated" if call.escalation else "room.called",
+            snapshot,
+            level="P1",
+            said=call.said,
+            key=call.key,
+            to=(call.person,),
+            call=msgspec.json.encode([call.room, call.role, call.person]).decode(),
+        )
+
+
+class Watch:
+    """Looks what is due, in a thread, until it is stopped."""
+
+    def __init__(self, duty: Duty, every: float = EVERY) -> None:
+        self._duty = duty
+        self._every = every
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends, after the look under way."""
+        self._stopping.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every):
+            try:
+                self._duty.tick()
+            except Exception:  # noqa: BLE001 - the database may be away: what is due stays due
+                _log.warning("what is due at the desk could not be told; it is tried again", exc_info=True)

@@ -1,0 +1,65 @@
+"""What happened to tickets at the desk, one event a row: the report is made from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import msgspec
+import sqlalchemy as sa
+
+from pipeline.desk.tables import calls, care, clocks, events, roles, rooms, warnings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+What = Literal["opened", "graded", "assigned", "responded", "resolved", "reopened"]
+WHAT: tuple[What, ...] = get_args(What)
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """One event. `at` is seconds since 1970; `role` is whose turn it is after `assigned`, such as a queue."""
+
+    system: str
+    ticket_id: str
+    at: float
+    event: What
+    level: str | None = None
+    role: str | None = None
+    who: str | None = None
+
+
+def record(connection: Connection, what: Happened) -> None:
+    """Writes the event down, in the transaction of `connection`."""
+    connection.execute(events.insert().values(**msgspec.structs.asdict(what)))
+
+
+def prune(engine: Engine, before: float) -> None:
+    """Deletes what ended before `before`: events, clocks of solved tickets with their warnings, closed rooms."""
+    with engine.begin() as connection:
+        connection.execute(events.delete().where(events.c.at < before))
+        old = sa.and_(clocks.c.resolved_at < before, clocks.c.system == warnings.c.system)
+        solved = sa.exists().where(old, clocks.c.ticket_id == warnings.c.ticket_id)
+        connection.execute(warnings.delete().where(solved))
+        connection.execute(clocks.delete().where(clocks.c.resolved_at < before))
+        gone = sa.select(rooms.c.id).where(rooms.c.closed_at < before)
+        for table in (roles, calls, care):
+            connection.execute(table.delete().where(table.c.room.in_(gone)))
+        connection.execute(rooms.delete().where(rooms.c.closed_at < before))
+
+
+def read(engine: Engine, start: float, end: float) -> list[Happened]:
+    """The events of every ticket to which something happened from `start` until before `end`, with all before `end`.
+
+    In order of time; tickets of which the beginning is not known are told with what is.
+    """
+    touched = sa.select(events.c.system, events.c.ticket_id).where(events.c.at >= start, events.c.at < end).distinct()
+    mine = touched.subquery()
+    query = (
+        sa.select(events)
+        .join(mine, sa.and_(mine.c.system == events.c.system, mine.c.ticket_id == events.c.ticket_id))
+        .where(events.c.at < end)
+        .order_by(events.c.at, events.c.seq)
+    )
+    names = Happened.__struct_fields__
+    with engine.connect() as connection:
+        return [Happened(**{name: getattr(row, name) for name in names}) for row in connection.execute(query)]
