@@ -8,6 +8,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx
 import msgspec
@@ -73,7 +74,8 @@ def engine(request, tmp_path) -> Iterator[Engine]:
 
 def snapshot(ticket_id: str = "T-1", level: str = "P1") -> ProblemSnapshot:
     base = SAMPLES["wechat_signature"]
-    ticket = msgspec.structs.replace(base.ticket, id=ticket_id, customer_id=f"c-{ticket_id}")
+    opened_at = datetime.fromtimestamp(START - 60, UTC).isoformat()
+    ticket = msgspec.structs.replace(base.ticket, id=ticket_id, customer_id=f"c-{ticket_id}", created_at=opened_at)
     return with_id(msgspec.structs.replace(base, ticket=ticket, severity=severity(level)))
 
 
