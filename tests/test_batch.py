@@ -215,7 +215,7 @@ def shop(home: Path) -> Path:
     config = home / "shop.toml"
     config.write_text(
         f'[defaults.sources.orders]\nkind = "orders"\nurl = "sqlite:///{home}/orders.db"\n'
-        '[defaults.sources.traces]\nkind = "jaeger"\nurl = "http://127.0.0.1:9"\n',
+        '[defaults.sources.traces]\nkind = "jaeger"\nurl = "http://127.0.0.1:9"\nattempts = 1\n',
         "utf-8",
     )
     return config
