@@ -67,6 +67,8 @@ def test_killed_at_any_moment_it_leaves_in_the_end_what_an_undisturbed_run_does(
     # The processes of a run that was killed end by themselves; they may have finished what they had in hand.
     time.sleep(3)
     kept = documents(out)
+    # A quick machine may have come to the end before the last kill: then that run's summary stands.
+    through = (out / "summary.json").exists()
     process = begin(*call, "--resume", cwd=home)
     _, said = process.communicate(timeout=500)
     assert process.returncode == 0, said
@@ -75,5 +77,5 @@ def test_killed_at_any_moment_it_leaves_in_the_end_what_an_undisturbed_run_does(
     assert {name: now[name] for name in kept} == kept
     summary = summary_of(out)
     assert (summary["given"], summary["snapshots"], summary["dead"], summary["left"]) == (COUNT, COUNT, 0, 0)
-    assert summary["kept"] >= len(kept) > 0
+    assert summary["kept"] >= (1 if through else len(kept)) > 0
     assert summary["untimed"] <= KILLS * jobs
