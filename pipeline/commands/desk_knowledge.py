@@ -85,7 +85,7 @@ def _in(text: Text, language: str) -> str:
 def ask(
     *, question: str, backwards: bool, most: int, folder: Path | None, output: str, language: str, where: From
 ) -> None:
-    r"""Answer QUESTION out of the knowledge base: the entries that fit best, with their steps.
+    """Answer QUESTION out of the knowledge base: the entries that fit best, with their steps.
 
     \b
     problem-snapshot desk ask "支付宝提示余额不足怎么办"
@@ -350,7 +350,7 @@ def graph(
     language: str,
     where: From,
 ) -> None:
-    r"""Show problem - cause - solution - product, as a list, a picture or a file for other tools.
+    """Show problem - cause - solution - product, as a list, a picture or a file for other tools.
 
     \b
     problem-snapshot desk knowledge graph --symptom "report loads slowly"

@@ -46,7 +46,7 @@ def _tasks(where: From) -> Tasks:
 
 @click.group()
 def tasks() -> None:
-    r"""Knowledge tasks: a solved ticket's cause, solution and prevention, written down within 48 hours.
+    """Knowledge tasks: a solved ticket's cause, solution and prevention, written down within 48 hours.
 
     \b
     problem-snapshot desk tasks open TK-1042 --to wang     the ticket is solved
