@@ -309,7 +309,7 @@ def test_a_poll_tells_each_change_once_also_over_many_pages(
 ) -> None:
     monkeypatch.setattr("pipeline.tickets.django_helpdesk._PER_PAGE", 3)
     # The tickets of the other tests, which are just as young, are left out.
-    monkeypatch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=1))
+    monkeypatch.setattr("pipeline.tickets._polls.OVERLAP", timedelta(seconds=1))
     time.sleep(2)
     cursor = system.changed(None).cursor
     ids = [desk.new_ticket(f"Payment {number}", "Order 1") for number in range(5)]
@@ -338,7 +338,7 @@ def test_no_poll_loses_a_follow_up_wherever_pages_end(poll: tuple[list[int], int
 
     system = DjangoHelpdeskSystem("web", Options(url="http://desk.example"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=back))
+        patch.setattr("pipeline.tickets._polls.OVERLAP", timedelta(seconds=back))
         patch.setattr("pipeline.tickets.django_helpdesk._PER_PAGE", 3)
         patch.setattr(system, "_page", page)
         tells_all_once(system, seconds, start, limit, back)

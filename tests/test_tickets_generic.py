@@ -372,7 +372,9 @@ def test_a_value_is_put_in_once_and_as_it_is(value):
 
 def test_the_case_of_our_own_comment_is_known_by_its_author():
     with CASE.running() as (_, system):
-        assert system.receive(CASE.request(own_comment("Snapshot", "x"))).ignored == "our own doing"
+        assert system.receive(CASE.request(own_comment("Snapshot", "x"))).ignored == (
+            "our own change: it was made by snapshot"
+        )
         assert system.receive(CASE.request(own_comment("ann", f"you wrote {MARKER}"))).ignored is None
 
 

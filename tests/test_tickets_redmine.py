@@ -246,7 +246,7 @@ def test_a_poll_tells_each_change_once_also_over_many_pages(
 ) -> None:
     monkeypatch.setattr("pipeline.tickets.redmine._PER_PAGE", 3)
     # The tickets of the other tests, which are just as young, are left out.
-    monkeypatch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=1))
+    monkeypatch.setattr("pipeline.tickets._polls.OVERLAP", timedelta(seconds=1))
     time.sleep(2)
     cursor = system.changed(None).cursor
     ids = [desk.new_ticket(f"Payment {number}", "Order 1") for number in range(5)]
@@ -267,7 +267,7 @@ def test_a_poll_tells_each_change_once_also_over_many_pages(
 
 
 def test_a_poll_ignores_what_is_nothing_but_our_own_note(desk: redmine.Desk, system: TicketSystem) -> None:
-    from pipeline.tickets._desk import Cursor
+    from pipeline.tickets._polls import Cursor
 
     ticket_id = desk.new_ticket("Payment failed", "Order 1")
     time.sleep(1.1)

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import strategies as st
 
-from pipeline.tickets._desk import Cursor
+from pipeline.tickets._polls import Cursor
 from pipeline.tickets.system import Event, File, Form, Incoming, Malformed, Note, TicketSystem, Unverified
 from tests.web import serving
 
