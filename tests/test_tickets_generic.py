@@ -14,8 +14,9 @@ from pipeline.tickets._mapping import TicketPaths, as_ticket
 from pipeline.tickets._requests import address, filled
 from pipeline.tickets.generic import Signature
 from pipeline.tickets.system import Malformed, SystemBroken, Unverified
-from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, Own, delivery, note, opened
+from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, delivery, note, opened
 from tests.tickets_generic_cases import CASES, OWN, mac, own_comment, own_ticket
+from tests.tickets_generic_servers import Own
 
 CASE = CASES["generic"]
 

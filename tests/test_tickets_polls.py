@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.tickets import django_helpdesk, redmine, rt
+from pipeline.tickets._mapped import MappedSystem
 from pipeline.tickets._polls import OVERLAP, Cursor, Page, Row, due, newest, polled
-from pipeline.tickets.system import Changes, Event, SystemUnavailable
+from pipeline.tickets.django_helpdesk import DjangoHelpdeskSystem
+from pipeline.tickets.redmine import RedmineSystem
+from pipeline.tickets.rt import RtSystem
+from pipeline.tickets.system import Changes, Event, SystemBroken, SystemUnavailable, TicketSystem
+from tests.tickets_hooks import HOOKS, NOWHERE
 
+# Systems that can be polled, each with an address that nobody answers.
+SYSTEMS: dict[str, Callable[[], TicketSystem]] = {
+    **{kind: HOOKS[kind].system for kind in HOOKS if not issubclass(type(HOOKS[kind].system()), MappedSystem)},
+    "rt": lambda: RtSystem("desk", rt.Options(url=NOWHERE)),
+    "redmine": lambda: RedmineSystem("desk", redmine.Options(url=NOWHERE)),
+    "django_helpdesk": lambda: DjangoHelpdeskSystem("desk", django_helpdesk.Options(url=NOWHERE)),
+}
+# Those whose cursor holds one for each of several places: any object of texts is one, of places that are not asked.
+SEVERAL = {"github", "forgejo", "gitlab"}
 START = datetime(2026, 11, 26, 10, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_a_cursor_that_is_none_is_told(kind: str) -> None:
+    others = () if kind in SEVERAL else ("{}", '{"at": "soon"}')
+    for cursor in ("", "[]", "{", "null", "nonsense", "[" * 10_000, *others):
+        with pytest.raises(SystemBroken, match=r"cursor .* start the poll anew"):
+            SYSTEMS[kind]().changed(cursor)
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_the_first_look_at_a_system_that_does_not_answer_says_so(kind: str) -> None:
+    with pytest.raises(SystemUnavailable, match="cannot be reached"):
+        SYSTEMS[kind]().changed(None, 1)
 
 
 def at(second: float) -> datetime:
