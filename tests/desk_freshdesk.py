@@ -18,7 +18,7 @@ US, CUSTOMER, STAFF = 9001, 5001, 7001
 class FreshdeskDesk(Desk):
     """HTML comments do not survive; a note without `private: true` is public."""
 
-    kind, ticket_id, form, edits = "freshdesk", "20", "html", True
+    kind, ticket_id, form, edits, signed = "freshdesk", "20", "html", True, False
     writing = "POST", "notes$"
 
     def __init__(self) -> None:

@@ -168,6 +168,10 @@ class ZendeskDesk(Desk):
         named = [{"id": FIELD, "title": "Fault"}, {"id": 360002, "title": "手机号"}]
         return {"ticket_fields": named, "meta": {"has_more": False}}
 
+    @route("GET", r"/api/v2/tickets\.json")
+    def tickets(self, call: Call) -> Any:
+        return {"tickets": self.export[: int(call.query["page[size]"])], "meta": {"has_more": False}}
+
     @route("GET", r"/api/v2/incremental/tickets/cursor\.json")
     def incremental(self, call: Call) -> Any:
         start = int(call.query.get("cursor") or 0)

@@ -18,9 +18,10 @@ import pytest
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import open_system
 from pipeline.tickets.django_helpdesk import DjangoHelpdeskSystem, Options, _FollowUp, _Page, plain_markdown
-from pipeline.tickets.system import Incoming, SystemBroken, SystemUnavailable, TicketSystem, Unverified
+from pipeline.tickets.system import Incoming, SystemUnavailable, TicketSystem, Unverified
 from tests import services
 from tests.services import helpdesk
+from tests.tickets_polling import drained
 from tests.tickets_real import (
     BEGAN,
     HOSTILE,
@@ -309,18 +310,13 @@ def test_a_poll_tells_each_change_once_also_over_many_pages(
 ) -> None:
     monkeypatch.setattr("pipeline.tickets.django_helpdesk._PER_PAGE", 3)
     # The tickets of the other tests, which are just as young, are left out.
-    monkeypatch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=1))
+    monkeypatch.setattr("pipeline.tickets._polls.OVERLAP", timedelta(seconds=1))
     time.sleep(2)
     cursor = system.changed(None).cursor
     ids = [desk.new_ticket(f"Payment {number}", "Order 1") for number in range(5)]
     system.attach(ids[0], note_for(ids[0], "first"))
-    told = []
-    for _ in range(50):
-        step = system.changed(cursor, limit=2)
-        told += [(event.ticket_id, event.ignored) for event in step.events if event.ticket_id in ids]
-        cursor = step.cursor
-        if not step.more:
-            break
+    events, cursor = drained(system, cursor, 2)
+    told = [(event.ticket_id, event.ignored) for event in events if event.ticket_id in ids]
     assert told == [*((one, None) for one in ids), (ids[0], "our own note")]
     desk.update(ids[2], "more")
     assert [event.ticket_id for event in system.changed(cursor).events] == [ids[2]]
@@ -338,16 +334,10 @@ def test_no_poll_loses_a_follow_up_wherever_pages_end(poll: tuple[list[int], int
 
     system = DjangoHelpdeskSystem("web", Options(url="http://desk.example"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.tickets._desk.OVERLAP", timedelta(seconds=back))
+        patch.setattr("pipeline.tickets._polls.OVERLAP", timedelta(seconds=back))
         patch.setattr("pipeline.tickets.django_helpdesk._PER_PAGE", 3)
         patch.setattr(system, "_page", page)
         tells_all_once(system, seconds, start, limit, back)
-
-
-def test_a_cursor_that_is_none_is_told(system: TicketSystem) -> None:
-    for text in ("", "{}", "[]", "nonsense", "[" * 10_000):
-        with pytest.raises(SystemBroken, match="start the poll anew"):
-            system.changed(text)
 
 
 # Its Markdown

@@ -5,6 +5,7 @@ import pytest
 from pipeline.tickets.system import SystemBroken, Unverified
 from tests.tickets_generic import delivery, note
 from tests.tickets_generic_cases import CASES, forge_comment, mac
+from tests.tickets_polling import drained
 
 CASE = CASES["forgejo"]
 
@@ -84,9 +85,5 @@ def test_a_poll_orders_what_the_server_does_not():
         cursor = system.changed(None).cursor
         for number in range(2, 132):
             server.add(number)
-        told, more = [], True
-        while more:
-            found = system.changed(cursor, 40)
-            told += [event.ticket_id for event in found.events]
-            cursor, more = found.cursor, found.more
+        told = [event.ticket_id for event in drained(system, cursor, 40)[0]]
         assert told == [f"shop/tickets#{number}" for number in range(2, 132)]

@@ -14,8 +14,9 @@ from pipeline.tickets._mapping import TicketPaths, as_ticket
 from pipeline.tickets._requests import address, filled
 from pipeline.tickets.generic import Signature
 from pipeline.tickets.system import Malformed, SystemBroken, Unverified
-from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, Own, delivery, note, opened
+from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, delivery, note, opened
 from tests.tickets_generic_cases import CASES, OWN, mac, own_comment, own_ticket
+from tests.tickets_generic_servers import Own
 
 CASE = CASES["generic"]
 
@@ -372,7 +373,9 @@ def test_a_value_is_put_in_once_and_as_it_is(value):
 
 def test_the_case_of_our_own_comment_is_known_by_its_author():
     with CASE.running() as (_, system):
-        assert system.receive(CASE.request(own_comment("Snapshot", "x"))).ignored == "our own doing"
+        assert system.receive(CASE.request(own_comment("Snapshot", "x"))).ignored == (
+            "our own change: it was made by snapshot"
+        )
         assert system.receive(CASE.request(own_comment("ann", f"you wrote {MARKER}"))).ignored is None
 
 

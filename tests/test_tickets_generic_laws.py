@@ -3,7 +3,6 @@
 import json
 import re
 import tomllib
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -14,11 +13,11 @@ from hypothesis import strategies as st
 from pipeline.attach import attach_snapshot
 from pipeline.errors import TicketNotFound
 from pipeline.tickets import TicketOptions, open_system
-from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable, Unverified
+from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable
 from snapshots.render.note import marker_of
 from tests.snapshots_samples import dns_failure
-from tests.tickets_generic import MARKER, NOW, TEXT, TITLE, Answer, note
-from tests.tickets_generic_cases import CASES, WHSEC
+from tests.tickets_generic import MARKER, TEXT, TITLE, Answer, note
+from tests.tickets_generic_cases import CASES
 
 
 def of(holds=lambda _: True):
@@ -37,81 +36,11 @@ def marked(server, marker=MARKER):
 
 
 @EVERY
-def test_a_signed_delivery_says_which_ticket_it_is_about(case):
+def test_a_delivery_says_who_wrote_on_the_ticket_and_what_it_is_called(case):
     with case.running() as (_, system):
         event = system.receive(case.request(case.commented("ann", "still failing")))
         assert (event.ticket_id, event.actor, event.ignored) == (case.ticket_id, "ann", None)
         assert TITLE in event.text
-
-
-@EVERY
-def test_a_wrong_secret_and_a_missing_signature_are_refused(case):
-    other = WHSEC[0].replace("AQ", "Aw") if case.secrets[0].startswith("whsec_") else "another-secret"
-    with case.running() as (_, system):
-        for request in (
-            case.request(secret=other),
-            case.request(raw=b"{}", **dict.fromkeys(case.sign(b"", case.secrets[0], NOW), "")),
-        ):
-            with pytest.raises(Unverified):
-                system.receive(request)
-
-
-@EVERY
-def test_the_second_of_two_secrets_holds_and_one_that_was_taken_out_does_not(case):
-    with case.running() as (_, system):
-        assert system.receive(case.request(secret=case.secrets[1])).ticket_id == case.ticket_id
-    with case.running(secrets=case.secrets[:1]) as (_, system), pytest.raises(Unverified):
-        system.receive(case.request(secret=case.secrets[1]))
-
-
-@of(lambda case: "authorization" not in case.request().headers)
-def test_a_body_that_was_changed_on_the_way_is_refused(case):
-    request = case.request()
-    with case.running() as (_, system), pytest.raises(Unverified):
-        system.receive(type(request)(request.headers, request.body.replace(b"ann", b"eve"), NOW))
-
-
-@EVERY
-def test_without_secrets_nothing_is_taken_unless_that_was_said(case):
-    with case.running(secrets=()) as (_, system), pytest.raises(Unverified, match="secrets"):
-        system.receive(case.request())
-    with case.running(secrets=(), insecure=True) as (_, system):
-        assert system.receive(case.request()).ticket_id == case.ticket_id
-
-
-@of(lambda case: case.timed)
-def test_a_delivery_that_somebody_kept_is_refused_where_its_time_is_signed(case):
-    with case.running() as (_, system):
-        assert system.receive(case.request(at=NOW - timedelta(minutes=4))).ticket_id == case.ticket_id
-        for at in (NOW - timedelta(minutes=6), NOW + timedelta(minutes=6)):
-            with pytest.raises(Unverified, match="too"):
-                system.receive(case.request(at=at))
-
-
-BAD = {
-    "nothing": b"",
-    "no JSON": b"<html>",
-    "no UTF-8": b'{"a": "\xff"}',
-    "a list": b"[]",
-    "a number": b"7",
-    "nested": b'{"a":' * 100_000,
-    "nested and whole": b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
-    "a huge number": b'{"issue": {"number": 1e999}}',
-    "half a pair": b'{"issue": "\\ud800"}',
-    "nothing in it": b"{}",
-}
-
-
-@EVERY
-@pytest.mark.parametrize("body", BAD.values(), ids=BAD)
-def test_a_signed_body_that_is_no_delivery_is_malformed_or_ignored_and_no_crash(case, body):
-    with case.running() as (_, system):
-        try:
-            event = system.receive(case.request(raw=body))
-        except (Malformed, Unverified):
-            return
-        assert event.ignored
-        assert body == b"{}"
 
 
 @EVERY
@@ -143,12 +72,10 @@ def test_whatever_a_delivery_holds_it_is_an_event_or_malformed(case, data):
 
 
 @EVERY
-def test_our_own_note_never_triggers_us(case):
-    with case.running() as (_, system):
-        assert system.receive(case.request(case.commented(system._options.user, "anything"))).ignored == "our own doing"
+def test_our_own_note_never_triggers_us_where_our_account_has_no_name(case):
     with case.running(**case.unnamed) as (_, system):
         event = system.receive(case.request(case.commented("agent", note().bodies["markdown"])))
-        assert "our own note" in event.ignored or "note is our own" in event.ignored
+        assert event.ignored == "our own note"
 
 
 @EVERY

@@ -11,8 +11,10 @@ from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import TicketOptions, github
 from pipeline.tickets._shorten import CUT
 from pipeline.tickets.system import Malformed, SystemBroken, SystemUnavailable
-from tests.tickets_generic import MARKER, Answer, Forge, delivery, note, opened
+from tests.tickets_generic import MARKER, Answer, delivery, note, opened
 from tests.tickets_generic_cases import CASES, forge_comment, forge_issue
+from tests.tickets_generic_servers import Forge
+from tests.tickets_polling import drained
 
 CASE = CASES["github"]
 
@@ -246,12 +248,7 @@ def test_a_poll_loses_nothing_at_the_borders_of_pages_nor_among_equal_times():
         # A third of them at one moment, more than a page holds.
         for number in range(100, 260):
             server.issues[number]["updated_at"] = server.issues[100]["updated_at"]
-        told, more = [], True
-        while more:
-            found = system.changed(cursor, 70)
-            assert len(found.events) <= 70
-            told += [event.ticket_id for event in found.events]
-            cursor, more = found.cursor, found.more
+        told = [event.ticket_id for event in drained(system, cursor, 70)[0]]
         assert sorted(told) == sorted(f"shop/tickets#{number}" for number in range(2, 502))
 
 

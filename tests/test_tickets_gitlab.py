@@ -6,6 +6,7 @@ from pipeline.tickets import gitlab
 from pipeline.tickets.system import SystemBroken, Unverified
 from tests.tickets_generic import NOW, delivery, note
 from tests.tickets_generic_cases import CASES, WHSEC, gitlab_issue, gitlab_note, standard
+from tests.tickets_polling import drained
 
 CASE = CASES["gitlab"]
 TOKEN = "an-older-secret-token"
@@ -155,11 +156,7 @@ def test_a_poll_tells_each_change_once_and_of_each_project():
         assert system.changed(cursor).events == ()
         for number in range(151, 301):
             server.add(number)
-        told, more = [], True
-        while more:
-            found = system.changed(cursor, 60)
-            told += [event.ticket_id for event in found.events]
-            cursor, more = found.cursor, found.more
+        told = [event.ticket_id for event in drained(system, cursor, 60)[0]]
         assert sorted(told) == sorted(f"shop/{name}#{n}" for n in range(151, 301) for name in ("tickets", "more"))
 
 

@@ -1,10 +1,9 @@
-"""Text out of what desks hold, notes cut to what they take, and a poll's law on made-up lists of changes."""
+"""Text out of what desks hold, and notes cut to what they take."""
 
 from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from pipeline.tickets import _desk as desk
 from pipeline.tickets._plain import MAX_TEXT, adf_text, conversation, html_text, wiki_text
 from pipeline.tickets._shorten import CUT, short_adf, short_html, short_text, short_wiki
-from pipeline.tickets.system import Event
 from tests.tickets_desks import MARKER, note
 
 WORDS = st.text(st.characters(exclude_characters="<>&{}[]|\r", exclude_categories=("Cs", "Cc")), max_size=12)
@@ -230,42 +228,3 @@ def test_a_stamp_is_found_behind_the_bodys_own_marker() -> None:
 def test_how_sure_we_are_is_no_part_of_the_conclusion() -> None:
     assert desk.conclusion(note(confidence="0.5")) == desk.conclusion(note(confidence="0.9"))
     assert desk.conclusion(note(fault="rate_limit")) != desk.conclusion(note())
-
-
-START = datetime(2026, 11, 26, 10, 0, tzinfo=UTC)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 900)), max_size=80),
-    st.integers(1, 9),
-    st.integers(1, 12),
-    st.sampled_from([1, 60]),
-)
-def test_every_last_change_is_told_whatever_happens_between_pages(
-    history: list[tuple[int, int]], limit: int, size: int, step: int
-) -> None:
-    """Tickets change (`ticket`, at second) while the poll goes on; the list knows each one's last change, in steps as coarse as a minute."""
-    state: dict[int, datetime] = {}
-    told: dict[int, datetime] = {}
-    waiting = sorted(history, key=lambda one: one[1])
-
-    def fetch(since: datetime, page: int) -> tuple[list[desk.Row], bool]:
-        floor = since - timedelta(seconds=since.timestamp() % step)
-        found = sorted((at, number) for number, at in state.items() if at >= floor)
-        rows = [desk.Row(str(n), at.isoformat(), at, Event(f"{n}@{at.isoformat()}", "changed")) for at, n in found]
-        return rows[page * size : (page + 1) * size], (page + 1) * size < len(rows)
-
-    cursor = desk.Cursor(START).text
-    for _ in range(1000):
-        if waiting:
-            number, second = waiting.pop(0)
-            state[number] = max(state.get(number, START), START + timedelta(seconds=second))
-        found = desk.changes(desk.read_cursor(cursor, desk.Cursor, "desk"), fetch, limit)
-        cursor = found.cursor
-        for event in found.events:
-            number_text, _, at = event.ticket_id.partition("@")
-            assert told.get(int(number_text)) != datetime.fromisoformat(at), "told twice"
-            told[int(number_text)] = datetime.fromisoformat(at)
-        if not waiting and not found.more:
-            break
-    assert told == state

@@ -9,6 +9,7 @@ from pipeline.tickets import zammad
 from pipeline.tickets.system import Malformed, SystemBroken
 from tests.tickets_generic import MARKER, Answer, delivery, note, report
 from tests.tickets_generic_cases import CASES, zammad_article, zammad_ticket
+from tests.tickets_polling import drained
 
 CASE = CASES["zammad"]
 LATER = timedelta(minutes=11)
@@ -180,11 +181,7 @@ def test_a_poll_tells_each_change_once():
         for number in range(121, 401):
             server.add(number)
         server.tickets[200]["state"] = "merged"
-        told, more = [], True
-        while more:
-            found = system.changed(cursor, 90)
-            told += [int(event.ticket_id) for event in found.events]
-            cursor, more = found.cursor, found.more
+        told = [int(event.ticket_id) for event in drained(system, cursor, 90)[0]]
         assert sorted(told) == [number for number in range(121, 401) if number != 200]
 
 

@@ -85,6 +85,8 @@ class Desk:
     edits: ClassVar[bool]
     # Whether deliveries carry the time at which they were signed.
     timed: ClassVar[bool] = False
+    # Whether they are signed at all; else a token that goes along is all there is.
+    signed: ClassVar[bool] = True
     # The request that writes a note: its method, and a pattern of its path.
     writing: ClassVar[tuple[str, str]]
     # Whether two writers at the same moment end with one note.

@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.tickets import cloudevents, forgejo, generic, github, gitlab, open_system, standard_webhooks, zammad
 from pipeline.tickets._mapping import EventPaths, TicketPaths
 from pipeline.tickets._requests import ListRequest, ReadRequest, WriteRequest
-from tests.tickets_generic import TEXT, TITLE, Case, Forge, GitLab, Own, Zammad
+from tests.tickets_generic import TEXT, TITLE, Case
+from tests.tickets_generic_servers import Forge, GitLab, Own, Zammad
 
 STARTED = "2026-11-23T10:00:00Z"
 WHSEC = tuple("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))

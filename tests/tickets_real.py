@@ -17,8 +17,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import strategies as st
 
-from pipeline.tickets._desk import Cursor
+from pipeline.tickets._polls import Cursor
 from pipeline.tickets.system import Event, File, Form, Incoming, Malformed, Note, TicketSystem, Unverified
+from tests.tickets_polling import drained
 from tests.web import serving
 
 RECORDED = Path(__file__).parent / "data" / "tickets"
@@ -236,11 +237,5 @@ POLLS = st.tuples(
 def tells_all_once(system: TicketSystem, seconds: list[int], start: int, limit: int, back: int) -> None:
     """Whatever changed since the overlap before the cursor is told once. Ticket n changed at `seconds[n]`."""
     cursor = Cursor(BEGAN + timedelta(seconds=start)).text
-    told: list[str] = []
-    for _ in range(10 * len(seconds) + 10):
-        step = system.changed(cursor, limit)
-        told += [event.ticket_id for event in step.events]
-        cursor = step.cursor
-        if not step.more:
-            break
+    told = [event.ticket_id for event in drained(system, cursor, limit)[0]]
     assert sorted(told) == sorted(str(n) for n, at in enumerate(seconds) if at >= start - back)

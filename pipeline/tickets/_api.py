@@ -167,7 +167,8 @@ class Api:
         with self._opening:
             if self._opened is None:
                 options = self._options
-                login = (options.username, options.password or "") if options.username else None
+                # What signs in by a header would be replaced by a login.
+                login = (options.username, options.password or "") if options.username and not options.token else None
                 self._opened = httpx.Client(
                     base_url=options.url,
                     headers=self._headers,

@@ -7,19 +7,20 @@ nothing is ever written in a repository that is not private, and there is no opt
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._desk import MARK, body_of
+from pipeline.tickets._desk import MARK, body_of, ours
 from pipeline.tickets._markdown import markdown_text, sections, short_markdown
 from pipeline.tickets._notes import Notes, Written, settle
-from pipeline.tickets._payload import dig, form_or_json, moment, outline, same, text, whole
+from pipeline.tickets._payload import dig, form_or_json, moment, needed_moment, outline, rows, same, text, whole
 from pipeline.tickets._plain import conversation
-from pipeline.tickets._polls import Row, newest, over, sweep, walk
+from pipeline.tickets._polls import Row, due, newest, over, stamped_row, sweep, walk
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import to_verify
 from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken
@@ -31,7 +32,6 @@ _TICKET = re.compile(rf"({_REPOSITORY.pattern})#(\d{{1,18}})", re.ASCII)
 _DUE = {"issues": {"opened", "edited", "reopened"}, "issue_comment": {"created", "edited"}}
 _PAGE = 100
 _PAGES = 1_000
-_OVERLAP = timedelta(minutes=1)
 
 
 class ForgeOptions(SystemOptions, frozen=True, kw_only=True):
@@ -42,16 +42,21 @@ class ForgeOptions(SystemOptions, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuses what cannot work, before anything is asked."""
         super().__post_init__()
-        if not self.repositories:
-            raise ValueError('repositories: none is named; write repositories = ["owner/name"]')
-        for repository in self.repositories:
-            if not _REPOSITORY.fullmatch(repository):
-                raise ValueError(f"repositories: {repository!r} is not of the form owner/name")
+        check_places("repositories", self.repositories, _REPOSITORY, "owner/name")
         if self.fields:
             raise ValueError("fields: issues have no fields of their own; tags = true sets labels")
 
 
-class ForgeSystem:
+def check_places(option: str, places: tuple[str, ...], pattern: re.Pattern[str], form: str) -> None:
+    """Raises `ValueError` unless an option names places (repositories, projects), each of them of the form."""
+    if not places:
+        raise ValueError(f'{option}: none is named; write {option} = ["{form}"]')
+    for place in places:
+        if not pattern.fullmatch(place):
+            raise ValueError(f"{option}: {place!r} is not of the form {form}")
+
+
+class ForgeSystem(ABC):
     """The shape of `TicketSystem` over a forge's issues."""
 
     kind: str
@@ -104,9 +109,6 @@ class ForgeSystem:
         issue = self._api.json("GET", path, missing=ticket_id)
         if issue.get("pull_request"):
             raise TicketNotFound(f"{ticket_id} is a pull request, no ticket")
-        created = moment(issue.get("created_at"))
-        if created is None:
-            raise SystemBroken(f"{self._api.where} gave {ticket_id} without a time of creation")
         author = text(dig(issue, "user", "login"))
         body = markdown_text(text(issue.get("body")))
         later = (
@@ -125,7 +127,7 @@ class ForgeSystem:
             id=ticket_id,
             title=title,
             description=description,
-            created_at=created,
+            created_at=needed_moment(issue.get("created_at"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{description}"),
             customer_id=author or None,
@@ -154,11 +156,12 @@ class ForgeSystem:
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Issues that changed since; see `TicketSystem`. Of several repositories, one after the other in one cursor."""
         return over(
+            self.name,
             self._options.repositories,
             cursor,
             limit,
-            lambda one: newest(self._newest(one), _OVERLAP),
-            lambda one, since, most: sweep(since, self._since(one), most, _OVERLAP, ordered=self.ordered),
+            lambda one: newest(self._newest(one)),
+            lambda one, since, most: due(sweep(since, self._since(one), most, ordered=self.ordered)),
         )
 
     def close(self) -> None:
@@ -167,17 +170,21 @@ class ForgeSystem:
 
     # What the forges differ in.
 
+    @abstractmethod
     def _verify(self, request: Incoming) -> None:
-        raise NotImplementedError
+        """Raises `Unverified` unless one of the secrets signed the request."""
 
+    @abstractmethod
     def _is_private(self, repository: dict[str, Any]) -> bool:
-        raise NotImplementedError
+        """Whether nobody but members reads the repository."""
 
+    @abstractmethod
     def _label(self, repository: str, path: str, ticket_id: str, note: Note) -> None:
-        raise NotImplementedError
+        """Sets the label of the note's fault, and takes off those of other faults."""
 
+    @abstractmethod
     def _listing(self, order: Literal["asc", "desc"]) -> dict[str, Any]:
-        raise NotImplementedError
+        """The parameters that list issues by the time of their last change."""
 
     # What they share.
 
@@ -199,11 +206,7 @@ class ForgeSystem:
             return "a pull request, no ticket"
         if action not in _DUE[kind]:
             return f"{kind}.{action} says nothing new about what happened"
-        if same(self._options.user, actor):
-            return "our own doing"
-        if MARK in text(dig(payload, "comment", "body")):
-            return "the comment is our own note"
-        return None
+        return ours(self._options, [actor], text(dig(payload, "comment", "body")))
 
     def _path(self, ticket_id: str) -> tuple[str, str]:
         found = _TICKET.fullmatch(ticket_id)
@@ -264,14 +267,12 @@ class ForgeSystem:
         """The rows of all pages. A server that knows no pages, and gives all rows each time, is read once."""
         seen: set[Any] = set()
         for page in range(1, _PAGES + 1):
-            rows = get({**query, "per_page": _PAGE, "limit": _PAGE, "page": page})
-            if not isinstance(rows, list):
-                raise SystemBroken(f"{self._api.where} answered with something that is no list")
-            fresh = [row for row in rows if row.get("id") not in seen]
+            found = rows(get({**query, "per_page": _PAGE, "limit": _PAGE, "page": page}), self._api.where)
+            fresh = [row for row in found if row.get("id") not in seen]
             yield from fresh
             seen.update(row.get("id") for row in fresh)
             # A server that may give shorter pages than were asked for ends with an empty one.
-            if not fresh or (self.full_pages and len(rows) < _PAGE):
+            if not fresh or (self.full_pages and len(found) < _PAGE):
                 return
         raise SystemBroken(f"{self._api.where} gave more than {_PAGES} pages")
 
@@ -279,15 +280,16 @@ class ForgeSystem:
         path = f"{self.base}/repos/{repository}/issues"
         fixed = {"state": "all", **self._listing("asc")}
 
-        def read(since: datetime, page: int) -> list[Row]:
-            query = {**fixed, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}", "per_page": _PAGE, "page": page}
-            return self._rows(repository, self._api.json("GET", path, params=query))
+        def read(since: datetime, page: int) -> tuple[list[Row], bool]:
+            query = {**fixed, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}", "per_page": _PAGE, "page": page + 1}
+            found = rows(self._api.json("GET", path, params=query), self._api.where)
+            return self._rows(repository, found), len(found) == _PAGE
 
         def every(since: datetime) -> Iterator[Row]:
             query = {**fixed, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}"}
             yield from self._rows(repository, self._pages(lambda more: self._api.json("GET", path, params=more), query))
 
-        return (lambda since: walk(read, since, _PAGE)) if self.ordered else every
+        return (lambda since: walk(read, since)) if self.ordered else every
 
     def _newest(self, repository: str) -> list[Row]:
         path, query = f"{self.base}/repos/{repository}/issues", {"state": "all", **self._listing("desc")}
@@ -296,20 +298,16 @@ class ForgeSystem:
         return self._rows(repository, self._pages(lambda more: self._api.json("GET", path, params=more), query))
 
     def _rows(self, repository: str, issues: Iterable[dict[str, Any]]) -> list[Row]:
-        rows = []
-        for issue in issues:
-            updated, created = moment(issue.get("updated_at")), moment(issue.get("created_at"))
-            if updated is None:
-                raise SystemBroken(f"{self._api.where} gave an issue without a time of change")
-            event = Event(
+        return [
+            stamped_row(
                 f"{repository}#{issue['number']}",
-                "created" if created == updated else "changed",
-                text=outline(issue.get("title"), issue.get("body")),
-                created_at=created,
-                ignored="a pull request, no ticket" if issue.get("pull_request") else None,
+                issue,
+                outline(issue.get("title"), issue.get("body")),
+                self._api.where,
+                "a pull request, no ticket" if issue.get("pull_request") else None,
             )
-            rows.append(Row(updated, event))
-        return rows
+            for issue in issues
+        ]
 
 
 def _written(comment: dict[str, Any]) -> Written:

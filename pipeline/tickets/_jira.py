@@ -10,6 +10,7 @@ https://github.com/pycontribs/jira/issues/313 and, with the field `jsdPublic`, i
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -19,10 +20,12 @@ import msgspec
 
 from pipeline.errors import SnapshotError, TicketNotFound
 from pipeline.tickets import _desk as desk
+from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._plain import conversation
+from pipeline.tickets._polls import Row, polled
 from pipeline.tickets.file import guess_language
-from pipeline.tickets.signatures import check, hexed
+from pipeline.tickets.signatures import check, hexed, to_verify
 from pipeline.tickets.system import (
     Attached,
     Changes,
@@ -104,7 +107,7 @@ class _Delivery(msgspec.Struct, frozen=True, rename="camel"):
     changelog: _Changelog | None = None
 
 
-class JiraSystem:
+class JiraSystem(ABC):
     """What the two classes have in common; each says how its bodies, its people and its search are."""
 
     name: str
@@ -115,18 +118,17 @@ class JiraSystem:
     root: str
     system: str
 
-    def __init__(self, name: str, options: JiraOptions, headers: Mapping[str, str], api_options: Any) -> None:
+    def __init__(self, name: str, options: JiraOptions, headers: Mapping[str, str]) -> None:
         desk.require_url(name, options)
         self.name = name
         self._options = options
-        self._api = Api(name, self.system, api_options, headers)
+        self._api = Api(name, self.system, options, headers)
 
     def receive(self, request: Incoming) -> Event:
         """See `TicketSystem.receive`: webhooks for issues and comments."""
-        desk.require_secret(self.name, self._options)
-        if self._options.secrets:
+        if to_verify(self.name, self._options):
             self._verify(request)
-        sent = desk.decoded(request.body, _Delivery, self.system)
+        sent = payload.decoded(request.body, _Delivery, self.system)
         if not sent.webhook_event or sent.issue is None:
             raise Malformed(f"the delivery is no event of an issue in {self.system}")
         key = str(sent.issue.key or sent.issue.id)
@@ -145,9 +147,9 @@ class JiraSystem:
             "\n".join(
                 text for text in (str(fields.get("summary") or ""), self._text(fields.get("description"))) if text
             ),
-            desk.moment(fields.get("created")),
+            payload.moment(fields.get("created")),
         )
-        return desk.with_reason(event, self._reason(sent) or desk.ours(actor, said, self._options))
+        return desk.with_reason(event, self._reason(sent) or desk.ours(self._options, [actor], said))
 
     def ticket(self, ticket_id: str) -> Ticket:
         """See `TicketSystem.ticket`. Public comments of the reporter and of portal customers are appended to the description."""
@@ -166,11 +168,11 @@ class JiraSystem:
             id=issue["key"],
             title=title,
             description=conversation(description, said, omitted=more),
-            created_at=desk.needed_moment(fields.get("created"), self._api.where),
+            created_at=payload.needed_moment(fields.get("created"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{description}"),
             customer_id=self._id(reporter),
-            custom_fields=desk.filled(
+            custom_fields=payload.filled(
                 {
                     str(names.get(name) or name): self._value(value)
                     for name, value in fields.items()
@@ -212,9 +214,7 @@ class JiraSystem:
 
         JQL knows minutes and the account's time zone only; minutes back from now need no zone, and what is too early is left out.
         """
-        if cursor is None:
-            return Changes((), desk.Cursor(datetime.now(UTC)).text)
-        return desk.changes(desk.read_cursor(cursor, desk.Cursor, self.name), self._since, limit)
+        return polled(self.name, cursor, self._since, limit)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -222,16 +222,17 @@ class JiraSystem:
 
     # What differs.
 
+    @abstractmethod
     def _text(self, value: Any) -> str:
-        raise NotImplementedError
+        """The plain text of a description, a comment or another long field."""
 
+    @abstractmethod
     def _body(self, note: Note) -> tuple[Any, tuple[File, ...]]:
         """A comment's body, and the whole note as a file where only its head fits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _search(self, jql: str, page: int) -> tuple[Sequence[dict[str, Any]], bool]:
         """One page of issues, and whether there may be more."""
-        raise NotImplementedError
 
     # What does not.
 
@@ -266,7 +267,7 @@ class JiraSystem:
         return f"{self.root}/issue/{quote(key, safe='')}{rest}"
 
     def _get(self, path: str, **given: Any) -> dict[str, Any]:
-        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+        return payload.fields(self._api.json("GET", path, **given), self._api.where)
 
     def _issue(self, ticket_id: str, **params: str) -> dict[str, Any]:
         if not _KEY.fullmatch(ticket_id):
@@ -283,7 +284,7 @@ class JiraSystem:
         for _ in range(_MAX_PAGES):
             params = {"startAt": len(found), "maxResults": _PAGE, "orderBy": "created", "expand": "properties"}
             page = self._get(self._path(key, "/comment"), missing=key, params=params)
-            rows = [one for one in desk.rows(page.get("comments"), self._api.where) if "id" in one]
+            rows = [one for one in payload.rows(page.get("comments") or [], self._api.where) if "id" in one]
             found += rows
             total = int(page.get("total") or len(found))
             if not rows or len(found) >= total:
@@ -308,18 +309,18 @@ class JiraSystem:
         return found
 
     def _write(self, method: str, key: str, rest: str, body: Any, seal: Mapping[str, Any], service: bool) -> Any:
-        payload: dict[str, Any] = {
+        given: dict[str, Any] = {
             "body": body,
             "properties": [{"key": _INTERNAL, "value": {"internal": True}}, {"key": PROPERTY, "value": seal}],
         }
         if not service and (self._options.role or self._options.group):
             kind = "role" if self._options.role else "group"
-            payload["visibility"] = {"type": kind, "value": self._options.role or self._options.group}
-        return self._api.json(method, self._path(key, f"/comment{rest}"), missing=key, json=payload)
+            given["visibility"] = {"type": kind, "value": self._options.role or self._options.group}
+        return self._api.json(method, self._path(key, f"/comment{rest}"), missing=key, json=given)
 
     def _made(self, key: str, body: Any, seal: Mapping[str, Any], service: bool) -> str:
         """Writes a new comment. Returns its id."""
-        answer = desk.fields(self._write("POST", key, "", body, seal, service), self._api.where)
+        answer = payload.fields(self._write("POST", key, "", body, seal, service), self._api.where)
         number = str(answer.get("id") or "")
         if service and answer.get("jsdPublic") is True:
             self._withdraw(key, number)
@@ -377,7 +378,7 @@ class JiraSystem:
                     files={"file": (file.name, file.data, file.media_type)},
                     headers={"X-Atlassian-Token": "no-check"},
                 )
-                made = desk.rows(answer, self._api.where)
+                made = payload.rows(answer, self._api.where)
                 if not made or "id" not in made[0]:
                     raise SystemBroken(f"{self._api.where} gave no id for the file {file.name}")
                 there[file.name] = str(made[0]["id"])
@@ -405,7 +406,7 @@ class JiraSystem:
         change: dict[str, Any] = {}
         told: list[str] = []
         if any(_plain(fields.get(name)) != value for name, value in wanted.items()):
-            screen = desk.fields(self._get(self._path(key, "/editmeta"), missing=key).get("fields"), self._api.where)
+            screen = payload.fields(self._get(self._path(key, "/editmeta"), missing=key).get("fields"), self._api.where)
             for name, value in wanted.items():
                 if name not in screen:
                     told.append(f"{name} is not on the edit screen of {key} and was not set")
@@ -421,21 +422,20 @@ class JiraSystem:
             self._api.send("PUT", self._path(key), missing=key, json=change)
         return tuple(told)
 
-    def _since(self, since: datetime, page: int) -> tuple[list[desk.Row], bool]:
+    def _since(self, since: datetime, page: int) -> tuple[list[Row], bool]:
         minutes = max(1, int((datetime.now(UTC) - since).total_seconds() // 60) + 1)
         narrowed = f"({self._options.jql}) AND " if self._options.jql else ""
         issues, full = self._search(f'{narrowed}updated >= "-{minutes}m" ORDER BY updated ASC, key ASC', page)
         rows = []
         for one in issues:
             fields = one.get("fields") or {}
-            stamp = str(fields.get("updated"))
             event = Event(
                 str(one.get("key")),
                 "changed",
                 text=str(fields.get("summary") or ""),
-                created_at=desk.moment(fields.get("created")),
+                created_at=payload.moment(fields.get("created")),
             )
-            rows.append(desk.Row(str(one.get("key")), stamp, desk.needed_moment(stamp, self._api.where), event))
+            rows.append(Row(payload.needed_moment(fields.get("updated"), self._api.where), event))
         return rows, full
 
     def _value(self, value: Any) -> Any:
@@ -452,7 +452,7 @@ class JiraSystem:
 def _age(comment: Mapping[str, Any]) -> tuple[datetime, int, str]:
     """What comments are ordered by: when they were made, then their numbers."""
     number = str(comment["id"])
-    return desk.moment(comment.get("created")) or datetime.min.replace(tzinfo=UTC), len(number), number
+    return payload.moment(comment.get("created")) or datetime.min.replace(tzinfo=UTC), len(number), number
 
 
 def _digest(body: Any) -> str:

@@ -7,6 +7,7 @@ configured alike; without `write` the snapshot goes to the outgoing webhook only
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 
 from pipeline.errors import TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._desk import MARK, body_of
+from pipeline.tickets._desk import body_of, ours
 from pipeline.tickets._mapping import EventPaths, as_event, as_ticket, found, holds, said
 from pipeline.tickets._notes import Notes, Written, marked, settle
 from pipeline.tickets._payload import same
@@ -85,7 +86,7 @@ class MappedOptions(SystemOptions, frozen=True, kw_only=True):
             )
 
 
-class MappedSystem:
+class MappedSystem(ABC):
     """The shape of `TicketSystem` over a system that the configuration describes."""
 
     kind: str
@@ -163,23 +164,20 @@ class MappedSystem:
 
     # What the three differ in.
 
+    @abstractmethod
     def _verify(self, request: Incoming) -> None:
-        raise NotImplementedError
+        """Raises `Unverified` unless one of the secrets signed the request."""
 
+    @abstractmethod
     def _document(self, request: Incoming) -> tuple[dict[str, Any], str | None]:
         """What the paths of `event` are searched in, and the delivery's id where the scheme has one."""
-        raise NotImplementedError
 
     # What they share.
 
     def _ignored(self, request: Incoming, event: Event) -> str | None:
-        if same(self._options.user, event.actor):
-            return "our own doing"
         known = self._options.user and self._options.event.actor
-        if not known and MARK.encode() in request.body:
-            # Without a name to know us by, a delivery with a note of ours in it is taken for ours.
-            return "the delivery holds our own note"
-        return None
+        # Without a name to know us by, a delivery with a note of ours in it is taken for ours.
+        return ours(self._options, [event.actor], "" if known else request.body.decode("utf-8", "replace"))
 
     def _address(self, path: str, ticket_id: str, note_id: str = "") -> str:
         if not ticket_id.strip(". ") or not ticket_id.isprintable():

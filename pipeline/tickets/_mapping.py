@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from pipeline.tickets._markdown import markdown_text
-from pipeline.tickets._payload import moment, outline
+from pipeline.tickets._payload import filled, moment, outline
 from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.system import Event, Malformed
@@ -171,7 +171,7 @@ def _named(document: Any, paths: dict[str, str], values: dict[str, dict[str, str
     """The values at the paths by their names, without those that are not there."""
     taken = {name: found(document, path) for name, path in paths.items()}
     mapped = {name: values.get(name, {}).get(_text(value), value) for name, value in taken.items()}
-    return {name: value for name, value in mapped.items() if value not in (None, "", [], {})}
+    return filled(mapped)
 
 
 def _text(value: Any) -> str:

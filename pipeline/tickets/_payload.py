@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 
 from pipeline.tickets.file import parse_time
-from pipeline.tickets.system import Incoming, Malformed
+from pipeline.tickets.system import Incoming, Malformed, SystemBroken
+
+Shape = TypeVar("Shape")
+Key = TypeVar("Key")
 
 # So much of a ticket's text orders the work.
 _TEXT = 20_000
@@ -18,17 +22,41 @@ _YEARS = (1970, 2200)
 _MILLISECONDS = 10**11
 
 
-def decode(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`. Raises `Malformed`, also where it is nested deeper than can be read."""
+def decoded(body: bytes, shape: type[Shape], system: str) -> Shape:
+    """The body of a verified delivery as `shape`. Raises `Malformed`, also for JSON that is nested too deeply."""
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"the body is no JSON: {error}") from error
+        return msgspec.json.decode(body, type=shape, strict=False)
     except RecursionError as error:
-        raise Malformed("the body's JSON is nested too deep") from error
-    if not isinstance(value, dict):
-        raise Malformed("the body's JSON is no object")
-    return value
+        raise Malformed(f"the delivery of {system} is nested too deeply") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Malformed(f"the delivery is not what {system} sends: {str(error)[:200]}") from error
+
+
+def read(answer: Any, shape: type[Shape], where: str) -> Shape:
+    """An answer of the system's API as `shape`. Raises `SystemBroken`."""
+    try:
+        return msgspec.convert(answer, shape, strict=False)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise SystemBroken(f"{where} answered something unexpected: {str(error)[:200]}") from error
+
+
+def fields(answer: Any, where: str) -> dict[str, Any]:
+    """An answer that has to be an object; without a body it is an empty one. Raises `SystemBroken`."""
+    if answer is not None and not isinstance(answer, dict):
+        raise SystemBroken(f"{where} answered something else than an object: check url")
+    return answer or {}
+
+
+def rows(answer: Any, where: str) -> list[dict[str, Any]]:
+    """An answer, or a part of one, that has to be a list of objects. Raises `SystemBroken`, also where there is none."""
+    if not (isinstance(answer, list) and all(isinstance(one, dict) for one in answer)):
+        raise SystemBroken(f"{where} answered something else than a list of objects: check url")
+    return answer
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """The JSON object in the body of a verified delivery. Raises `Malformed`."""
+    return decoded(body, dict[str, Any], "a ticket system")
 
 
 def form_or_json(request: Incoming) -> dict[str, Any]:
@@ -97,6 +125,14 @@ def moment(value: Any) -> datetime | None:
     return _sane(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
+def needed_moment(value: Any, where: str) -> datetime:
+    """As `moment`, for a time that must be there. Raises `SystemBroken`."""
+    time = moment(value)
+    if time is None:
+        raise SystemBroken(f"{where} gave {str(value)[:60]!r} where a time is expected")
+    return time
+
+
 def same(user: str | None, *names: Any) -> bool:
     """Whether one of the names is `user`, whatever the letters' case.
 
@@ -104,6 +140,11 @@ def same(user: str | None, *names: Any) -> bool:
     (True, False, False)
     """
     return bool(user) and any(isinstance(name, str) and name.casefold() == str(user).casefold() for name in names)
+
+
+def filled(values: Mapping[Key, Any]) -> dict[Key, Any]:
+    """Those fields that hold something."""
+    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
 
 
 def _sane(time: datetime) -> datetime | None:

@@ -1,135 +1,173 @@
 """Polling without loss: what was changed since a cursor, read with an overlap, each change told once.
 
-The cursor is JSON: `since`, the time of the last change told of, and `seen`, what was told of within the overlap before it. The
-overlap is for changes that the system shows late and for rows that move between two pages while they are read.
+The cursor is JSON: `at`, the time of the last change told of, and `seen`, what was told of within the overlap before it. The
+overlap is for changes that the system shows late, for clocks of its nodes that differ, and for rows that move between two pages
+while they are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any, TypeVar
 
 import msgspec
 
-from pipeline.errors import UsageError
-from pipeline.tickets.system import Changes, Event
+from pipeline.tickets._payload import moment, needed_moment
+from pipeline.tickets.system import Changes, Event, SystemBroken
 
+Shape = TypeVar("Shape")
+
+# A poll looks back this far before the last change that it told of.
+OVERLAP = timedelta(minutes=5)
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A ticket in a system's list, and what it would be told as."""
+    """A ticket in a system's list: when it changed, and what it would be told as."""
 
-    updated_at: datetime
+    at: datetime
     event: Event
 
     @property
     def key(self) -> tuple[datetime, str]:
-        """Its place in the order of changes."""
-        return self.updated_at, self.event.ticket_id
+        """Its place in the order of changes, by which it is known again."""
+        return self.at.astimezone(UTC), self.event.ticket_id
 
 
-class _Cursor(msgspec.Struct, frozen=True):
-    since: datetime
-    seen: dict[str, datetime] = {}
-    # What changed before this was there when the first poll began.
+# Rows that changed at or after a time, oldest first, of the n-th page (from 0) on; and whether there are further ones.
+Page = Callable[[datetime, int], tuple[Sequence[Row], bool]]
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Where a poll of a system without cursors of its own stands.
+
+    `seen` holds the times and ids of changes that were told, oldest first. What changed before `floor` was there when the first
+    poll began.
+    """
+
+    at: datetime
+    seen: tuple[tuple[datetime, str], ...] = ()
     floor: datetime = _START
 
+    @property
+    def start(self) -> datetime:
+        """From when on rows are asked for."""
+        return max(self.at - OVERLAP, self.floor)
 
-def newest(rows: Iterable[Row], overlap: timedelta) -> str:
-    """The cursor of now, from the rows that changed last, or from all there are."""
+    @property
+    def text(self) -> str:
+        """As it is stored."""
+        return msgspec.json.encode(self).decode()
+
+    def after(self, told: Iterable[Row]) -> Cursor:
+        """The cursor once these rows were told, too. All within the overlap are remembered, however many they are."""
+        keys = [row.key for row in told]
+        at = max([self.at, *(key[0] for key in keys)])
+        return Cursor(at, tuple(one for one in sorted({*self.seen, *keys}) if one[0] >= at - OVERLAP), self.floor)
+
+
+def read_cursor(text: str, shape: type[Shape], name: str) -> Shape:
+    """A stored cursor. Raises `SystemBroken`."""
+    try:
+        return msgspec.json.decode(text, type=shape)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise SystemBroken(
+            f"the cursor of the poll of {name} cannot be read ({text[:60]!r}): start the poll anew"
+        ) from error
+
+
+def polled(name: str, cursor: str | None, read: Page, limit: int) -> Changes:
+    """`TicketSystem.changed` of a system that lists its tickets by the time of their last change.
+
+    Without a cursor the list is asked for once all the same, which shows whether the system answers.
+    """
+    if cursor is None:
+        now = datetime.now(UTC)
+        read(now, 0)
+        return Changes((), Cursor(now).text)
+    return sweep(read_cursor(cursor, Cursor, name), lambda since: walk(read, since), limit)
+
+
+def newest(rows: Iterable[Row]) -> Cursor:
+    """The cursor of now by the system's own clock, from the rows that changed last, or from all there are."""
     known = tuple(rows)
-    floor = min((row.updated_at for row in known), default=_START)
-    return _encoded(known, overlap, _Cursor(_START, {}, floor.astimezone(UTC)))
+    floor = min((row.key[0] for row in known), default=_START)
+    return Cursor(_START, (), floor).after(known)
 
 
-def sweep(
-    cursor: str, read: Callable[[datetime], Iterable[Row]], limit: int, overlap: timedelta, *, ordered: bool
-) -> Changes:
+def sweep(cursor: Cursor, read: Callable[[datetime], Iterable[Row]], limit: int, *, ordered: bool = True) -> Changes:
     """Up to `limit` changes since `cursor`, oldest first.
 
     `read` gives the rows that changed at a time or later; `ordered` says that it does so oldest first, so that the rest need not be
     read once there are enough.
     """
-    last = _decoded(cursor)
-    rows = (row for row in read(max(last.since - overlap, last.floor)) if row.event.ignored is None)
-    fresh = (row for row in rows if last.seen.get(row.event.ticket_id) != row.updated_at)
-    found = sorted(islice(fresh, limit + 1) if ordered else fresh, key=lambda row: row.key)
-    told = tuple(found[:limit])
-    return Changes(tuple(row.event for row in told), _encoded(told, overlap, last), more=len(found) > limit)
+    start, seen = cursor.start, set(cursor.seen)
+    fresh = (row for row in read(start) if row.at >= start and row.key not in seen)
+    found = list(islice(fresh, limit + 1)) if ordered else sorted(fresh, key=lambda row: row.key)
+    told = found[:limit]
+    return Changes(tuple(row.event for row in told), cursor.after(told).text, more=len(found) > limit)
+
+
+def due(found: Changes) -> Changes:
+    """The same without what is ignored, for lists in which most rows are no tickets at all."""
+    return replace(found, events=tuple(event for event in found.events if event.ignored is None))
 
 
 def over(
+    name: str,
     places: Iterable[str],
     cursor: str | None,
     limit: int,
-    now: Callable[[str], str],
-    changed: Callable[[str, str, int], Changes],
+    now: Callable[[str], Cursor],
+    changed: Callable[[str, Cursor, int], Changes],
 ) -> Changes:
     """Changes of several places (repositories, projects) under one cursor, which holds each one's own.
 
     `now(place)` gives the cursor of now, `changed(place, cursor, limit)` what changed there. A place that is new since the last poll
     is told of from now on.
     """
-    before = {} if cursor is None else _places(cursor)
+    before = {} if cursor is None else read_cursor(cursor, dict[str, str], name)
     after: dict[str, str] = {}
     events: list[Event] = []
     more = False
     for place in places:
-        after[place] = before[place] if place in before else now(place)
         if place not in before:
-            continue
-        if len(events) >= limit:
+            after[place] = now(place).text
+        elif len(events) >= limit:
+            after[place] = before[place]
             more = True
-            continue
-        found = changed(place, before[place], limit - len(events))
-        events += found.events
-        after[place] = found.cursor
-        more |= found.more
+        else:
+            found = changed(place, read_cursor(before[place], Cursor, name), limit - len(events))
+            events += found.events
+            after[place] = found.cursor
+            more |= found.more
     return Changes(tuple(events), msgspec.json.encode(after).decode(), more)
 
 
-def walk(read: Callable[[datetime, int], list[Row]], since: datetime, size: int) -> Iterator[Row]:
+def walk(read: Page, since: datetime) -> Iterator[Row]:
     """The rows of a list that is ordered by the time of change, from `since` on.
 
-    `read(since, page)` gives a page of up to `size` rows. Each further page starts at the last row's time again: a row that changes
-    meanwhile moves to the list's end, and would pull another one over the border of two numbered pages.
+    Each further page starts at the last row's time again: a row that changes meanwhile moves to the list's end, and would pull
+    another one over the border of two numbered pages.
     """
     seen: set[tuple[datetime, str]] = set()
-    page = 1
+    page = 0
     while True:
-        rows = read(since, page)
+        rows, more = read(since, page)
         yield from (row for row in rows if row.key not in seen)
         seen.update(row.key for row in rows)
-        if len(rows) < size:
+        if not more or not rows:
             return
         # More rows of one time than a page holds are the one case for a further page of the same question.
-        since, page = (rows[-1].updated_at, 1) if rows[-1].updated_at > since else (since, page + 1)
+        since, page = (rows[-1].at, 0) if rows[-1].at > since else (since, page + 1)
 
 
-def _encoded(rows: tuple[Row, ...], overlap: timedelta, last: _Cursor) -> str:
-    since = max([last.since, *(row.updated_at.astimezone(UTC) for row in rows)])
-    times = {**last.seen, **{row.event.ticket_id: row.updated_at.astimezone(UTC) for row in rows}}
-    near = {ticket: time for ticket, time in sorted(times.items()) if time >= since - overlap}
-    return msgspec.json.encode(_Cursor(since, near, last.floor)).decode()
-
-
-def _places(cursor: str) -> dict[str, str]:
-    try:
-        return msgspec.json.decode(cursor, type=dict[str, str])
-    except msgspec.MsgspecError as error:
-        raise _foreign(cursor) from error
-
-
-def _foreign(cursor: str) -> UsageError:
-    return UsageError(f"the cursor {cursor[:60]!r} is none of this system's; start over without one")
-
-
-def _decoded(cursor: str) -> _Cursor:
-    try:
-        return msgspec.json.decode(cursor, type=_Cursor)
-    except msgspec.MsgspecError as error:
-        raise _foreign(cursor) from error
+def stamped_row(ticket_id: str, held: Mapping[str, Any], said: str, where: str, ignored: str | None = None) -> Row:
+    """The row of a ticket that says when it was made and changed by `created_at` and `updated_at`. Raises `SystemBroken`."""
+    updated, created = needed_moment(held.get("updated_at"), where), moment(held.get("created_at"))
+    kind = "created" if created == updated else "changed"
+    return Row(updated, Event(ticket_id, kind, text=said, created_at=created, ignored=ignored))

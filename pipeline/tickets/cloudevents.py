@@ -64,7 +64,7 @@ class CloudEventsSystem(MappedSystem):
         token = request.query.get("access_token")
         if options.signature == _TOKEN and token and "authorization" not in request.headers:
             # The specification asks a target to take the token this way too (3.2), though no sender should use it.
-            check_token(Incoming({"access_token": token}, b"", request.received_at), "access_token", options.secrets)
+            check_token(token, options.secrets, "token in access_token")
             return
         options.signature.verify(request, options.secrets)
 

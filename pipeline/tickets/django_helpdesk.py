@@ -14,32 +14,22 @@ views/api.py), and the desk itself, against which the tests run.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
 from pipeline.errors import TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._desk import (
-    Cursor,
-    Row,
-    body_of,
-    changes,
-    decoded,
-    moment,
-    read,
-    read_cursor,
-    require_secret,
-    require_url,
-)
+from pipeline.tickets._desk import body_of, require_url
 from pipeline.tickets._notes import Notes, Written, settle
+from pipeline.tickets._payload import decoded, moment, needed_moment, read
 from pipeline.tickets._plain import conversation, tidied
+from pipeline.tickets._polls import Row, polled
 from pipeline.tickets.file import guess_language
-from pipeline.tickets.signatures import check
+from pipeline.tickets.signatures import check_token, to_verify
 from pipeline.tickets.system import (
     Attached,
     Changes,
@@ -123,18 +113,13 @@ class DjangoHelpdeskSystem:
         self.name = name
         self._options = options
         headers = {"Authorization": f"Token {options.token}"} if options.token else None
-        if options.token:
-            options = msgspec.structs.replace(options, username=None, password=None)
         self._api = Api(name, "django-helpdesk", options, headers)
 
     def receive(self, request: Incoming) -> Event:
         """What the webhook says. Raises `Unverified` or `Malformed`."""
-        require_secret(self.name, self._options)
-        if self._options.secrets:
+        if to_verify(self.name, self._options):
             given = request.query.get("key") or request.path.rstrip("/").rpartition("/")[2]
-            check(
-                _hashed(given) if given else None, map(_hashed, self._options.secrets), "secret in the hook's address"
-            )
+            check_token(given, self._options.secrets, "secret in the hook's address")
         hook = decoded(request.body, _Hook, "django-helpdesk")
         ticket = hook.ticket
         last = next((one for one in ticket.followup_set if one.id == hook.followup_id), None)
@@ -232,9 +217,7 @@ class DjangoHelpdeskSystem:
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Tickets with new follow-ups since `cursor`; opening a ticket makes one. Raises as `ticket` does."""
         require_url(self.name, self._options)
-        if cursor is None:
-            return Changes((), Cursor(datetime.now(UTC)).text)
-        return changes(read_cursor(cursor, Cursor, self.name), self._since, limit)
+        return polled(self.name, cursor, self._since, limit)
 
     def _since(self, since: datetime, page: int) -> tuple[Sequence[Row], bool]:
         """A page of the follow-ups at or after `since`, the oldest first, and whether there are later ones.
@@ -264,10 +247,7 @@ class DjangoHelpdeskSystem:
         return read(self._api.json("GET", "/api/followups/", params=params), _Page, self._api.where)
 
     def _at(self, one: _FollowUp) -> datetime:
-        at = moment(one.date)
-        if at is None:
-            raise SystemBroken(f"{self._api.where} gave follow-up {one.id} the date {one.date[:60]!r}")
-        return at
+        return needed_moment(one.date, self._api.where)
 
     def _row(self, one: _FollowUp) -> Row:
         event = Event(
@@ -277,7 +257,7 @@ class DjangoHelpdeskSystem:
             text=one.comment or "",
             ignored="our own note" if self._ours(one) else None,
         )
-        return Row(str(one.ticket), one.date, self._at(one), event)
+        return Row(self._at(one), event)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -332,7 +312,3 @@ def _opened(ticket: _Ticket) -> datetime | None:
     """When the first follow-up was written."""
     dates = [at for at in (moment(one.date) for one in ticket.followup_set) if at is not None]
     return min(dates, default=None)
-
-
-def _hashed(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

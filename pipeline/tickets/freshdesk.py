@@ -17,11 +17,13 @@ import msgspec
 
 from pipeline.errors import Refused, SnapshotError, TicketNotFound
 from pipeline.tickets import _desk as desk
+from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._plain import conversation, html_text, tidied
+from pipeline.tickets._polls import Row, polled
 from pipeline.tickets._shorten import short_html, whole
 from pipeline.tickets.file import guess_language
-from pipeline.tickets.signatures import check_token
+from pipeline.tickets.signatures import check_token, credential, to_verify
 from pipeline.tickets.system import (
     Attached,
     Changes,
@@ -81,7 +83,7 @@ class FreshdeskSystem:
         self._options = options
         # The key is the user, and the password is not looked at.
         headers = {"Authorization": desk.basic(options.token, "X")} if options.token else {}
-        self._api = Api(name, "Freshdesk", desk.without_login(options) if options.token else options, headers)
+        self._api = Api(name, "Freshdesk", options, headers)
         self._labels: dict[str, str] | None = None
         self._agent: int | None = None
         self._asking = threading.Lock()
@@ -89,7 +91,7 @@ class FreshdeskSystem:
     def receive(self, request: Incoming) -> Event:
         """See `TicketSystem.receive`: the body of docs/tickets/freshdesk.md, or Freshdesk's simple one (`freshdesk_webhook`)."""
         self._verify(request)
-        outer = desk.decoded(request.body, _Delivery, "Freshdesk")
+        outer = payload.decoded(request.body, _Delivery, "Freshdesk")
         sent: _Fields = outer.freshdesk_webhook or outer
         number = str(sent.ticket_id or sent.ticket_id_alt or "")
         if not _is_id(number):
@@ -97,8 +99,8 @@ class FreshdeskSystem:
         kind = sent.event or sent.triggered_event or "rule"
         # The rule's body is the same for each change of a ticket, and has no id: each call is a delivery of its own.
         delivery = f"{number}:{request.received_at.isoformat()}"
-        event = Event(number, kind[:80], delivery, sent.actor, created_at=desk.moment(sent.created_at))
-        return desk.with_reason(event, desk.ours(sent.actor, "", self._options))
+        event = Event(number, kind[:80], delivery, sent.actor, created_at=payload.moment(sent.created_at))
+        return desk.with_reason(event, desk.ours(self._options, [sent.actor]))
 
     def ticket(self, ticket_id: str) -> Ticket:
         """See `TicketSystem.ticket`. What came in from outside and is not private is appended to the description."""
@@ -107,14 +109,14 @@ class FreshdeskSystem:
         said = [_text(one) for one in talk if one.get("incoming") is True and one.get("private") is False]
         title = str(found.get("subject") or "")
         description = html_text(found.get("description")) or tidied(str(found.get("description_text") or ""))
-        fields = desk.filled(found.get("custom_fields") or {})
+        fields = payload.filled(found.get("custom_fields") or {})
         labels = self._field_labels() if fields else {}
         requester = found.get("requester_id")
         return Ticket(
             id=str(found["id"]),
             title=title,
             description=conversation(description, said, omitted=more),
-            created_at=desk.needed_moment(found.get("created_at"), self._api.where),
+            created_at=payload.needed_moment(found.get("created_at"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{description}"),
             customer_id=str(requester) if requester else None,
@@ -154,21 +156,16 @@ class FreshdeskSystem:
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """See `TicketSystem.changed`: the list of tickets by `updated_since`."""
-        if cursor is None:
-            return Changes((), desk.Cursor(datetime.now(UTC).replace(microsecond=0)).text)
-        return desk.changes(desk.read_cursor(cursor, desk.Cursor, self.name), self._since, limit)
+        return polled(self.name, cursor, self._since, limit)
 
     def close(self) -> None:
         """Closes the connections."""
         self._api.close()
 
     def _verify(self, request: Incoming) -> None:
-        desk.require_secret(self.name, self._options)
-        if not self._options.secrets:
-            return
-        given = request.headers.get(_TOKEN) or desk.credential(request)
-        headers = {_TOKEN: given} if given else {}
-        check_token(Incoming(headers, request.body, request.received_at), _TOKEN, self._options.secrets)
+        if to_verify(self.name, self._options):
+            given = request.headers.get(_TOKEN) or credential(request)
+            check_token(given, self._options.secrets, f"token in {_TOKEN}")
 
     def _show(self, ticket_id: str) -> dict[str, Any]:
         found = self._api.json("GET", f"/api/v2/tickets/{_path(ticket_id)}", missing=ticket_id)
@@ -185,7 +182,7 @@ class FreshdeskSystem:
         for page in range(1, _MAX_PAGES + 1):
             params = {"per_page": _PAGE, "page": page}
             path = f"/api/v2/tickets/{_path(ticket_id)}/conversations"
-            rows = desk.rows(self._api.json("GET", path, missing=ticket_id, params=params), self._api.where)
+            rows = payload.rows(self._api.json("GET", path, missing=ticket_id, params=params), self._api.where)
             found += [row for row in rows if isinstance(row.get("id"), int)]
             if len(rows) < _PAGE:
                 return sorted(found, key=lambda row: int(row["id"])), 0
@@ -204,7 +201,7 @@ class FreshdeskSystem:
         """The agent whose key we have, asked for once."""
         with self._asking:
             if self._agent is None:
-                found = desk.fields(self._api.json("GET", "/api/v2/agents/me"), self._api.where)
+                found = payload.fields(self._api.json("GET", "/api/v2/agents/me"), self._api.where)
                 if not isinstance(found.get("id"), int):
                     raise SystemBroken(f"{self._api.where} does not say whose key token is: it has to be an agent's")
                 self._agent = found["id"]
@@ -253,7 +250,7 @@ class FreshdeskSystem:
         with self._asking:
             if self._labels is None:
                 try:
-                    rows = desk.rows(self._api.json("GET", "/api/v2/ticket_fields"), self._api.where)
+                    rows = payload.rows(self._api.json("GET", "/api/v2/ticket_fields"), self._api.where)
                     self._labels = {
                         str(row["name"]): str(row.get("label") or row["name"]) for row in rows if "name" in row
                     }
@@ -261,7 +258,7 @@ class FreshdeskSystem:
                     self._labels = {}
             return self._labels
 
-    def _since(self, since: datetime, page: int) -> tuple[Sequence[desk.Row], bool]:
+    def _since(self, since: datetime, page: int) -> tuple[Sequence[Row], bool]:
         params = {
             "updated_since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "order_by": "updated_at",
@@ -269,15 +266,17 @@ class FreshdeskSystem:
             "per_page": _PAGE,
             "page": page + 1,
         }
-        found = desk.rows(self._api.json("GET", "/api/v2/tickets", params=params), self._api.where)
+        found = payload.rows(self._api.json("GET", "/api/v2/tickets", params=params), self._api.where)
         rows = []
         for one in found:
-            stamp, number = str(one.get("updated_at")), str(one.get("id"))
             event = Event(
-                number, "changed", text=str(one.get("subject") or ""), created_at=desk.moment(one.get("created_at"))
+                str(one.get("id")),
+                "changed",
+                text=str(one.get("subject") or ""),
+                created_at=payload.moment(one.get("created_at")),
             )
             event = desk.with_reason(event, "the ticket was marked as spam" if one.get("spam") else None)
-            rows.append(desk.Row(number, stamp, desk.needed_moment(stamp, self._api.where), event))
+            rows.append(Row(payload.needed_moment(one.get("updated_at"), self._api.where), event))
         return rows, len(found) == _PAGE
 
 

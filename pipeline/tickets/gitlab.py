@@ -10,18 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from pipeline.errors import TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._desk import MARK, body_of, tags
+from pipeline.tickets._desk import MARK, body_of, ours, tags
+from pipeline.tickets._forge import check_places
 from pipeline.tickets._markdown import markdown_text, short_markdown
 from pipeline.tickets._notes import Notes, Written, settle
-from pipeline.tickets._payload import decode, dig, moment, outline, same, text, whole
+from pipeline.tickets._payload import decode, dig, moment, needed_moment, outline, rows, same, text, whole
 from pipeline.tickets._plain import conversation
-from pipeline.tickets._polls import Row, newest, over, sweep, walk
+from pipeline.tickets._polls import Cursor, Row, newest, over, stamped_row, sweep, walk
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import check_standard, check_token, to_verify
 from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken, Unverified
@@ -38,7 +39,6 @@ _TELLING = frozenset({"title", "description"})
 _LIMIT = 1_000_000
 _PAGE = 100
 _PAGES = 1_000
-_OVERLAP = timedelta(minutes=1)
 
 
 class Options(SystemOptions, tag="gitlab", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,11 +55,7 @@ class Options(SystemOptions, tag="gitlab", tag_field="kind", frozen=True, kw_onl
     def __post_init__(self) -> None:
         """Refuses what cannot work, before anything is asked."""
         super().__post_init__()
-        if not self.projects:
-            raise ValueError('projects: none is named; write projects = ["group/project"]')
-        for project in self.projects:
-            if not _PROJECT.fullmatch(project):
-                raise ValueError(f"projects: {project!r} is not of the form group/project")
+        check_places("projects", self.projects, _PROJECT, "group/project")
         if self.fields:
             raise ValueError("fields: the API sets no fields of an issue's own; tags = true sets labels")
 
@@ -108,9 +104,6 @@ class GitLabSystem:
         """The issue with its author's comments; see `TicketSystem`."""
         project, path = self._path(ticket_id)
         issue = self._api.json("GET", path, missing=ticket_id)
-        created = moment(issue.get("created_at"))
-        if created is None:
-            raise SystemBroken(f"{self._api.where} gave {ticket_id} without a time of creation")
         author = text(dig(issue, "author", "username"))
         later = (
             markdown_text(text(note.get("body")))
@@ -134,7 +127,7 @@ class GitLabSystem:
             id=ticket_id,
             title=title,
             description=description,
-            created_at=created,
+            created_at=needed_moment(issue.get("created_at"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{description}"),
             customer_id=customer or None,
@@ -154,7 +147,7 @@ class GitLabSystem:
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Issues that changed since; see `TicketSystem`. Of several projects, one after the other in one cursor."""
-        return over(self._options.projects, cursor, limit, self._newest, self._changed)
+        return over(self.name, self._options.projects, cursor, limit, self._newest, self._changed)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -166,7 +159,7 @@ class GitLabSystem:
         if signing and (not plain or "webhook-signature" in request.headers):
             check_standard(request, signing)
         elif plain:
-            check_token(request, "x-gitlab-token", plain)
+            check_token(request.headers.get("x-gitlab-token"), plain, "token in x-gitlab-token")
         else:
             raise Unverified("the request cannot be verified: secrets holds neither a signing token nor a secret token")
 
@@ -174,12 +167,10 @@ class GitLabSystem:
         given = payload["object_attributes"]
         if project not in self._options.projects:
             return f"{project} is none of the projects of [tickets.{self.name}]"
-        if same(self._options.user, actor):
-            return "our own doing"
+        if own := ours(self._options, [actor], text(given.get("note")) if kind == "note" else ""):
+            return own
         if kind == "note":
-            if given.get("system"):
-                return "a note that GitLab wrote itself"
-            return "the note is our own" if MARK in text(given.get("note")) else None
+            return "a note that GitLab wrote itself" if given.get("system") else None
         if action == "update" and not _TELLING.intersection(payload.get("changes") or {}):
             return "neither title nor description changed"
         return (
@@ -232,9 +223,10 @@ class GitLabSystem:
         """What people wrote below the issue, oldest first."""
         query = {"sort": "asc", "order_by": "created_at", "per_page": _PAGE}
         for page in range(1, _PAGES + 1):
-            rows = self._api.json("GET", f"{path}/notes", missing=ticket_id, params={**query, "page": page})
-            yield from (row for row in rows if not row.get("system"))
-            if len(rows) < _PAGE:
+            answer = self._api.json("GET", f"{path}/notes", missing=ticket_id, params={**query, "page": page})
+            found = rows(answer, self._api.where)
+            yield from (row for row in found if not row.get("system"))
+            if len(found) < _PAGE:
                 return
         raise SystemBroken(f"{self._api.where} gave more than {_PAGES} pages of notes for {ticket_id}")
 
@@ -257,26 +249,28 @@ class GitLabSystem:
             )
         return []
 
-    def _changed(self, project: str, cursor: str, limit: int) -> Changes:
-        def read(since: datetime, page: int) -> list[Row]:
-            return self._rows(project, {"updated_after": since.isoformat(), "sort": "asc", "page": page})
+    def _changed(self, project: str, cursor: Cursor, limit: int) -> Changes:
+        def read(since: datetime, page: int) -> tuple[list[Row], bool]:
+            found = self._rows(project, {"updated_after": since.isoformat(), "sort": "asc", "page": page + 1})
+            return found, len(found) == _PAGE
 
-        return sweep(cursor, lambda since: walk(read, since, _PAGE), limit, _OVERLAP, ordered=True)
+        return sweep(cursor, lambda since: walk(read, since), limit)
 
-    def _newest(self, project: str) -> str:
-        return newest(self._rows(project, {"sort": "desc"}), _OVERLAP)
+    def _newest(self, project: str) -> Cursor:
+        return newest(self._rows(project, {"sort": "desc"}))
 
     def _rows(self, project: str, query: dict[str, Any]) -> list[Row]:
         fixed = {"scope": "all", "state": "all", "order_by": "updated_at", "per_page": _PAGE}
-        rows = []
-        for issue in self._api.json("GET", f"{_project(project)}/issues", params={**fixed, **query}):
-            updated, created = moment(issue.get("updated_at")), moment(issue.get("created_at"))
-            if updated is None:
-                raise SystemBroken(f"{self._api.where} gave an issue without a time of change")
-            kind = "created" if created == updated else "changed"
-            said = outline(issue.get("title"), issue.get("description"))
-            rows.append(Row(updated, Event(f"{project}#{issue['iid']}", kind, text=said, created_at=created)))
-        return rows
+        listed = self._api.json("GET", f"{_project(project)}/issues", params={**fixed, **query})
+        return [
+            stamped_row(
+                f"{project}#{issue['iid']}",
+                issue,
+                outline(issue.get("title"), issue.get("description")),
+                self._api.where,
+            )
+            for issue in rows(listed, self._api.where)
+        ]
 
 
 def _project(name: str) -> str:

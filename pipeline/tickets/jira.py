@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from pipeline.tickets import _desk as desk
+from pipeline.tickets import _payload as payload
 from pipeline.tickets._jira import MAX_NOTE, JiraOptions, JiraSystem
 from pipeline.tickets._plain import adf_text
 from pipeline.tickets._shorten import short_adf, whole
@@ -44,7 +45,7 @@ class JiraCloudSystem(JiraSystem):
             headers["Authorization"] = (
                 desk.basic(options.username, options.token) if options.username else f"Bearer {options.token}"
             )
-        super().__init__(name, options, headers, desk.without_login(options) if options.token else options)
+        super().__init__(name, options, headers)
 
     def _text(self, value: Any) -> str:
         return adf_text(value) if value else ""
@@ -71,6 +72,6 @@ class JiraCloudSystem(JiraSystem):
             if token:
                 query["nextPageToken"] = token
             found = self._api.json("POST", f"{self.root}/search/jql", again=True, json=query)
-            answer = desk.fields(found, self._api.where)
+            answer = payload.fields(found, self._api.where)
             token = answer.get("nextPageToken")
-        return desk.rows(answer.get("issues"), self._api.where), bool(token)
+        return payload.rows(answer.get("issues") or [], self._api.where), bool(token)

@@ -8,15 +8,15 @@ secrets has to be in the hook's address as `?secret=...`, or come as a bearer to
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.tickets import _desk as desk
+from pipeline.tickets import _payload as payload
 from pipeline.tickets._jira import MAX_NOTE, JiraOptions, JiraSystem
 from pipeline.tickets._plain import wiki_text
 from pipeline.tickets._shorten import short_wiki, whole
-from pipeline.tickets.signatures import check
+from pipeline.tickets.signatures import check_token, credential
 from pipeline.tickets.system import File, Form, Incoming, Note
 
 _PAGE = 100
@@ -40,19 +40,14 @@ class JiraDataCenterSystem(JiraSystem):
 
     def __init__(self, name: str, options: Options) -> None:
         headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
-        super().__init__(name, options, headers, desk.without_login(options) if options.token else options)
+        super().__init__(name, options, headers)
 
     def _verify(self, request: Incoming) -> None:
         if "x-hub-signature" in request.headers:
             super()._verify(request)
             return
-        given = request.query.get("secret") or desk.credential(request)
-        wanted = [hashlib.sha256(secret.encode()).hexdigest() for secret in self._options.secrets]
-        check(
-            hashlib.sha256(given.encode()).hexdigest() if given else None,
-            wanted,
-            "signature in x-hub-signature or secret in its address",
-        )
+        given = request.query.get("secret") or credential(request)
+        check_token(given, self._options.secrets, "signature in x-hub-signature or secret in its address")
 
     def _text(self, value: Any) -> str:
         return wiki_text(value) if isinstance(value, str) else ""
@@ -71,5 +66,5 @@ class JiraDataCenterSystem(JiraSystem):
             "maxResults": _PAGE,
         }
         answer = self._get(f"{self.root}/search", params=query)
-        issues = desk.rows(answer.get("issues"), self._api.where)
+        issues = payload.rows(answer.get("issues") or [], self._api.where)
         return issues, page * _PAGE + len(issues) < int(answer.get("total") or 0)

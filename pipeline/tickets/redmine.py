@@ -18,26 +18,13 @@ import msgspec
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._desk import (
-    OVERLAP,
-    Cursor,
-    Row,
-    body_of,
-    changes,
-    decoded,
-    moment,
-    needed_moment,
-    ours,
-    read,
-    read_cursor,
-    require_secret,
-    require_url,
-    with_reason,
-)
+from pipeline.tickets._desk import body_of, ours, require_url, with_reason
 from pipeline.tickets._notes import Notes, Written, settle
+from pipeline.tickets._payload import decoded, moment, needed_moment, read
 from pipeline.tickets._plain import conversation, tidied
+from pipeline.tickets._polls import Cursor, Row, polled, read_cursor
 from pipeline.tickets.file import guess_language
-from pipeline.tickets.signatures import check, hexed
+from pipeline.tickets.signatures import check, hexed, to_verify
 from pipeline.tickets.system import (
     Attached,
     Changes,
@@ -158,8 +145,6 @@ class RedmineSystem:
         self.form: Form = "text" if options.formatting == "textile" else "markdown"
         self._options = options
         headers = {"X-Redmine-API-Key": options.token} if options.token else None
-        if options.token:
-            options = msgspec.structs.replace(options, username=None, password=None)
         self._api = Api(name, "Redmine", options, headers)
 
     def receive(self, request: Incoming) -> Event:
@@ -167,8 +152,7 @@ class RedmineSystem:
 
         Redmine signs no time of its own and sends nothing twice: who sends an old delivery again is known by its body.
         """
-        require_secret(self.name, self._options)
-        if self._options.secrets:
+        if to_verify(self.name, self._options):
             wanted = [f"sha256={hexed(secret, request.body)}" for secret in self._options.secrets]
             check(request.headers.get("x-redmine-signature-256"), wanted, "signature in X-Redmine-Signature-256")
         hook = decoded(request.body, _Hook, "Redmine")
@@ -189,8 +173,7 @@ class RedmineSystem:
             return with_reason(event, "the issue is deleted")
         if hook.type not in {"issue.created", "issue.updated"}:
             return with_reason(event, f"nothing is done about {hook.type[:60]!r}")
-        by_number = ours(str(who.id), "", self._options)
-        return with_reason(event, by_number or ours(who.name, "", self._options))
+        return with_reason(event, ours(self._options, [str(who.id), who.name]))
 
     def ticket(self, ticket_id: str) -> Ticket:
         """The issue with its author's later public notes. Raises `TicketNotFound`, `Refused` or `SystemUnavailable`."""
@@ -262,14 +245,11 @@ class RedmineSystem:
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Issues that were created or changed since `cursor`. Raises as `ticket` does."""
         require_url(self.name, self._options)
-        if cursor is None:
-            return Changes((), Cursor(datetime.now(UTC)).text)
-        before = read_cursor(cursor, Cursor, self.name)
-        found = changes(before, self._since, limit)
-        if not found.events:
+        found = polled(self.name, cursor, self._since, limit)
+        if cursor is None or not found.events:
             return found
-        me = self._me()
-        return replace(found, events=tuple(self._judged(one, me, before.at - OVERLAP) for one in found.events))
+        me, since = self._me(), read_cursor(cursor, Cursor, self.name).start
+        return replace(found, events=tuple(self._judged(one, me, since) for one in found.events))
 
     def _since(self, since: datetime, page: int) -> tuple[Sequence[Row], bool]:
         params = {
@@ -282,8 +262,6 @@ class RedmineSystem:
         listed = read(self._api.json("GET", "/issues.json", params=params), _Listed, self._api.where)
         rows = [
             Row(
-                str(one.id),
-                one.updated_on,
                 needed_moment(one.updated_on, self._api.where),
                 Event(
                     ticket_id=str(one.id),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,27 +21,12 @@ import msgspec
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._desk import (
-    Cursor,
-    Row,
-    body_of,
-    changes,
-    conclusion,
-    decoded,
-    digest,
-    moment,
-    needed_moment,
-    read,
-    read_cursor,
-    replaces,
-    require_secret,
-    require_url,
-    stamp,
-    stamped,
-)
+from pipeline.tickets._desk import body_of, conclusion, digest, ours, replaces, require_url, stamp, stamped
+from pipeline.tickets._payload import decoded, moment, needed_moment, read, same
 from pipeline.tickets._plain import conversation, html_text, tidied
+from pipeline.tickets._polls import Row, polled
 from pipeline.tickets.file import guess_language
-from pipeline.tickets.signatures import check, check_time
+from pipeline.tickets.signatures import based, check, check_time, signed_time, to_verify
 from pipeline.tickets.system import (
     Attached,
     Changes,
@@ -52,7 +36,6 @@ from pipeline.tickets.system import (
     Note,
     Outcome,
     SystemBroken,
-    Unverified,
     own_fields,
 )
 from pipeline.values import Ticket
@@ -179,8 +162,6 @@ class RtSystem:
         self.name = name
         self._options = options
         headers = {"Authorization": f"token {options.token}"} if options.token else None
-        if options.token:
-            options = msgspec.structs.replace(options, username=None, password=None)
         self._api = Api(name, "Request Tracker", options, headers)
 
     def receive(self, request: Incoming) -> Event:
@@ -188,12 +169,10 @@ class RtSystem:
         self._verify(request)
         hook = decoded(request.body, _Hook, "Request Tracker's scrip")
         data = hook.data
-        ignored = None
-        if self._ours(data.transaction.creator):
-            ignored = f"our own change: it was made by {self._options.user}"
-        elif data.ticket.status == "deleted":
+        ignored = ours(self._options, [data.transaction.creator])
+        if not ignored and data.ticket.status == "deleted":
             ignored = "the ticket is deleted"
-        elif hook.type not in _KINDS:
+        elif not ignored and hook.type not in _KINDS:
             ignored = f"nothing is done about {hook.type[:60]!r}"
         return Event(
             ticket_id=str(data.ticket.id),
@@ -207,23 +186,17 @@ class RtSystem:
 
     def _verify(self, request: Incoming) -> None:
         """Raises `Unverified` unless the post is signed after https://www.standardwebhooks.com by one of the secrets, and recent."""
-        require_secret(self.name, self._options)
-        if not self._options.secrets:
+        if not to_verify(self.name, self._options):
             return
         delivery, sent = request.headers.get("webhook-id", ""), request.headers.get("webhook-timestamp", "")
         signed = f"{delivery}.{sent}.".encode() + request.body
-        wanted = [
-            base64.b64encode(hmac.new(secret.strip().encode(), signed, hashlib.sha256).digest()).decode()
-            for secret in self._options.secrets
-        ]
+        wanted = [based(secret.strip(), signed) for secret in self._options.secrets]
         given = request.headers.get("webhook-signature", "").removeprefix("v1,")
         check(given, wanted, "signature in webhook-signature")
-        if not sent.isdecimal() or len(sent) > 11:
-            raise Unverified("webhook-timestamp is not a time")
-        check_time(datetime.fromtimestamp(int(sent), UTC), request.received_at)
+        check_time(signed_time(sent), request.received_at)
 
     def _ours(self, user: str) -> bool:
-        return user.casefold() == (self._options.user or "").casefold()
+        return same(self._options.user, user)
 
     def ticket(self, ticket_id: str) -> Ticket:
         """The ticket with the customer's later replies. Raises `TicketNotFound`, `Refused` or `SystemUnavailable`."""
@@ -295,9 +268,7 @@ class RtSystem:
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Tickets that were created or changed since `cursor`. Raises as `ticket` does."""
         require_url(self.name, self._options)
-        if cursor is None:
-            return Changes((), Cursor(datetime.now(UTC)).text)
-        return changes(read_cursor(cursor, Cursor, self.name), self._changed_since, limit)
+        return polled(self.name, cursor, self._changed_since, limit)
 
     def _changed_since(self, since: datetime, page: int) -> tuple[Sequence[Row], bool]:
         """A page of the tickets that changed at or after `since`, the oldest first, and whether there are later ones.
@@ -335,7 +306,7 @@ class RtSystem:
             rows = listed(high)[0] if high > 0 else []
         wanted = [one for one in reversed(rows) if self._at(one) >= since]
         quiet = self._only_ours(wanted, since)
-        return [self._row(one, ours=one.id in quiet) for one in wanted], high > 1
+        return [self._row(one, quiet=one.id in quiet) for one in wanted], high > 1
 
     def _latest(self, since: datetime, page: int) -> tuple[list[_Listed], bool]:
         answer = self._get(
@@ -355,16 +326,16 @@ class RtSystem:
     def _at(self, one: _Listed) -> datetime:
         return needed_moment(one.LastUpdated, self._api.where)
 
-    def _row(self, one: _Listed, *, ours: bool) -> Row:
+    def _row(self, one: _Listed, *, quiet: bool) -> Row:
         event = Event(
             ticket_id=one.id,
             kind="ticket.updated",
             actor=one.LastUpdatedBy.id or None,
             text=one.Subject or "",
             created_at=moment(one.Created),
-            ignored=f"our own change: it was made by {self._options.user}" if ours else None,
+            ignored=ours(self._options, [one.LastUpdatedBy.id]) if quiet else None,
         )
-        return Row(one.id, one.LastUpdated, self._at(one), event)
+        return Row(self._at(one), event)
 
     def _only_ours(self, rows: Sequence[_Listed], since: datetime) -> set[str]:
         """Those tickets whose changes ask for nothing: we made the last, and nobody else made one that ours could hide."""

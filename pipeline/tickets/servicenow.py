@@ -12,7 +12,6 @@ status 200. Both are looked for here.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,11 +22,13 @@ import msgspec
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import _desk as desk
+from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._plain import conversation, html_text, tidied
+from pipeline.tickets._polls import Row, polled
 from pipeline.tickets._shorten import short_text, whole
 from pipeline.tickets.file import guess_language
-from pipeline.tickets.signatures import based, check, check_time
+from pipeline.tickets.signatures import based, check, check_time, check_token, credential, signed_time, to_verify
 from pipeline.tickets.system import (
     Attached,
     Changes,
@@ -37,7 +38,6 @@ from pipeline.tickets.system import (
     Malformed,
     Note,
     SystemBroken,
-    Unverified,
     own_fields,
 )
 from pipeline.values import Ticket
@@ -94,18 +94,18 @@ class ServiceNowSystem:
         self.name = name
         self._options = options
         headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
-        self._api = Api(name, "ServiceNow", desk.without_login(options) if options.token else options, headers)
+        self._api = Api(name, "ServiceNow", options, headers)
 
     def receive(self, request: Incoming) -> Event:
         """See `TicketSystem.receive`. The delivery's id is the record's id and its count of changes."""
         self._verify(request)
-        sent = desk.decoded(request.body, _Delivery, "ServiceNow")
+        sent = payload.decoded(request.body, _Delivery, "ServiceNow")
         if not _ID.fullmatch(sent.sys_id):
             raise Malformed(f"{sent.sys_id[:60]!r} is no sys_id: the business rule is to send current.getUniqueValue()")
         count = f"{sent.sys_id}:{sent.sys_mod_count}:{sent.operation}" if sent.sys_mod_count != "" else None
-        event = Event(sent.sys_id, sent.operation[:80], count, sent.actor, created_at=desk.moment(sent.created_at))
+        event = Event(sent.sys_id, sent.operation[:80], count, sent.actor, created_at=payload.moment(sent.created_at))
         gone = "the ticket was deleted" if sent.operation == "delete" else None
-        return desk.with_reason(event, gone or desk.ours(sent.actor, "", self._options))
+        return desk.with_reason(event, gone or desk.ours(self._options, [sent.actor]))
 
     def ticket(self, ticket_id: str) -> Ticket:
         """See `TicketSystem.ticket`. `ticket_id` is a sys_id or a number.
@@ -132,11 +132,11 @@ class ServiceNowSystem:
             id=number,
             title=title,
             description=conversation(text, said, omitted=1 if len(journal) == _JOURNAL else 0),
-            created_at=desk.needed_moment(_value(record, "sys_created_on"), self._api.where),
+            created_at=payload.needed_moment(_value(record, "sys_created_on"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{text}"),
             customer_id=_value(record, "caller_id") or None,
-            custom_fields=desk.filled({**own, **more}),
+            custom_fields=payload.filled({**own, **more}),
         )
 
     def attach(self, ticket_id: str, note: Note) -> Attached:
@@ -168,48 +168,37 @@ class ServiceNowSystem:
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """See `TicketSystem.changed`: records by `sys_updated_on`. The account's time zone has to be GMT, since queries are in it."""
-        if cursor is None:
-            return Changes((), desk.Cursor(datetime.now(UTC).replace(microsecond=0)).text)
-        return desk.changes(desk.read_cursor(cursor, desk.Cursor, self.name), self._since, limit)
+        return polled(self.name, cursor, self._since, limit)
 
     def close(self) -> None:
         """Closes the connections."""
         self._api.close()
 
     def _verify(self, request: Incoming) -> None:
-        desk.require_secret(self.name, self._options)
-        secrets = self._options.secrets
-        if not secrets:
+        if not to_verify(self.name, self._options):
             return
+        secrets = self._options.secrets
         if _SIGNATURE in request.headers:
             stamp = request.headers.get(_TIME, "")
             data = f"{stamp}.".encode() + request.body
             check(
                 request.headers[_SIGNATURE], [based(secret, data) for secret in secrets], f"signature in {_SIGNATURE}"
             )
-            at = desk.moment(stamp)
-            if at is None:
-                raise Unverified(f"the signature's time {stamp[:40]!r} is none")
-            check_time(at, request.received_at)
+            check_time(signed_time(stamp), request.received_at)
             return
-        given = desk.credential(request)
-        check(
-            hashlib.sha256(given.encode()).hexdigest() if given else None,
-            [hashlib.sha256(secret.encode()).hexdigest() for secret in secrets],
-            f"signature in {_SIGNATURE}, bearer token or password",
-        )
+        check_token(credential(request), secrets, f"signature in {_SIGNATURE}, bearer token or password")
 
     def _path(self, number: str) -> str:
         return f"/api/now/table/{self._options.table}/{number}"
 
     def _get(self, path: str, **given: Any) -> dict[str, Any]:
-        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+        return payload.fields(self._api.json("GET", path, **given), self._api.where)
 
     def _rows(self, table: str, query: str, **params: Any) -> list[dict[str, Any]]:
         answer = self._get(f"/api/now/table/{table}", params={"sysparm_query": query, **params})
         if "result" not in answer:
             raise SystemBroken(f"{self._api.where} answered no rows of {table}: check url")
-        return desk.rows(answer["result"], self._api.where)
+        return payload.rows(answer["result"], self._api.where)
 
     def _record(self, ticket_id: str) -> dict[str, Any]:
         """The record, each column with its value and how it is shown, and its caller's user name."""
@@ -238,7 +227,7 @@ class ServiceNowSystem:
             answer = self._get(f"/api/now/table/sys_user/{number}", missing=number, params=params)
         except (Refused, TicketNotFound):
             return ""
-        return str(desk.fields(answer.get("result"), self._api.where).get("user_name") or "")
+        return str(payload.fields(answer.get("result"), self._api.where).get("user_name") or "")
 
     def _journal(self, number: str) -> list[dict[str, str]]:
         """The record's comments and work notes, oldest first; none where the account may not read the journal's table."""
@@ -263,7 +252,7 @@ class ServiceNowSystem:
         """
         for one in reversed(self._journal(_value(record, "sys_id"))):
             if one["element"] == "work_notes" and (stamp := desk.stamp(one["value"], marker)):
-                return desk.moment(one["sys_created_on"]), stamp
+                return payload.moment(one["sys_created_on"]), stamp
         shown = desk.stamps(_shown(record, "work_notes"), marker)
         return (None, shown[0]) if shown else None
 
@@ -311,7 +300,7 @@ class ServiceNowSystem:
                 self._api.send("POST", "/api/now/attachment/file", params=params, content=file.data, headers=headers)
         return []
 
-    def _since(self, since: datetime, page: int) -> tuple[Sequence[desk.Row], bool]:
+    def _since(self, since: datetime, page: int) -> tuple[Sequence[Row], bool]:
         start = since.astimezone(UTC).replace(microsecond=0)
         narrowed = f"{self._options.query}^" if self._options.query else ""
         query = f"{narrowed}sys_updated_on>={start:%Y-%m-%d %H:%M:%S}^ORDERBYsys_updated_on^ORDERBYsys_id"
@@ -322,7 +311,7 @@ class ServiceNowSystem:
         rows = []
         for one in found:
             stamp = str(one.get("sys_updated_on"))
-            at = desk.needed_moment(stamp, self._api.where)
+            at = payload.needed_moment(stamp, self._api.where)
             if at < start:
                 raise SystemBroken(
                     f"{self._api.where} listed a record of {stamp}, which was not asked for: it did not understand the query "
@@ -334,9 +323,9 @@ class ServiceNowSystem:
                 # Not a reason to leave it out: our own change may have come after another's.
                 actor=str(one.get("sys_updated_by") or "") or None,
                 text=str(one.get("short_description") or ""),
-                created_at=desk.moment(one.get("sys_created_on")),
+                created_at=payload.moment(one.get("sys_created_on")),
             )
-            rows.append(desk.Row(event.ticket_id, stamp, at, event))
+            rows.append(Row(at, event))
         return rows, len(found) == _PAGE
 
 

@@ -63,11 +63,22 @@ def check(given: str | None, wanted: Iterable[str], what: str) -> None:
         raise Unverified(f"the {what} does not match")
 
 
-def check_token(request: Incoming, header: str, secrets: Iterable[str]) -> None:
-    """Raises `Unverified` unless the header holds one of the secrets."""
-    hashed = [hashlib.sha256(secret.encode()).hexdigest() for secret in secrets]
-    given = request.headers.get(header)
-    check(hashlib.sha256(given.encode()).hexdigest() if given else None, hashed, f"token in {header}")
+def check_token(given: str | None, secrets: Iterable[str], what: str) -> None:
+    """Raises `Unverified` unless `given` is one of the secrets; hashes are compared, which have the same length."""
+    check(_hashed(given) if given else None, map(_hashed, secrets), what)
+
+
+def credential(request: Incoming) -> str | None:
+    """The token or the password of an `Authorization` header; None where there is none that can be read."""
+    scheme, _, value = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip() or None
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2] or None
+    except ValueError:
+        return None
 
 
 def check_time(moment: datetime, now: datetime, tolerance: float = TOLERANCE) -> None:
@@ -120,3 +131,7 @@ def signed_time(text: str) -> datetime:
     except (ValueError, OverflowError, OSError) as error:
         raise Unverified(f"the signed timestamp {text[:40]!r} is no time") from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

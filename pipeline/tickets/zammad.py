@@ -22,15 +22,15 @@ import base64
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
-from pipeline.tickets._desk import MARK, body_of, tags
-from pipeline.tickets._payload import decode, moment, outline, same, text, whole
+from pipeline.tickets._desk import body_of, ours, tags
+from pipeline.tickets._payload import decode, filled, moment, needed_moment, outline, rows, text, whole
 from pipeline.tickets._plain import conversation, html_text, tidied
-from pipeline.tickets._polls import Row, newest, sweep, walk
+from pipeline.tickets._polls import Cursor, Row, due, newest, read_cursor, stamped_row, sweep, walk
 from pipeline.tickets._shorten import short_html
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import check, hexed, to_verify
@@ -40,8 +40,6 @@ from pipeline.values import Ticket
 # `check_body` in `app/models/ticket/article.rb` refuses more.
 _LIMIT = 1_500_000
 _PAGE = 100
-# The search index is behind the database by some seconds, after an outage by more.
-_OVERLAP = timedelta(minutes=5)
 _REPLACES = re.compile(r" \(replaces note / 取代备注 (\d{1,18})\)")
 # What every ticket has; any other field was added by an administrator.
 _STANDARD = re.compile(
@@ -126,9 +124,6 @@ class ZammadSystem:
     def ticket(self, ticket_id: str) -> Ticket:
         """The ticket with its first article and the customer's later ones; see `TicketSystem`."""
         found = self._ticket(ticket_id)
-        created = moment(found.get("created_at"))
-        if created is None:
-            raise SystemBroken(f"{self._api.where} gave ticket {ticket_id} without a time of creation")
         first, *rest = self._articles(ticket_id) or [{}]
         later = (
             _plain(article)
@@ -136,12 +131,12 @@ class ZammadSystem:
             if article.get("sender") == "Customer" and article.get("internal") is False
         )
         title, description = text(found.get("title")), conversation(_plain(first), later)
-        own = {name: value for name, value in found.items() if value not in (None, "", [], {})}
+        own = filled(found)
         return Ticket(
             id=ticket_id,
             title=title,
             description=description,
-            created_at=created,
+            created_at=needed_moment(found.get("created_at"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{description}"),
             customer_id=text(found.get("customer")) or None,
@@ -166,18 +161,18 @@ class ZammadSystem:
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Tickets that changed since; see `TicketSystem`. By Zammad's search, which needs its Elasticsearch."""
 
-        def read(since: datetime, page: int) -> list[Row]:
-            rows = self._search(f"{since:%Y-%m-%dT%H:%M:%SZ}", "asc", page)
-            if not rows and page == 1:
+        def read(since: datetime, page: int) -> tuple[list[Row], bool]:
+            found = self._search(f"{since:%Y-%m-%dT%H:%M:%SZ}", "asc", page + 1)
+            if not found and page == 0:
                 self._searchable()
-            return rows
+            return found, len(found) == _PAGE
 
         if cursor is None:
-            rows = self._search("1970-01-01T00:00:00Z", "desc", 1)
-            if not rows:
+            last = self._search("1970-01-01T00:00:00Z", "desc", 1)
+            if not last:
                 self._searchable()
-            return Changes((), newest(rows, _OVERLAP))
-        return sweep(cursor, lambda since: walk(read, since, _PAGE), limit, _OVERLAP, ordered=True)
+            return Changes((), newest(last).text)
+        return due(sweep(read_cursor(cursor, Cursor, self.name), lambda since: walk(read, since), limit))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -188,13 +183,9 @@ class ZammadSystem:
         state = text(state.get("name") if isinstance(state, dict) else state)
         if state in _GONE:
             return f"the ticket is {state}"
-        if same(self._options.user, *names):
-            return "our own doing"
-        if MARK in text(article.get("body")):
-            return "the article is our own note"
-        if article.get("sender") == "System":
-            return "an article that Zammad wrote itself"
-        return None
+        if own := ours(self._options, names, text(article.get("body"))):
+            return own
+        return "an article that Zammad wrote itself" if article.get("sender") == "System" else None
 
     def _settled(self, ticket_id: str, note: Note) -> Attached:
         """The note as it should be, by the table above."""
@@ -283,12 +274,8 @@ class ZammadSystem:
 
     def _articles(self, ticket_id: str) -> list[dict[str, Any]]:
         path = f"/api/v1/ticket_articles/by_ticket/{ticket_id}"
-        rows = self._api.json("GET", path, missing=ticket_id)
-        if not isinstance(rows, list):
-            raise SystemBroken(
-                f"{self._api.where} gave the articles of ticket {ticket_id} as something that is no list"
-            )
-        return sorted(rows, key=lambda article: int(article["id"]))
+        found = rows(self._api.json("GET", path, missing=ticket_id), self._api.where)
+        return sorted(found, key=lambda article: int(article["id"]))
 
     def _me(self) -> dict[str, Any]:
         if self._account is None:
@@ -315,19 +302,12 @@ class ZammadSystem:
     def _search(self, since: str, order: str, page: int) -> list[Row]:
         query = {"query": f"updated_at:[{since} TO *]", "sort_by": "updated_at", "order_by": order, "expand": "true"}
         answer = self._api.json("GET", "/api/v1/tickets/search", params={**query, "limit": _PAGE, "page": page})
-        if not isinstance(answer, list):
-            raise SystemBroken(f"{self._api.where} answered a search with something that is no list")
-        return [self._row(ticket) for ticket in answer]
+        return [self._row(ticket) for ticket in rows(answer, self._api.where)]
 
     def _row(self, ticket: dict[str, Any]) -> Row:
-        updated, created = moment(ticket.get("updated_at")), moment(ticket.get("created_at"))
-        if updated is None:
-            raise SystemBroken(f"{self._api.where} gave a ticket without a time of change")
-        kind = "created" if created == updated else "changed"
         state = text(ticket.get("state"))
         ignored = f"the ticket is {state}" if state in _GONE else None
-        event = Event(str(ticket["id"]), kind, text=outline(ticket.get("title")), created_at=created, ignored=ignored)
-        return Row(updated, event)
+        return stamped_row(str(ticket["id"]), ticket, outline(ticket.get("title")), self._api.where, ignored)
 
     def _searchable(self) -> None:
         """Raises where the search finds nothing though there are tickets: without Elasticsearch it cannot search by time."""

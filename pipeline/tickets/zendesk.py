@@ -21,11 +21,13 @@ import msgspec
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import _desk as desk
+from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, Conflict, SystemOptions
 from pipeline.tickets._plain import conversation, html_text, tidied
+from pipeline.tickets._polls import read_cursor
 from pipeline.tickets._shorten import short_html, whole
 from pipeline.tickets.file import guess_language
-from pipeline.tickets.signatures import based, check, check_time
+from pipeline.tickets.signatures import based, check, check_time, signed_time, to_verify
 from pipeline.tickets.system import (
     Attached,
     Changes,
@@ -37,7 +39,6 @@ from pipeline.tickets.system import (
     Note,
     SystemBroken,
     SystemUnavailable,
-    Unverified,
     own_fields,
 )
 from pipeline.values import Ticket
@@ -151,22 +152,26 @@ class ZendeskSystem:
                 if options.username
                 else f"Bearer {token}"
             )
-        self._api = Api(name, "Zendesk", desk.without_login(options) if token else options, headers)
+        self._api = Api(name, "Zendesk", options, headers)
         self._names: dict[int, str] | None = None
         self._naming = threading.Lock()
 
     def receive(self, request: Incoming) -> Event:
         """See `TicketSystem.receive`. Events of webhooks and the trigger of docs/tickets/zendesk.md are understood."""
         self._verify(request)
-        sent = desk.decoded(request.body, _Delivery, "Zendesk")
+        sent = payload.decoded(request.body, _Delivery, "Zendesk")
         invoked = request.headers.get("x-zendesk-webhook-invocation-id")
         if sent.type.startswith(_EVENT):
             return self._event(sent, invoked)
         actor = str(sent.actor_id) if sent.actor_id else None
         event = Event(
-            _ticket_id(sent.ticket_id), sent.type or "trigger", invoked, actor, created_at=desk.moment(sent.created_at)
+            _ticket_id(sent.ticket_id),
+            sent.type or "trigger",
+            invoked,
+            actor,
+            created_at=payload.moment(sent.created_at),
         )
-        return desk.with_reason(event, desk.ours(actor, "", self._options))
+        return desk.with_reason(event, desk.ours(self._options, [actor]))
 
     def ticket(self, ticket_id: str) -> Ticket:
         """See `TicketSystem.ticket`. The comments of end users that are public are appended to the description."""
@@ -184,7 +189,7 @@ class ZendeskSystem:
             id=str(found["id"]),
             title=title,
             description=conversation(description, later, omitted=more),
-            created_at=desk.needed_moment(found.get("created_at"), self._api.where),
+            created_at=payload.needed_moment(found.get("created_at"), self._api.where),
             system=self.kind,
             language=guess_language(f"{title}\n{description}"),
             customer_id=str(requester) if requester else None,
@@ -210,8 +215,10 @@ class ZendeskSystem:
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """See `TicketSystem.changed`: the incremental export by cursor. It leaves out the last minute, and needs an admin's token."""
         if cursor is None:
+            # What any agent may see: the export would refuse some who are not to poll at all.
+            self._get("/api/v2/tickets.json", params={"page[size]": 1})
             return Changes((), _Stand(start=int(time.time()) - 60).text)
-        stand = desk.read_cursor(cursor, _Stand, self.name)
+        stand = read_cursor(cursor, _Stand, self.name)
         params: dict[str, Any] = {"per_page": max(1, min(limit, 1000))}
         params |= {"cursor": stand.cursor} if stand.cursor else {"start_time": stand.start}
         page = self._get("/api/v2/incremental/tickets/cursor.json", params=params)
@@ -220,10 +227,10 @@ class ZendeskSystem:
                 str(one.get("id")),
                 "changed",
                 text=f"{one.get('subject') or ''}\n{one.get('description') or ''}",
-                created_at=desk.moment(one.get("created_at")),
+                created_at=payload.moment(one.get("created_at")),
                 ignored="the ticket was deleted" if one.get("status") == "deleted" else None,
             )
-            for one in desk.rows(page.get("tickets"), self._api.where)
+            for one in payload.rows(page.get("tickets") or [], self._api.where)
         )
         after = _Stand(cursor=page.get("after_cursor") or stand.cursor, start=stand.start)
         return Changes(events, after.text, more=page.get("end_of_stream") is False)
@@ -233,8 +240,7 @@ class ZendeskSystem:
         self._api.close()
 
     def _verify(self, request: Incoming) -> None:
-        desk.require_secret(self.name, self._options)
-        if not self._options.secrets:
+        if not to_verify(self.name, self._options):
             return
         stamp = request.headers.get("x-zendesk-webhook-signature-timestamp", "")
         data = stamp.encode() + request.body
@@ -243,10 +249,7 @@ class ZendeskSystem:
             [based(secret, data) for secret in self._options.secrets],
             "signature in x-zendesk-webhook-signature",
         )
-        at = desk.moment(stamp)
-        if at is None:
-            raise Unverified(f"the signature's time {stamp[:40]!r} is none")
-        check_time(at, request.received_at)
+        check_time(signed_time(stamp), request.received_at)
 
     def _event(self, sent: _Delivery, invoked: str | None) -> Event:
         kind = sent.type.removeprefix(_EVENT)
@@ -261,15 +264,15 @@ class ZendeskSystem:
             sent.id or invoked,
             actor,
             "\n".join(text for text in (sent.detail.subject, sent.detail.description) if text),
-            desk.moment(sent.detail.created_at),
+            payload.moment(sent.detail.created_at),
         )
         reason = _GONE.get(what) or ("the ticket was deleted" if sent.detail.status == "deleted" else None)
         if not reason and what not in _REASONS:
             reason = f"{kind} says nothing new about the fault"
-        return desk.with_reason(event, reason or desk.ours(actor, said, self._options))
+        return desk.with_reason(event, reason or desk.ours(self._options, [actor], said))
 
     def _get(self, path: str, **given: Any) -> dict[str, Any]:
-        return desk.fields(self._api.json("GET", path, **given), self._api.where)
+        return payload.fields(self._api.json("GET", path, **given), self._api.where)
 
     def _show(self, ticket_id: str) -> dict[str, Any]:
         answer = self._get(f"/api/v2/tickets/{_path(ticket_id)}.json", missing=ticket_id)
@@ -288,21 +291,21 @@ class ZendeskSystem:
         for _ in range(_MAX_PAGES):
             path = f"/api/v2/tickets/{_path(ticket_id)}/comments.json"
             page = self._get(path, missing=ticket_id, params=params)
-            comments += desk.read(page.get("comments") or [], list[_Told], self._api.where)
-            people += [person for person in desk.rows(page.get("users"), self._api.where) if "id" in person]
+            comments += payload.read(page.get("comments") or [], list[_Told], self._api.where)
+            people += [person for person in payload.rows(page.get("users") or [], self._api.where) if "id" in person]
             meta = page.get("meta") or {}
             if not meta.get("has_more"):
                 return comments, people, 0
             params["page[after]"] = meta.get("after_cursor")
         answer = self._get(f"/api/v2/tickets/{_path(ticket_id)}/comments/count.json", missing=ticket_id)
-        count = desk.fields(answer.get("count"), self._api.where).get("value")
+        count = payload.fields(answer.get("count"), self._api.where).get("value")
         return comments, people, max(1, int(count or 0) - len(comments))
 
     def _custom_fields(self, found: dict[str, Any]) -> dict[str, Any]:
         values: dict[Any, Any] = {
             one["id"]: one.get("value") for one in found.get("custom_fields") or () if "id" in one
         }
-        filled = desk.filled(values)
+        filled = payload.filled(values)
         names = self._field_names() if filled else {}
         return {names.get(number, str(number)): value for number, value in filled.items()}
 
@@ -320,7 +323,7 @@ class ZendeskSystem:
         params: dict[str, Any] = {"page[size]": _PAGE}
         while True:
             page = self._get("/api/v2/ticket_fields.json", params=params)
-            yield from desk.rows(page.get("ticket_fields"), self._api.where)
+            yield from payload.rows(page.get("ticket_fields") or [], self._api.where)
             meta = page.get("meta") or {}
             if not meta.get("has_more"):
                 return
@@ -355,7 +358,7 @@ class ZendeskSystem:
     def _comment(self, note: Note, body: str, last: _Told | None) -> dict[str, Any]:
         # Zendesk may take HTML comments out, so the marker is shown, small, at the end.
         end = f"<p><small>{desk.stamped(note, body)}</small></p>"
-        start = f"<p>{desk.replaces(desk.moment(last.created_at))}</p>" if last else ""
+        start = f"<p>{desk.replaces(payload.moment(last.created_at))}</p>" if last else ""
         files = note.files
         short = short_html(start + body, MAX_NOTE, end)
         if len((start + body + end).encode()) > MAX_NOTE:
@@ -374,7 +377,7 @@ class ZendeskSystem:
             headers={"Content-Type": file.media_type},
         )
         where = self._api.where
-        token = desk.fields(desk.fields(answer, where).get("upload"), where).get("token")
+        token = payload.fields(payload.fields(answer, where).get("upload"), where).get("token")
         if not token:
             raise SystemBroken(f"{self._api.where} gave no token for the file {file.name}")
         return str(token)

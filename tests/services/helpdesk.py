@@ -18,11 +18,8 @@ import re
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Mapping
 from email.message import EmailMessage
 from email.utils import getaddresses, make_msgid
@@ -31,7 +28,8 @@ from typing import Any
 
 import httpx
 
-from tests.services import Running, Unavailable, free_port, last_lines, run
+from tests.services import Running, Unavailable, free_port, last_lines, processes, run
+from tests.services.processes import answers, launched, named, on_free_port, process_of
 
 NAME = "helpdesk"
 VERSION = "2.6.1"
@@ -80,14 +78,9 @@ def start() -> Running:
         if made.returncode:
             message = f"django-helpdesk's database cannot be made:\n{last_lines(made)}"
             raise RuntimeError(message)
-        # Between the choice of a port and its use another program may take it.
-        for _ in range(3):
-            port = free_port()
-            if serve(python, folder, port):
-                address = (f"http://127.0.0.1:{port}", given["token"], given["hook"], given["password"], str(folder))
-                return Running(NAME, " ".join(address), str(folder))
-        message = f"django-helpdesk does not start:\n{(folder / 'server.log').read_text(errors='replace')[-2000:]}"
-        raise RuntimeError(message)
+        port = on_free_port(lambda port: serve(python, folder, port), "django-helpdesk", folder / processes.LOG)
+        address = (f"http://127.0.0.1:{port}", given["token"], given["hook"], given["password"], str(folder))
+        return Running(NAME, " ".join(address), str(folder))
     except BaseException:
         stop(str(folder))
         raise
@@ -95,38 +88,13 @@ def start() -> Running:
 
 def serve(python: Path, folder: Path, port: int) -> bool:
     """Runs the desk on the data of `folder` until it answers; false where it ends before."""
-    with (folder / "server.log").open("ab") as written:
-        process = subprocess.Popen(
-            [python, SITE / "desk.py", "serve", folder, str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=written,
-            start_new_session=True,
-            cwd=folder,
-        )
-    (folder / "server.pid").write_text(str(process.pid), encoding="ascii")
-    for _ in range(300):
-        if process.poll() is not None:
-            return False
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/login/", timeout=30):
-            # It is stopped by its id; nobody waits for the process itself.
-            process.returncode = 0
-            return True
-        time.sleep(0.1)
-    return False
+    command: list[str | Path] = [python, SITE / "desk.py", "serve", folder, str(port)]
+    return launched(command, folder, lambda: answers(f"http://127.0.0.1:{port}/login/"), seconds=30)
 
 
 def _pid(data: str) -> int | None:
     """The id of the server of the folder `data`, if it runs and is one."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((Path(data) / "server.pid").read_text(encoding="ascii"))
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline")
-        if not command.exists() or data.encode() in command.read_bytes():
-            return pid
-    return None
+    return process_of(data, named(data))
 
 
 def alive(data: str) -> bool:
@@ -136,16 +104,7 @@ def alive(data: str) -> bool:
 
 def stop(data: str) -> None:
     """Stops the desk of the folder `data`, and deletes the folder."""
-    pid = _pid(data)
-    for signal_, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-        if pid is None or not alive(data):
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal_)
-        for _ in range(seconds * 10):
-            if not alive(data):
-                break
-            time.sleep(0.1)
+    processes.halt(data, lambda: _pid(data), ((signal.SIGTERM, 10), (signal.SIGKILL, 10)))
     shutil.rmtree(data, ignore_errors=True)
 
 

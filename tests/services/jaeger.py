@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.services import Running, Unavailable, free_port, golang, run
+from tests.services.processes import end, end_of, named, process_of
 
 NAME = "jaeger"
 MODULE, VERSION = "github.com/jaegertracing/jaeger", "v1.76.0"
@@ -82,7 +83,7 @@ def start() -> Running:
             query, otlp = (f"http://127.0.0.1:{ports[name]}" for name in ("query", "otlp"))
             if _answers(f"{query}/api/services", str(folder)):
                 return Running(NAME, f"{query} {otlp}", str(folder))
-        message = f"Jaeger does not start:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+        message = f"Jaeger does not start:\n{end_of(log)}"
         raise RuntimeError(message)
     except BaseException:
         stop(str(folder))
@@ -102,11 +103,7 @@ def _answers(url: str, data: str) -> bool:
 
 def _pid(data: str) -> int | None:
     """The process of the folder `data`, if it is still this Jaeger."""
-    with suppress(OSError, ValueError):
-        pid = int((Path(data) / "pid").read_text(encoding="ascii"))
-        if str(Path(data) / "config.yaml").encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return pid
-    return None
+    return process_of(data, named(str(Path(data) / "config.yaml")), "pid")
 
 
 def alive(data: str) -> bool:
@@ -116,12 +113,5 @@ def alive(data: str) -> bool:
 
 def stop(data: str) -> None:
     """Stops the Jaeger of the folder `data`, and deletes the folder."""
-    for sign, patience in ((signal.SIGTERM, 100), (signal.SIGKILL, 50)):
-        if (pid := _pid(data)) is None:
-            break
-        os.kill(pid, sign)
-        for _ in range(patience):
-            if _pid(data) is None:
-                break
-            time.sleep(0.1)
+    end(lambda: _pid(data), ((signal.SIGTERM, 10), (signal.SIGKILL, 5)))
     shutil.rmtree(data, ignore_errors=True)

@@ -5,17 +5,15 @@ Started as root it runs as the user `mysql`, which the package brings.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
 import signal
-import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from tests.services import Running, free_port, install_packages, last_lines, run
+from tests.services import Running, install_packages, last_lines, processes, run
+from tests.services.processes import account, launched, named, on_free_port, process_of
 
 NAME = "mariadb"
 ROOT_BECOMES = "mysql"
@@ -24,7 +22,7 @@ _FOLDERS = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
 
 
 def _user() -> str | None:
-    return ROOT_BECOMES if os.geteuid() == 0 else None
+    return account(ROOT_BECOMES)
 
 
 def _programs() -> tuple[str, str] | None:
@@ -72,14 +70,9 @@ def start() -> Running:
         )
         if user:
             shutil.chown(first, user, user)
-        # Between the choice of a port and its use another program may take it.
-        for _ in range(3):
-            port = free_port()
-            if serve(server, folder, port, user):
-                first.unlink()
-                return Running(NAME, f"mysql+pymysql://root:{password}@127.0.0.1:{port}/shop", str(folder))
-        message = f"MariaDB does not start:\n{_end_of(folder / 'server.log')}"
-        raise RuntimeError(message)
+        port = on_free_port(lambda port: serve(server, folder, port, user), "MariaDB", folder / processes.LOG)
+        first.unlink()
+        return Running(NAME, f"mysql+pymysql://root:{password}@127.0.0.1:{port}/shop", str(folder))
     except BaseException:
         stop(str(folder))
         raise
@@ -88,51 +81,23 @@ def start() -> Running:
 def serve(server: str, folder: Path, port: int, user: str | None) -> bool:
     """Runs the server on the data of `folder` until it listens; false where it ends before."""
     begin = [f"--init-file={folder / 'first.sql'}"] if (folder / "first.sql").exists() else []
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [
-                *(server, "--no-defaults", f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}", *begin),
-                *(f"--port={port}", "--bind-address=127.0.0.1", f"--pid-file={folder / 'pid'}", "--skip-name-resolve"),
-                *(
-                    "--character-set-server=utf8mb4",
-                    "--innodb-flush-log-at-trx-commit=0",
-                    "--innodb-buffer-pool-size=512M",
-                ),
-                *("--innodb-log-file-size=256M", f"--tmpdir={folder}", "--loose-innodb-use-native-aio=0"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            start_new_session=True,
-            user=user,
-            group=user,
-            extra_groups=[] if user else None,
-            cwd="/",
-        )
-    (folder / "server.pid").write_text(str(process.pid), encoding="ascii")
-    # The server writes this file when it is ready for connections, and its first statements have run.
-    for _ in range(600):
-        if process.poll() is not None:
-            return False
-        if (folder / "pid").exists() and b"ready for connections" in (folder / "server.log").read_bytes():
-            # It is stopped by its id; nobody waits for the process itself.
-            process.returncode = 0
-            return True
-        time.sleep(0.1)
-    return False
+    command: list[str | Path] = [
+        *(server, "--no-defaults", f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}", *begin),
+        *(f"--port={port}", "--bind-address=127.0.0.1", f"--pid-file={folder / 'pid'}", "--skip-name-resolve"),
+        *("--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=512M"),
+        *("--innodb-log-file-size=256M", f"--tmpdir={folder}", "--loose-innodb-use-native-aio=0"),
+    ]
+
+    def ready() -> bool:
+        # The server writes this file when it is ready for connections, and its first statements have run.
+        return (folder / "pid").exists() and b"ready for connections" in (folder / processes.LOG).read_bytes()
+
+    return launched(command, folder, ready, user=user, cwd="/")
 
 
 def _pid(data: str) -> int | None:
     """The id of the server of the folder `data`, if it runs and is one."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((Path(data) / "server.pid").read_text(encoding="ascii"))
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline")
-        if not command.exists() or data.encode() in command.read_bytes():
-            return pid
-    return None
+    return process_of(data, named(data))
 
 
 def alive(data: str) -> bool:
@@ -142,25 +107,10 @@ def alive(data: str) -> bool:
 
 def halt(data: str) -> None:
     """Stops the server of the folder `data`, and keeps the folder."""
-    pid = _pid(data)
-    if pid is None:
-        return
-    for signal_, seconds in ((signal.SIGTERM, 60), (signal.SIGKILL, 10)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal_)
-        for _ in range(seconds * 10):
-            if _pid(data) is None:
-                return
-            time.sleep(0.1)
-    message = f"the server on {data} cannot be stopped"
-    raise RuntimeError(message)
+    processes.halt(data, lambda: _pid(data), ((signal.SIGTERM, 60), (signal.SIGKILL, 10)))
 
 
 def stop(data: str) -> None:
     """Stops the server of the folder `data`, and deletes the folder."""
     halt(data)
     shutil.rmtree(data, ignore_errors=True)
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else ""

@@ -7,7 +7,6 @@ configuration (https://nginx.org/en/docs/). Nothing of the system's own nginx is
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.services import Running, free_port, install_packages, last_lines, run
+from tests.services.processes import end, named, process_of
 
 NAME = "nginx"
 
@@ -106,13 +106,7 @@ def _wait_for(ports: Iterable[int]) -> None:
 
 def _pid(data: str) -> int | None:
     """The process of the folder `data`; nginx takes its note away when it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((Path(data) / "nginx.pid").read_text(encoding="ascii"))
-        os.kill(pid, 0)
-        # Where it can be seen, the process must be the one of this folder: numbers are given again.
-        title = Path(f"/proc/{pid}/cmdline")
-        return pid if not title.exists() or data.encode() in title.read_bytes() else None
-    return None
+    return process_of(data, named(data), "nginx.pid")
 
 
 def alive(data: str) -> bool:
@@ -122,11 +116,5 @@ def alive(data: str) -> bool:
 
 def stop(data: str) -> None:
     """Stops the nginx of the folder `data`, and deletes the folder."""
-    pid = _pid(data)
-    if pid is not None:
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(250):
-            if not alive(data):
-                break
-            time.sleep(0.02)
+    end(lambda: _pid(data), ((signal.SIGTERM, 5),))
     shutil.rmtree(data, ignore_errors=True)

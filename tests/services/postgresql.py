@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.services import Running, free_port, install_packages, last_lines, run
+from tests.services.processes import end_of
 
 NAME = "postgresql"
 ROOT_BECOMES = "postgres"
@@ -75,7 +76,7 @@ def start() -> Running:
             )
             if done.returncode == 0:
                 return Running(NAME, f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres", str(folder))
-        message = f"PostgreSQL does not start:\n{last_lines(done)}\n{_end_of(log)}"
+        message = f"PostgreSQL does not start:\n{last_lines(done)}\n{end_of(log)}"
         raise RuntimeError(message)
     except BaseException:
         stop(str(folder))
@@ -104,7 +105,3 @@ def _must(done: subprocess.CompletedProcess[str], what: str) -> None:
     if done.returncode:
         message = f"PostgreSQL: {what}:\n{last_lines(done)}"
         raise RuntimeError(message)
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else ""

@@ -15,15 +15,19 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tests.services import Running, Unavailable, free_port, golang, run
+from tests.services.processes import end, named, process_of
 
 NAME = "prism"
 # The version of `apache-beam` that is locked.
 MODULE, VERSION = "github.com/apache/beam/sdks/v2", "v2.77.0"
 KEPT = Path(__file__).parent / "prism-target" / VERSION / "prism"
 BUILD_SECONDS = 420
+# What each process is known by.
+WORDS = {"job": "-job_port", "pool": "worker_pool_main"}
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -72,30 +76,18 @@ def _answers(port: int) -> bool:
     return False
 
 
-def _pids(data: str) -> list[int]:
-    """The processes of the folder `data` that are still those."""
-    found = []
-    for name, word in (("job", b"-job_port"), ("pool", b"worker_pool_main")):
-        with suppress(OSError, ValueError):
-            pid = int((Path(data) / f"{name}.pid").read_text(encoding="ascii"))
-            if word in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-    return found
+def _pid(data: str, name: str) -> int | None:
+    """The process `name` (job, pool) of the folder `data`, if it still runs."""
+    return process_of(data, named(WORDS[name]), f"{name}.pid")
 
 
 def alive(data: str) -> bool:
     """Whether both run."""
-    return len(_pids(data)) == 2
+    return all(_pid(data, name) is not None for name in WORDS)
 
 
 def stop(data: str) -> None:
     """Stops both, and deletes the folder."""
-    for sign, patience in ((signal.SIGTERM, 100), (signal.SIGKILL, 50)):
-        for pid in _pids(data):
-            with suppress(ProcessLookupError):
-                os.kill(pid, sign)
-        for _ in range(patience):
-            if not _pids(data):
-                break
-            time.sleep(0.1)
+    for name in WORDS:
+        end(partial(_pid, data, name), ((signal.SIGTERM, 10), (signal.SIGKILL, 5)))
     shutil.rmtree(data, ignore_errors=True)

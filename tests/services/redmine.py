@@ -10,23 +10,20 @@ The address is two, with a space between them: Redmine, and the instance's folde
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.services import Running, Unavailable, free_port, install_packages, last_lines, run
+from tests.services import Running, Unavailable, install_packages, last_lines, processes, run
+from tests.services.processes import account, answers, launched, on_free_port, process_of
 
 NAME = "redmine"
 ROOT_BECOMES = "www-data"
@@ -34,10 +31,6 @@ PACKAGES = ("redmine", "redmine-sqlite", "ruby-webrick")
 HOME = Path("/usr/share/redmine")
 SEED = Path(__file__).parent / "redmine_site" / "seed.rb"
 PEOPLE = ("customer", "agent", "problem-snapshot", "careless")
-
-
-def _user() -> str | None:
-    return ROOT_BECOMES if os.geteuid() == 0 else None
 
 
 def install() -> str:
@@ -81,7 +74,7 @@ def _webrick() -> str:
 def start() -> Running:
     """A Redmine on a free port with data of its own."""
     program = install()
-    user = _user()
+    user = account(ROOT_BECOMES)
     folder = Path(tempfile.mkdtemp(prefix="problem-snapshot-redmine-"))
     try:
         for name in ("config", "tmp", "log", "files", "public/plugin_assets"):
@@ -119,13 +112,8 @@ def start() -> Running:
             if done.returncode:
                 message = f"Redmine's database cannot be made ({command[-1]}):\n{last_lines(done)}"
                 raise RuntimeError(message)
-        # Between the choice of a port and its use another program may take it.
-        for _ in range(3):
-            port = free_port()
-            if serve(program, folder, port, user):
-                return Running(NAME, f"http://127.0.0.1:{port} {folder}", str(folder))
-        message = f"Redmine does not start:\n{(folder / 'server.log').read_text(errors='replace')[-2000:]}"
-        raise RuntimeError(message)
+        port = on_free_port(lambda port: serve(program, folder, port, user), "Redmine", folder / processes.LOG)
+        return Running(NAME, f"http://127.0.0.1:{port} {folder}", str(folder))
     except BaseException:
         stop(str(folder))
         raise
@@ -138,43 +126,20 @@ def _in_home(folder: Path, user: str | None, *command: str | Path) -> subprocess
 
 def serve(program: str, folder: Path, port: int, user: str | None) -> bool:
     """Runs the server on the data of `folder` until it answers; false where it ends before."""
-    with (folder / "server.log").open("ab") as written:
-        process = subprocess.Popen(
-            [program, "--env", "production", "--host", "127.0.0.1", "--port", str(port), "config.ru"],
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=written,
-            start_new_session=True,
-            user=user,
-            group=user,
-            extra_groups=[] if user else None,
-            cwd=HOME,
-            # WEBrick is beside Redmine's own gems, so Bundler would not let it be found.
-            env={**os.environ, **_environment(folder), "RUBYLIB": _webrick()},
-        )
-    (folder / "server.pid").write_text(str(process.pid), encoding="ascii")
-    for _ in range(600):
-        if process.poll() is not None:
-            return False
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/login", timeout=30):
-            # It is stopped by its id; nobody waits for the process itself.
-            process.returncode = 0
-            return True
-        time.sleep(0.1)
-    return False
+    return launched(
+        [program, "--env", "production", "--host", "127.0.0.1", "--port", str(port), "config.ru"],
+        folder,
+        lambda: answers(f"http://127.0.0.1:{port}/login"),
+        user=user,
+        cwd=HOME,
+        # WEBrick is beside Redmine's own gems, so Bundler would not let it be found.
+        env={**_environment(folder), "RUBYLIB": _webrick()},
+    )
 
 
 def _pid(data: str) -> int | None:
     """The id of the server of the folder `data`, if it runs and is one."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((Path(data) / "server.pid").read_text(encoding="ascii"))
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        os.kill(pid, 0)
-        surroundings = Path(f"/proc/{pid}/environ")
-        if not surroundings.exists() or f"HOME={data}".encode() in surroundings.read_bytes().split(b"\0"):
-            return pid
-    return None
+    return process_of(data, lambda place: f"HOME={data}".encode() in (place / "environ").read_bytes().split(b"\0"))
 
 
 def alive(data: str) -> bool:
@@ -184,16 +149,7 @@ def alive(data: str) -> bool:
 
 def stop(data: str) -> None:
     """Stops the server of the folder `data`, and deletes the folder."""
-    pid = _pid(data)
-    for signal_, seconds in ((signal.SIGINT, 15), (signal.SIGKILL, 10)):
-        if pid is None or not alive(data):
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal_)
-        for _ in range(seconds * 10):
-            if not alive(data):
-                break
-            time.sleep(0.1)
+    processes.halt(data, lambda: _pid(data), ((signal.SIGINT, 15), (signal.SIGKILL, 10)))
     shutil.rmtree(data, ignore_errors=True)
 
 

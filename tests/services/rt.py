@@ -19,9 +19,7 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -31,7 +29,8 @@ from typing import Any
 
 import httpx
 
-from tests.services import Running, free_port, install_packages, last_lines, run
+from tests.services import Running, free_port, install_packages, last_lines, processes, run
+from tests.services.processes import account, answers, launched, on_free_port, process_of
 
 NAME = "rt"
 ROOT_BECOMES = "www-data"
@@ -114,7 +113,7 @@ _PEOPLE = """\
 
 
 def _user() -> str | None:
-    return ROOT_BECOMES if os.geteuid() == 0 else None
+    return account(ROOT_BECOMES)
 
 
 def _programs() -> tuple[str, str] | None:
@@ -161,17 +160,15 @@ def start() -> Running:
                 shutil.chown(path, user, user)
         _configure(folder, free_port(), hook)
         _fill(setup, folder, user)
-        # Between the choice of a port and its use another program may take it.
-        for _ in range(3):
-            port = free_port()
+
+        def try_port(port: int) -> bool:
             _configure(folder, port, hook)
-            if serve(server, folder, port, user):
-                token = (folder / "token").read_text(encoding="ascii")
-                return Running(
-                    NAME, f"http://root:{password}@127.0.0.1:{port} {token} {hook} {secret} {folder}", str(folder)
-                )
-        message = f"Request Tracker does not start:\n{log(str(folder))[-2000:]}"
-        raise RuntimeError(message)
+            return serve(server, folder, port, user)
+
+        port = on_free_port(try_port, "Request Tracker", folder / processes.LOG)
+        token = (folder / "token").read_text(encoding="ascii")
+        address = (f"http://root:{password}@127.0.0.1:{port}", token, hook, secret, str(folder))
+        return Running(NAME, " ".join(address), str(folder))
     except BaseException:
         stop(str(folder))
         raise
@@ -206,51 +203,24 @@ def _fill(setup: str, folder: Path, user: str | None) -> None:
 
 def serve(server: str, folder: Path, port: int, user: str | None) -> bool:
     """Runs the server on the data of `folder` until it answers; false where it ends before."""
-    with (folder / "server.log").open("ab") as written:
-        process = subprocess.Popen(
-            [server, "--host", "127.0.0.1", "--port", str(port), "--max-workers", "3"],
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=written,
-            start_new_session=True,
-            user=user,
-            group=user,
-            extra_groups=[] if user else None,
-            cwd=folder,
-            env={**os.environ, **_environment(folder)},
-        )
-    (folder / "server.pid").write_text(str(process.pid), encoding="ascii")
-    for _ in range(600):
-        if process.poll() is not None:
-            return False
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/NoAuth/rich_text", timeout=5),
-        ):
-            pass
+
+    def ready() -> bool:
+        # The first page wakes its workers; the API answers with a refusal.
+        answers(f"http://127.0.0.1:{port}/NoAuth/rich_text", 5)
         with contextlib.suppress(OSError):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/REST/2.0/rt", timeout=30).close()
             except urllib.error.HTTPError as error:
-                if error.code == 401:
-                    # It is stopped by its id; nobody waits for the process itself.
-                    process.returncode = 0
-                    return True
-        time.sleep(0.1)
-    return False
+                return error.code == 401
+        return False
+
+    command: list[str | Path] = [server, "--host", "127.0.0.1", "--port", str(port), "--max-workers", "3"]
+    return launched(command, folder, ready, user=user, env=_environment(folder))
 
 
 def _pid(data: str) -> int | None:
     """The id of the server of the folder `data`, if it runs and is one."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((Path(data) / "server.pid").read_text(encoding="ascii"))
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        os.kill(pid, 0)
-        place = Path(f"/proc/{pid}/cwd")
-        if not Path("/proc").exists() or place.resolve() == Path(data).resolve():
-            return pid
-    return None
+    return process_of(data, lambda place: (place / "cwd").resolve() == Path(data).resolve())
 
 
 def alive(data: str) -> bool:
@@ -258,26 +228,9 @@ def alive(data: str) -> bool:
     return _pid(data) is not None
 
 
-def halt(data: str) -> None:
-    """Stops the server of the folder `data`, and keeps the folder."""
-    pid = _pid(data)
-    if pid is None:
-        return
-    for signal_, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 10)):
-        # Its children are of the same group: it was started as the first of a session.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal_)
-        for _ in range(seconds * 10):
-            if _pid(data) is None:
-                return
-            time.sleep(0.1)
-    message = f"the server on {data} cannot be stopped"
-    raise RuntimeError(message)
-
-
 def stop(data: str) -> None:
-    """Stops the server of the folder `data`, and deletes the folder."""
-    halt(data)
+    """Stops the server of the folder `data` and its workers, and deletes the folder."""
+    processes.halt(data, lambda: _pid(data), ((signal.SIGTERM, 20), (signal.SIGKILL, 10)), group=True)
     shutil.rmtree(data, ignore_errors=True)
 
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.services import Running, Unavailable, can_install, free_port, install_packages, last_lines, run
+from tests.services.processes import named, process_of
 
 NAME = "spark"
 VERSION, BRIDGE = "4.3.0", "0.10.9.9"
@@ -117,11 +118,7 @@ def _answers(url: str, folder: Path, name: str, workers: int) -> bool:
 
 def pid_of(data: str, name: str) -> int | None:
     """The process `name` (master, worker-0, worker-1) of the cluster of the folder `data`, if it still runs."""
-    with suppress(OSError, ValueError):
-        pid = int((Path(data) / f"{name}.pid").read_text(encoding="ascii"))
-        if CLASSES.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return pid
-    return None
+    return process_of(data, named(CLASSES), f"{name}.pid")
 
 
 def kill(data: str, name: str) -> None:
