@@ -11,7 +11,6 @@ import msgspec
 
 from pipeline.errors import Refused
 from pipeline.notify.target import Event, Sent, TargetBroken, TargetOptions, TargetUnavailable, host_of, wanted
-from pipeline.tickets._api import retry_after
 from snapshots.render.clean import clean_text, one_line
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ class Posting:
         if status in {401, 403}:
             raise Refused(f"{told}; check url and secret of [notify.{self.name}]")
         if status in _PASSING:
+            from pipeline.tickets._api import retry_after  # it brings every ticket system along
+
             raise TargetUnavailable(told, retry_after(response.headers.get("retry-after")))
         raise TargetBroken(told)
 
