@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +39,8 @@ def serve(*, listen: str | None, workers: int | None, bundle: Path | None, where
     """
     import msgspec
 
+    from pipeline.service.crew import python
     from pipeline.service.options import address
-    from pipeline.service.process import python
     from pipeline.service.process import serve as run
 
     _log_to_stderr(where.verbose)
@@ -89,7 +91,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
     import os
     import socket
 
-    from pipeline.service.process import stopping
+    from pipeline.service.crew import stopping
     from pipeline.service.process import work as run
 
     _log_to_stderr(where.verbose)
@@ -118,8 +120,9 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
     \b
     problem-snapshot poll helpdesk --every 1m
     """
+    from pipeline.service.crew import stopping
+    from pipeline.service.opened import opened_base, opened_systems
     from pipeline.service.polling import poll as look
-    from pipeline.service.process import opened_base, opened_systems, stopping
     from pipeline.tickets.system import SystemUnavailable
 
     _log_to_stderr(where.verbose)
@@ -264,7 +267,7 @@ def drop_jobs(*, deliveries: tuple[str, ...], dead: bool, reason: str, where: Fr
 def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...], output: str, where: From) -> None:
     """List what was told to chats and webhooks, newest first; with --retry, send some again."""
     from pipeline.service.messages import listed, retry
-    from pipeline.service.process import opened_base
+    from pipeline.service.opened import opened_base
 
     with opened_base(where.settings(sources=False, service=True)) as base:
         if again:
@@ -277,7 +280,10 @@ def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...]
         return
     head = ("MESSAGE", "WHEN", "TO", "EVENT", "TICKET", "SNAPSHOT", "STATE", "TRIES", "REASON")
     cells = [
-        (row.id, _time(row.created_at), row.target, row.kind, row.ticket_id, row.snapshot_id, row.state, str(row.attempts), row.reason or "")
+        (
+            row.id, _time(row.created_at), row.target, row.kind, row.ticket_id, row.snapshot_id, row.state,
+            str(row.attempts), row.reason or "",
+        )
         for row in rows
     ]  # fmt: skip
     if rows:
@@ -294,7 +300,7 @@ def _chosen(ledger: Ledger, refs: tuple[str, ...], dead: bool) -> list[str]:
     if bool(refs) == dead:
         raise UsageError("name deliveries or tickets, or give --dead for all dead letters")
     if dead:
-        return [row.id for row in ledger.listed(("dead",), limit=1_000_000)]
+        return [row.id for row in ledger.listed(("dead",), limit=None)]
     return [row.id for row in _found(ledger, refs)]
 
 
@@ -334,17 +340,12 @@ def _json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def _ledger(where: From) -> Any:
-    import contextlib
+@contextlib.contextmanager
+def _ledger(where: From) -> Iterator[Ledger]:
+    from pipeline.service.opened import opened_base
 
-    from pipeline.service.process import opened_base
-
-    @contextlib.contextmanager
-    def opened() -> Any:
-        with opened_base(where.settings(sources=False, service=True)) as base:
-            yield base.ledger
-
-    return opened()
+    with opened_base(where.settings(sources=False, service=True)) as base:
+        yield base.ledger
 
 
 def _log_to_stderr(verbose: bool) -> None:
