@@ -31,7 +31,7 @@ _MESSAGE_STATES = ("queued", "waiting", "sent", "skipped", "dead", "disabled", "
 @from_options
 @debug_option
 def serve(*, listen: str | None, workers: int | None, bundle: Path | None, where: From) -> None:
-    """Take the deliveries of ticket systems, and put snapshots on their tickets.
+    """Take deliveries, and put snapshots on their tickets.
 
     \b
     problem-snapshot serve --profile prod
@@ -82,7 +82,7 @@ def _same(where: From, bundle: Path | None) -> list[str]:
 @from_options
 @debug_option
 def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: From) -> None:
-    """Work off deliveries, without taking any: a further worker on the same database.
+    """Work off deliveries: a further worker on the same database.
 
     \b
     problem-snapshot work --profile prod
@@ -112,7 +112,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
 @from_options
 @debug_option
 def poll(*, system: str, every: float | None, start: str | None, where: From) -> None:
-    """Ask a ticket system what changed since the last time, and queue it.
+    """Ask a ticket system what changed, and queue it.
 
     For systems that do not call us, or do not call again when we were away. `serve` does the same for each
     [tickets.NAME] that has `poll`. The first time only remembers where it is.
@@ -157,7 +157,7 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
 
 @click.group()
 def jobs() -> None:
-    """Deliveries and what became of them; dead letters, and what to do with them.
+    """Show deliveries and what became of them, try or drop them.
 
     \b
     problem-snapshot jobs list --state dead
@@ -199,7 +199,7 @@ def list_jobs(*, states: tuple[str, ...], system: str | None, limit: int, output
 @from_options
 @debug_option
 def show_job(*, delivery: str, output: str, where: From) -> None:
-    """Show deliveries, by their id or their ticket's, with every attempt."""
+    """Show deliveries by id or ticket, with every attempt."""
     with _ledger(where) as ledger:
         rows = _found(ledger, [delivery])
         tries = {row.id: ledger.tries(row.id) for row in rows}
@@ -234,7 +234,7 @@ def show_job(*, delivery: str, output: str, where: From) -> None:
 @from_options
 @debug_option
 def retry_jobs(*, deliveries: tuple[str, ...], dead: bool, where: From) -> None:
-    """Try deliveries again now: dead, dropped, ignored or waiting ones."""
+    """Try dead, dropped, ignored or waiting deliveries again now."""
     with _ledger(where) as ledger:
         ids = _chosen(ledger, deliveries, dead)
         again = ledger.retry(ids)
@@ -265,7 +265,7 @@ def drop_jobs(*, deliveries: tuple[str, ...], dead: bool, reason: str, where: Fr
 @from_options
 @debug_option
 def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...], output: str, where: From) -> None:
-    """List what was told to chats and webhooks, newest first; with --retry, send some again."""
+    """List what was told to chats and webhooks; --retry sends again."""
     from pipeline.service.messages import listed, retry
     from pipeline.service.opened import opened_base
 
