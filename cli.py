@@ -60,6 +60,16 @@ if TYPE_CHECKING:
     from snapshots.verify import State, VerifyReport
     from snapshots.words import Language
 
+# The commands as `--help` shows them.
+SECTIONS: Mapping[str, Sequence[str]] = {
+    "A ticket and its snapshot": (
+        "take", "show", "note", "list", "verify", "diff", "replay", "bundle", "publish", "notify", "schema",
+    ),
+    "The ticket system's hook": ("serve", "work", "poll", "jobs"),
+    "Many tickets": ("batch", "backtest", "learn", "learn-weights", "learn-wording"),
+    "The service desk": ("desk",),
+    "Setting up": ("init", "doctor", "demo", "completion"),
+}  # fmt: skip
 PARTIAL, DRIFT, LOCATED, UNDETERMINED, MISSED, INTERRUPTED, READER_GONE = 8, 9, 10, 11, 12, 130, 141
 
 
@@ -87,9 +97,17 @@ class Commands(click.Group):
         sys.exit(_exit_code(run))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of this file, which is the order in which one meets them."""
+        """In the order in which one meets them."""
         del ctx
-        return list(self.commands)
+        return [name for names in SECTIONS.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A section for each occasion, with a line for each command."""
+        del ctx
+        for title, names in SECTIONS.items():
+            room = formatter.width - 6 - max(map(len, names))
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(room)) for name in names])
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Reads the options; `--help` and `--version` are answered in here."""
@@ -539,7 +557,9 @@ def print_note(*, snapshot: str, form: Any, language: str | None, page: str, lim
 @from_options
 @debug_option
 def notify_receivers(*, snapshot: str, names: tuple[str, ...], page: str, dry_run: bool, where: From) -> int:
-    """Tell the configured receivers of a snapshot, as their `when` says; those named by --to in any case.
+    """Tell the configured receivers of a snapshot.
+
+    Those whose `when` wants it, or with --to those that are named, whatever they want.
 
     \b
     problem-snapshot notify TK-1042 --to oncall
@@ -628,7 +648,7 @@ def _listed(entry: Entry) -> tuple[str, ...]:
 @from_options
 @debug_option
 def publish_snapshots(*, snapshots: tuple[str, ...], every: bool, dry_run: bool, where: From) -> int:
-    """Write snapshots to the configured Elasticsearch index, for Kibana.
+    """Write snapshots to an Elasticsearch index, for Kibana.
 
     One document a snapshot and one a finding, under ids of their own: publishing again changes nothing. Exits 8 where some
     could not be written, 4 where the account may not, 5 where the cluster cannot be reached.
@@ -790,9 +810,9 @@ def schema() -> None:
 @from_options
 @debug_option
 def diff(*, before: str, after: str, view: Difference, where: From) -> int:
-    """Show what changed from snapshot A to snapshot B, and which evidence moved the diagnosis.
+    """Show what changed from snapshot A to snapshot B.
 
-    Each is named by its id or the beginning of one, by its ticket (the newest), or by its file. Exits 0 whatever differs;
+    And which evidence moved the diagnosis. Each is named by its id or the beginning of one, by its ticket (the newest), or by its file. Exits 0 whatever differs;
     with --exit-code 9 where diagnosis or evidence differ.
 
     \b
@@ -845,9 +865,9 @@ def show_comparison(comparison: Comparison, after: ProblemSnapshot, view: Differ
 def replay_snapshot(
     *, snapshot: str, bundle: Path | None, ticket: str | None, budget: float | None, view: Difference, where: From
 ) -> int:
-    """Take a snapshot's ticket again with the program of today, and show what moved.
+    """Take a snapshot's ticket again, and show what moved.
 
-    The ticket is the one of --ticket, else of the bundle, else the redacted one in the snapshot. The window is the
+    With the program of today. The ticket is the one of --ticket, else of the bundle, else the redacted one in the snapshot. The window is the
     snapshot's where a person had asked for it. Nothing is kept. Exits 8 where a source failed or gave a part; with
     --exit-code 9 where diagnosis or evidence differ.
 
@@ -1014,10 +1034,11 @@ def learn_weights(
     where: From,
     **given: Any,
 ) -> int:
-    """Learn from closed tickets how much each kind of finding counts.
+    """Learn from closed tickets how much each finding counts.
 
     DIR is a folder of cases, which are taken anew; STORE holds their snapshots; FILE is what --write-cases wrote. The
-    figures of these cases come from weights that have not seen them. Exits 12 where the learnt weights are worse on the shipped cases.
+    figures of these cases come from weights that have not seen them. Exits 12 where the learnt weights are worse on the
+    shipped cases.
 
     \b
     problem-snapshot learn-weights /srv/snapshots --labels closed.csv --map codes.toml --out weights.toml
@@ -1110,9 +1131,10 @@ def init(*, force: bool) -> None:
 @from_options
 @debug_option
 def doctor(*, timeout: float, fields: bool, where: From) -> int:
-    """Try each source and ticket system, the store, where snapshots are published, and the configuration.
+    """Try each source and ticket system, and the store.
 
-    Says what is wrong and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
+    Also where snapshots are published, the service's database and the configuration. Says what is wrong and what to do. Exits
+    0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
     \b
     problem-snapshot doctor --profile prod --fields
@@ -1355,9 +1377,9 @@ def write_bundle(
 )
 @debug_option
 def learn_wording(*, table: Path | None, messages: Path | None, out: Path | None) -> None:
-    """Learn anew how the wording of a code or a message tells its fault class.
+    """Learn anew how wording tells a fault class.
 
-    Needs scikit-learn. The same files give the same model, byte for byte.
+    That of a code or of a message. Needs scikit-learn. The same files give the same model, byte for byte.
 
     \b
     problem-snapshot learn-wording --messages ours.csv --out wording_model.json

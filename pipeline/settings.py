@@ -11,7 +11,8 @@ source is configured. `pipeline/init.toml` shows every key.
 
 `${NAME}` in a string is the environment variable, `${NAME:-other}` with a value for when it is not set, `${file:PATH}`
 the content of a file without its last line break (a relative path starts at the configuration file), `$${` is a plain
-`${`. Between `://` and `@` of an address the value is percent-encoded, so it is stored as it is. Wherever a number of seconds is meant, `"10s"`, `"5m"`, `"1h30m"` and `10` are understood.
+`${`. Between `://` and `@` of an address the value is percent-encoded, so it is stored as it is. Wherever a number of
+seconds is meant, `"10s"`, `"5m"`, `"1h30m"` and `10` are understood.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from parsers.redaction import Redactor
     from pipeline.tickets import TicketOptions
 else:
-    # Some twenty ticket systems, which only the hook needs: `tickets_of` loads them.
+    # All kinds of ticket system, which only the hook needs: `tickets_of` loads them.
     TicketOptions = Any
 
 NAME = "problem-snapshot"

@@ -25,7 +25,7 @@ from pipeline.desk.reports import as_csv, read_events, report, spread
 from pipeline.errors import UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.messages import Messages
-from pipeline.service.process import opened_base
+from pipeline.service.opened import opened_base
 from pipeline.settings import load_settings, settings_digest
 from pipeline.sources import open_bundle
 from pipeline.tickets.file import read_ticket

@@ -25,7 +25,7 @@ from snapshots.model import Coverage, PaymentAttempt
 from snapshots.render.blocks import Blocks, Items, Paragraph, Run
 from snapshots.render.clean import BREAK, clean_text, defused, one_line
 from snapshots.render.forms import WRITERS, Form, escape_wiki, write_form
-from snapshots.render.note import Links, Touched, left_out, marker_of, note_blocks, write
+from snapshots.render.note import Links, Touched, marker_of, note_blocks, write
 from tests.hostile import PIECES, hostile
 from tests.note_forms import ADF, READERS, TAGS, gfm, read_adf, said
 from tests.snapshots_samples import SAMPLES
@@ -322,8 +322,6 @@ def test_past_the_limit_whole_parts_go_from_the_end_and_are_named(name, form):
     blocks = note_blocks(SAMPLES[name], "en", LINKS)
     whole = write(blocks, form, MARKER)
     assert write(blocks, form, MARKER, len(whole)) == whole
-    assert not left_out(blocks, form, MARKER, len(whole))
-    assert left_out(blocks, form, MARKER, len(whole) - 1)
     limit = len(whole) - 1
     for gone in range(1, len(blocks.parts)):
         text = write(blocks, form, MARKER, limit)

@@ -5,7 +5,10 @@ The promise throughout: a delivery that was answered is worked off, or somebody 
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -225,6 +228,47 @@ def test_what_does_not_end_in_time_goes_back_into_the_queue(database):
         engine.dispose()
     assert left == 1
     assert len(waiting) == 1
+
+
+DYING = """
+import os, signal, time
+from pipeline.service.database import opened
+from pipeline.service.durable import Enqueuer, Worker
+from pipeline.service.ledger import Ledger
+
+engine = opened(os.environ["DATABASE"])
+enqueuer = Enqueuer(engine)
+die = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+Worker(engine, Ledger(engine, enqueuer.put), enqueuer, die, print, executor="gone:1", jobs=1).start()
+time.sleep(60)
+"""
+
+
+def test_what_a_worker_had_begun_that_never_comes_back_is_queued_again_by_another(database, monkeypatch):
+    engine = opened(database)
+    prepare(engine, database)
+    enqueuer = Enqueuer(engine)
+    later = Ledger(engine, enqueuer.put, clock=lambda: time.time() + 2 * LEASE)
+    later.add([new("a")])
+    env = {**os.environ, "DATABASE": database}
+    done = subprocess.run([sys.executable, "-c", DYING], env=env, timeout=60, check=False)
+    other = Worker(engine, later, enqueuer, print, print, executor="other:1", jobs=1)
+    beats = iter([False, True])
+    monkeypatch.setattr(other._stopping, "wait", lambda _seconds: next(beats))
+    try:
+        lost = later.lost()
+        begun = enqueuer._client.list_workflows(status="PENDING", queue_name="tickets")
+        other._beat()
+        waiting = enqueuer._client.list_workflows(status="ENQUEUED", queue_name="tickets")
+        still = later.lost()
+    finally:
+        enqueuer.close()
+        engine.dispose()
+    assert done.returncode == -signal.SIGKILL
+    assert lost == ["gone:1"]
+    assert [one.workflow_id for one in waiting] == [one.workflow_id for one in begun]
+    assert len(waiting) == 1
+    assert still == []
 
 
 def test_a_worker_that_was_away_itself_judges_nobody_until_the_others_could_be_heard(monkeypatch):

@@ -312,7 +312,7 @@ def _moment(option: str, text: str, zone: dt.tzinfo | None) -> dt.datetime:
 @contextmanager
 def _engine(where: From) -> Iterator[tuple[Engine, GradingOptions]]:
     from pipeline.desk.options import DeskOptions
-    from pipeline.service.process import opened_base
+    from pipeline.service.opened import opened_base
 
     settings = where.settings(sources=False, service=True)
     with opened_base(settings) as base:

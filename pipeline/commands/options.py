@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -59,7 +59,8 @@ class From:
         if publish and settings.publish is None:
             raise UsageError(
                 f"nothing says where to publish (profile {settings.profile}): add a table [defaults.publish] or "
-                f"[profiles.NAME.publish] with url, or with source = the name of an Elasticsearch source; `{NAME} init` shows it"
+                "[profiles.NAME.publish] with url, or with source = the name of an Elasticsearch source; "
+                f"`{NAME} init` shows it"
             )
         return msgspec.structs.replace(settings, **given)
 
@@ -89,20 +90,10 @@ def format_of(out: Path | None) -> str:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(View):
     """How a comparison of two snapshots is shown."""
 
-    output: str | None
-    out: Path | None
-    language: str | None
-    timezone: str | None
-    full: bool
     verdict: bool
-
-    @property
-    def format(self) -> str:
-        """The format asked for, or the one that the file's name tells."""
-        return self.output or format_of(self.out)
 
 
 @dataclass(frozen=True)
@@ -252,53 +243,35 @@ from_options = gathered(
     click.option("--verbose", "-v", is_flag=True, envvar="PROBLEM_SNAPSHOT_VERBOSE", help="Say each step on stderr."),
 )
 
-view_options = gathered(
-    "view",
-    View,
-    click.option(
-        "--output", "-o", type=click.Choice(FORMATS), help="The format; table, or what the name of --out tells."
-    ),
-    click.option("--out", type=PATH, metavar="FILE", help="Write to FILE instead of standard output."),
-    click.option(
+
+def _shown(formats: Sequence[str], full: str) -> Iterator[Callable[[Command], Command]]:
+    """The options of a `View` in one of `formats`; `full` says what --full does."""
+    yield click.option(
+        "--output", "-o", type=click.Choice(formats), help="The format; table, or what the name of --out tells."
+    )
+    yield click.option("--out", type=PATH, metavar="FILE", help="Write to FILE instead of standard output.")
+    yield click.option(
         "--language",
         "-l",
         type=click.Choice(["auto", "en", "zh"]),
         envvar="PROBLEM_SNAPSHOT_LANGUAGE",
         help="auto is the ticket's language.",
-    ),
-    click.option(
+    )
+    yield click.option(
         "--timezone",
         type=Zone(),
         envvar="PROBLEM_SNAPSHOT_TIMEZONE",
         help="Zone of the times shown, and of a bundle's times without one, such as Asia/Shanghai; otherwise the ticket's.",
-    ),
-    click.option("--full", is_flag=True, help="Everything, not only the first screen (table)."),
-)
+    )
+    yield click.option("--full", is_flag=True, help=full)
+
+
+view_options = gathered("view", View, *_shown(FORMATS, "Everything, not only the first screen (table)."))
 
 difference_options = gathered(
     "view",
     Difference,
-    click.option(
-        "--output",
-        "-o",
-        type=click.Choice(DIFFERENCES),
-        help="The format; table, or what the name of --out tells.",
-    ),
-    click.option("--out", type=PATH, metavar="FILE", help="Write to FILE instead of standard output."),
-    click.option(
-        "--language",
-        "-l",
-        type=click.Choice(["auto", "en", "zh"]),
-        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-        help="auto is the ticket's language.",
-    ),
-    click.option(
-        "--timezone",
-        type=Zone(),
-        envvar="PROBLEM_SNAPSHOT_TIMEZONE",
-        help="Zone of the times shown, and of a bundle's times without one; otherwise the ticket's.",
-    ),
-    click.option("--full", is_flag=True, help="Every row, not only the first of each (table, md)."),
+    *_shown(DIFFERENCES, "Every row, not only the first of each (table, md)."),
     click.option("--exit-code", "verdict", is_flag=True, help="Exit 9 where diagnosis or evidence differ."),
 )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ _MESSAGE_STATES = ("queued", "waiting", "sent", "skipped", "dead", "disabled", "
 @from_options
 @debug_option
 def serve(*, listen: str | None, workers: int | None, bundle: Path | None, where: From) -> None:
-    """Take the deliveries of ticket systems, and put snapshots on their tickets.
+    """Take deliveries, and put snapshots on their tickets.
 
     \b
     problem-snapshot serve --profile prod
@@ -37,8 +39,8 @@ def serve(*, listen: str | None, workers: int | None, bundle: Path | None, where
     """
     import msgspec
 
+    from pipeline.service.crew import python
     from pipeline.service.options import address
-    from pipeline.service.process import python
     from pipeline.service.process import serve as run
 
     _log_to_stderr(where.verbose)
@@ -80,7 +82,7 @@ def _same(where: From, bundle: Path | None) -> list[str]:
 @from_options
 @debug_option
 def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: From) -> None:
-    """Work off deliveries, without taking any: a further worker on the same database.
+    """Work off deliveries: a further worker on the same database.
 
     \b
     problem-snapshot work --profile prod
@@ -89,7 +91,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
     import os
     import socket
 
-    from pipeline.service.process import stopping
+    from pipeline.service.crew import stopping
     from pipeline.service.process import work as run
 
     _log_to_stderr(where.verbose)
@@ -110,7 +112,7 @@ def work(*, slot: str | None, with_parent: bool, bundle: Path | None, where: Fro
 @from_options
 @debug_option
 def poll(*, system: str, every: float | None, start: str | None, where: From) -> None:
-    """Ask a ticket system what changed since the last time, and queue it.
+    """Ask a ticket system what changed, and queue it.
 
     For systems that do not call us, or do not call again when we were away. `serve` does the same for each
     [tickets.NAME] that has `poll`. The first time only remembers where it is.
@@ -118,8 +120,9 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
     \b
     problem-snapshot poll helpdesk --every 1m
     """
+    from pipeline.service.crew import stopping
+    from pipeline.service.opened import opened_base, opened_systems
     from pipeline.service.polling import poll as look
-    from pipeline.service.process import opened_base, opened_systems, stopping
     from pipeline.tickets.system import SystemUnavailable
 
     _log_to_stderr(where.verbose)
@@ -154,7 +157,7 @@ def poll(*, system: str, every: float | None, start: str | None, where: From) ->
 
 @click.group()
 def jobs() -> None:
-    """Deliveries and what became of them; dead letters, and what to do with them.
+    """Show deliveries and what became of them, try or drop them.
 
     \b
     problem-snapshot jobs list --state dead
@@ -196,7 +199,7 @@ def list_jobs(*, states: tuple[str, ...], system: str | None, limit: int, output
 @from_options
 @debug_option
 def show_job(*, delivery: str, output: str, where: From) -> None:
-    """Show deliveries, by their id or their ticket's, with every attempt."""
+    """Show deliveries by id or ticket, with every attempt."""
     with _ledger(where) as ledger:
         rows = _found(ledger, [delivery])
         tries = {row.id: ledger.tries(row.id) for row in rows}
@@ -231,7 +234,7 @@ def show_job(*, delivery: str, output: str, where: From) -> None:
 @from_options
 @debug_option
 def retry_jobs(*, deliveries: tuple[str, ...], dead: bool, where: From) -> None:
-    """Try deliveries again now: dead, dropped, ignored or waiting ones."""
+    """Try dead, dropped, ignored or waiting deliveries again now."""
     with _ledger(where) as ledger:
         ids = _chosen(ledger, deliveries, dead)
         again = ledger.retry(ids)
@@ -262,9 +265,9 @@ def drop_jobs(*, deliveries: tuple[str, ...], dead: bool, reason: str, where: Fr
 @from_options
 @debug_option
 def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...], output: str, where: From) -> None:
-    """List what was told to chats and webhooks, newest first; with --retry, send some again."""
+    """List what was told to chats and webhooks; --retry sends again."""
     from pipeline.service.messages import listed, retry
-    from pipeline.service.process import opened_base
+    from pipeline.service.opened import opened_base
 
     with opened_base(where.settings(sources=False, service=True)) as base:
         if again:
@@ -277,7 +280,10 @@ def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...]
         return
     head = ("MESSAGE", "WHEN", "TO", "EVENT", "TICKET", "SNAPSHOT", "STATE", "TRIES", "REASON")
     cells = [
-        (row.id, _time(row.created_at), row.target, row.kind, row.ticket_id, row.snapshot_id, row.state, str(row.attempts), row.reason or "")
+        (
+            row.id, _time(row.created_at), row.target, row.kind, row.ticket_id, row.snapshot_id, row.state,
+            str(row.attempts), row.reason or "",
+        )
         for row in rows
     ]  # fmt: skip
     if rows:
@@ -294,7 +300,7 @@ def _chosen(ledger: Ledger, refs: tuple[str, ...], dead: bool) -> list[str]:
     if bool(refs) == dead:
         raise UsageError("name deliveries or tickets, or give --dead for all dead letters")
     if dead:
-        return [row.id for row in ledger.listed(("dead",), limit=1_000_000)]
+        return [row.id for row in ledger.listed(("dead",), limit=None)]
     return [row.id for row in _found(ledger, refs)]
 
 
@@ -334,17 +340,12 @@ def _json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def _ledger(where: From) -> Any:
-    import contextlib
+@contextlib.contextmanager
+def _ledger(where: From) -> Iterator[Ledger]:
+    from pipeline.service.opened import opened_base
 
-    from pipeline.service.process import opened_base
-
-    @contextlib.contextmanager
-    def opened() -> Any:
-        with opened_base(where.settings(sources=False, service=True)) as base:
-            yield base.ledger
-
-    return opened()
+    with opened_base(where.settings(sources=False, service=True)) as base:
+        yield base.ledger
 
 
 def _log_to_stderr(verbose: bool) -> None:

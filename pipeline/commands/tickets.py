@@ -34,7 +34,8 @@ class Found:
 def ticket_of_system(ref: str, where: From, *, bundled: bool) -> Iterator[Found | None]:
     """The ticket that `ref` names as NAME:ID, where NAME is a configured ticket system.
 
-    None where it is not of that form, or, with `bundled`, may be a ticket of the bundle. Raises `TicketNotFound`, `Refused`, `SystemUnavailable`, or `UsageError` for a system that is not configured.
+    None where it is not of that form, or, with `bundled`, may be a ticket of the bundle. Raises `TicketNotFound`, `Refused`,
+    `SystemUnavailable`, or `UsageError` for a system that is not configured.
     """
     match = _REF.fullmatch(ref)
     if match is None or Path(ref).exists():
@@ -60,7 +61,7 @@ def ticket_of_system(ref: str, where: From, *, bundled: bool) -> Iterator[Found 
 
 
 def attach(found: Found, snapshot: ProblemSnapshot, *, dry_run: bool) -> bool:
-    """Puts the note on the ticket, or prints it with `dry_run`. What goes wrong is told, and never raised; whether it went well."""
+    """Puts the note on the ticket, or prints it with `dry_run`; whether it went well. What goes wrong is told, never raised."""
     from pipeline.attach import attach_snapshot, note_of
 
     if dry_run:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from pipeline.errors import Refused
 from pipeline.notify.target import Event, Sent, TargetBroken, TargetOptions, TargetUnavailable, host_of, wanted
-from pipeline.tickets._api import retry_after
+from snapshots.render.blocks import Blocks, first_parts, shortened
 from snapshots.render.clean import clean_text, one_line
 
 if TYPE_CHECKING:
@@ -21,24 +23,29 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SAID = 200
 
 
-class Posting:
+Options = TypeVar("Options", bound=TargetOptions)
+
+
+class Posting(Generic[Options]):
     """A receiver behind one address: what all of them share. Each gives the request and reads the answer."""
 
     kind = ""
     # How its name is written for people.
     system = ""
 
-    def __init__(self, name: str, options: TargetOptions) -> None:
+    def __init__(self, name: str, options: Options, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """`clock` gives the time that a signature carries."""
         self.name = name
         self.when = options.when
-        self._base = options
+        self._options = options
+        self._clock = clock
         self._opened: httpx.Client | None = None
         self._opening = threading.Lock()
 
     @property
     def where(self) -> str:
         """The receiver for people, without what is secret."""
-        return f"{self.system} {self.name} at {host_of(self._base.url)}"
+        return f"{self.system} {self.name} at {host_of(self._options.url)}"
 
     def wants(self, event: Event) -> bool:
         """Whether this one goes there, as its `when` says."""
@@ -58,7 +65,7 @@ class Posting:
 
         sent = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "problem-snapshot", **(headers or {})}
         try:
-            url = httpx.URL(self._base.url).copy_merge_params(dict(params or {}))
+            url = httpx.URL(self._options.url).copy_merge_params(dict(params or {}))
             response = self._client().post(url, content=body, headers=sent)
         except httpx.HTTPError as error:
             raise TargetUnavailable(f"{self.where} did not answer: {type(error).__name__}") from error
@@ -71,6 +78,8 @@ class Posting:
         if status in {401, 403}:
             raise Refused(f"{told}; check url and secret of [notify.{self.name}]")
         if status in _PASSING:
+            from pipeline.tickets._api import retry_after  # it brings every ticket system along
+
             raise TargetUnavailable(told, retry_after(response.headers.get("retry-after")))
         raise TargetBroken(told)
 
@@ -116,7 +125,7 @@ class Posting:
 
     def _said(self, text: str) -> str:
         """What a server said, on one line, without our address in it."""
-        return one_line(clean_text(text.replace(self._base.url, "<url>")))[:_SAID]
+        return one_line(clean_text(text.replace(self._options.url, "<url>")))[:_SAID]
 
     def _client(self) -> httpx.Client:
         import ssl
@@ -128,7 +137,7 @@ class Posting:
                 # They log every address in full.
                 for name in ("httpx", "httpcore"):
                     logging.getLogger(name).setLevel(logging.WARNING)
-                options = self._base
+                options = self._options
                 verify: Any = options.verify_certs
                 if options.verify_certs and options.ca_certs:
                     verify = ssl.create_default_context(cafile=options.ca_certs)
@@ -142,10 +151,15 @@ def encoded(message: Any) -> bytes:
     return msgspec.json.encode(message)
 
 
-def fitting(made: Callable[[int], Any], parts: int, limit: int, where: str) -> bytes:
-    """The message with as many of its parts as `limit` bytes allow. `made` gives it with the first so many of them."""
-    for kept in range(parts, 0, -1):
-        body = encoded(made(kept))
+def fitting(blocks: Blocks, written: Callable[[Blocks], bytes], limit: int, where: str) -> bytes:
+    """What `written` makes of as many parts as `limit` bytes hold, the others named.
+
+    A first part that is too long for itself has its texts cut. Raises `TargetBroken` where even that is too long.
+    """
+    whole = (first_parts(blocks, kept) for kept in range(len(blocks.parts), 0, -1))
+    cut = (shortened(first_parts(blocks, 1), room) for room in (160, 80, 40, 20))
+    for tried in chain(whole, cut):
+        body = written(tried)
         if len(body) <= limit:
             return body
     raise TargetBroken(f"{where}: not even the first part of the message fits into {limit:,} bytes")

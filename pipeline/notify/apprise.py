@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pipeline.errors import UsageError
 from pipeline.notify.target import ChatOptions, Event, Sent, TargetUnavailable, chat_blocks, wanted
-from snapshots.render.blocks import Blocks, Heading
+from snapshots.render.blocks import Blocks, Heading, title_of
 from snapshots.render.clean import defused, shorten
 
 _TITLE = 150
@@ -66,7 +66,6 @@ def message(blocks: Blocks) -> tuple[str, str]:
     """The title and the text below it."""
     from snapshots.render.forms import write_text
 
-    titles = (block for block in blocks if isinstance(block, Heading))
-    title = next((shorten(defused("".join(run.text for run in block.line)), _TITLE) for block in titles), "")
+    title = shorten(defused(title_of(blocks)), _TITLE)
     rest = [block for block in blocks if not (isinstance(block, Heading) and block.level == 1)]
     return title, write_text(rest, "")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from pipeline.notify._post import Posting, fitting
+from pipeline.notify._post import Posting, encoded, fitting
 from pipeline.notify._robot_markdown import wide, write_robot
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Blocks, Heading, first_parts
+from snapshots.render.blocks import Blocks, title_of
 from snapshots.render.clean import shorten
 from snapshots.words import label
 
@@ -39,22 +39,17 @@ class Options(ChatOptions, tag="dingtalk", tag_field="kind", frozen=True, kw_onl
     secret: str | None = None
 
 
-class DingTalkTarget(Posting):
+class DingTalkTarget(Posting[Options]):
     """One group."""
 
     kind = "dingtalk"
     system = "DingTalk"
 
-    def __init__(self, name: str, options: Options, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        super().__init__(name, options)
-        self._options = options
-        self._clock = clock
-
     def send(self, event: Event) -> Sent:
         """Sends a card. Raises `Refused`, `TargetUnavailable` or `TargetBroken`."""
         blocks = chat_blocks(event, self._options)
         page = event.links.page or event.links.ticket
-        body = fitting(lambda kept: message(first_parts(blocks, kept), page), len(blocks.parts), LIMIT, self.where)
+        body = fitting(blocks, lambda shown: encoded(message(shown, page)), LIMIT, self.where)
         params = signature(self._options.secret, self._clock()) if self._options.secret else {}
         response = self._post(body, params=params)
         return self._gone(response) or self._judged(response, "errcode", "errmsg", refused=_REFUSED, passing=_PASSING)
@@ -69,9 +64,7 @@ def signature(secret: str, now: datetime) -> dict[str, str]:
 
 def message(blocks: Blocks, page: str = "") -> dict[str, Any]:
     """A card with one button where there is a page to open, else Markdown; nobody is named, so nobody is called."""
-    title = next(
-        (shorten(wide("".join(run.text for run in b.line)), _TITLE) for b in blocks if isinstance(b, Heading)), ""
-    )
+    title = shorten(wide(title_of(blocks)), _TITLE)
     text = write_robot(blocks)
     if not page:
         return {"msgtype": "markdown", "markdown": {"title": title, "text": text}, "at": {"isAtAll": False}}

@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
-from pipeline.notify._post import Posting, fitting
+from pipeline.notify._post import Posting, encoded, fitting
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, first_parts, pruned
+from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, pruned, text_of
 from snapshots.render.clean import defused
 from snapshots.render.reader import Verdict
 
@@ -37,25 +37,18 @@ class Options(ChatOptions, tag="feishu", tag_field="kind", frozen=True, kw_only=
     secret: str | None = None
 
 
-class FeishuTarget(Posting):
+class FeishuTarget(Posting[Options]):
     """One group."""
 
     kind = "feishu"
     system = "Feishu"
-
-    def __init__(self, name: str, options: Options, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        super().__init__(name, options)
-        self._options = options
-        self._clock = clock
 
     def send(self, event: Event) -> Sent:
         """Sends a card. Raises `Refused`, `TargetUnavailable` or `TargetBroken`."""
         blocks = chat_blocks(event, self._options)
         signed = signature(self._options.secret, self._clock()) if self._options.secret else {}
         colour = _COLOURS[event.verdict]
-        body = fitting(
-            lambda kept: {**signed, **message(first_parts(blocks, kept), colour)}, len(blocks.parts), LIMIT, self.where
-        )
+        body = fitting(blocks, lambda shown: encoded({**signed, **message(shown, colour)}), LIMIT, self.where)
         response = self._post(body)
         return self._gone(response) or self._judged(response, "code", "msg", refused=_REFUSED, passing=_PASSING)
 
@@ -114,4 +107,4 @@ def _button(run: Run) -> dict[str, Any]:
 
 
 def _plain(line: Line) -> str:
-    return defused("".join(run.text for run in line))
+    return defused(text_of(line))

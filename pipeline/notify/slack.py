@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.notify._post import Posting, encoded
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Block, Blocks, Heading, Items, Line, Paragraph, Run, pruned
+from snapshots.render.blocks import Block, Blocks, Heading, Items, Line, Paragraph, Run, pruned, text_of, title_of
 from snapshots.render.clean import defused, shorten
 
 _HEADER = 150
@@ -24,15 +24,11 @@ class Options(ChatOptions, tag="slack", tag_field="kind", frozen=True, kw_only=T
     """`url` is the webhook's, https://hooks.slack.com/services/..., and secret."""
 
 
-class SlackTarget(Posting):
+class SlackTarget(Posting[Options]):
     """One channel."""
 
     kind = "slack"
     system = "Slack"
-
-    def __init__(self, name: str, options: Options) -> None:
-        super().__init__(name, options)
-        self._options = options
 
     def send(self, event: Event) -> Sent:
         """Sends a message. Raises `Refused`, `TargetUnavailable` or `TargetBroken`."""
@@ -52,7 +48,7 @@ def message(blocks: Blocks) -> dict[str, Any]:
             shown.append({"type": "context", "elements": texts})
         else:
             shown.append({"type": "rich_text", "elements": list(_rich(block))})
-    title = next((_plain(block.line) for block in pruned(blocks) if isinstance(block, Heading)), "")
+    title = defused(title_of(pruned(blocks)))
     return {
         # Here Slack does read marks, so that it gets none.
         "text": html.escape(title, quote=False),
@@ -90,4 +86,4 @@ def _element(run: Run) -> dict[str, Any]:
 
 
 def _plain(line: Line) -> str:
-    return defused("".join(run.text for run in line))
+    return defused(text_of(line))

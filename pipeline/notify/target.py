@@ -102,9 +102,9 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What every receiver's table has.
 
     `url` is secret where it holds a token, as those of chats do. `when` says which messages go there: P1 to P4,
-    located, undecided, no_fault, created, updated, warning, overdue. Of each kind of word that is named one has to fit, so `["P1",
-    "P2", "located"]` is severity P1 or P2, and located; with nothing named everything goes. While no severity is
-    known, no P fits. `timeout` is one request's, in seconds.
+    located, undecided, no_fault, created, updated, warning, overdue. Of each kind of word that is named one has to fit,
+    so `["P1", "P2", "located"]` is severity P1 or P2, and located; with nothing named everything goes. While no severity
+    is known, no P fits. `timeout` is one request's, in seconds.
     """
 
     url: str

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.notify._post import Posting, fitting
+from pipeline.notify._post import Posting, encoded, fitting
 from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
-from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, first_parts, pruned
+from snapshots.render.blocks import Blocks, Heading, Items, Line, Paragraph, Run, pruned
 from snapshots.render.clean import defused
 
 LIMIT = 28_000
@@ -24,22 +24,16 @@ class Options(ChatOptions, tag="teams", tag_field="kind", frozen=True, kw_only=T
     """`url` is the workflow's ("Post to a channel when a webhook request is received"), and secret."""
 
 
-class TeamsTarget(Posting):
+class TeamsTarget(Posting[Options]):
     """One channel."""
 
     kind = "teams"
     system = "Teams"
 
-    def __init__(self, name: str, options: Options) -> None:
-        super().__init__(name, options)
-        self._options = options
-
     def send(self, event: Event) -> Sent:
         """Sends a card. Raises `Refused`, `TargetUnavailable` or `TargetBroken`."""
         blocks = chat_blocks(event, self._options)
-        response = self._post(
-            fitting(lambda kept: message(first_parts(blocks, kept)), len(blocks.parts), LIMIT, self.where)
-        )
+        response = self._post(fitting(blocks, lambda shown: encoded(message(shown)), LIMIT, self.where))
         return self._gone(response) or Sent("sent", response.status_code)
 
 

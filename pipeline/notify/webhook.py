@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -57,16 +55,11 @@ def _check(secret: str) -> None:
         raise ValueError("secrets: one is not whsec_ and the base64 of 24 to 64 bytes")
 
 
-class WebhookTarget(Posting):
+class WebhookTarget(Posting[Options]):
     """One program that is told."""
 
     kind = "webhook"
     system = "webhook"
-
-    def __init__(self, name: str, options: Options, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        super().__init__(name, options)
-        self._options = options
-        self._clock = clock
 
     def send(self, event: Event) -> Sent:
         """Sends the event's JSON. Raises `Refused`, `TargetUnavailable` or `TargetBroken`."""

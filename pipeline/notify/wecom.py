@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.notify._post import Posting, encoded
+from pipeline.notify._post import Posting, encoded, fitting
 from pipeline.notify._robot_markdown import write_robot
-from pipeline.notify.target import ChatOptions, Event, Sent, TargetBroken, chat_blocks
-from snapshots.render.blocks import Blocks, first_parts, shortened
+from pipeline.notify.target import ChatOptions, Event, Sent, chat_blocks
+from snapshots.render.blocks import Blocks
 
 LIMIT = 4096
 # No such address.
@@ -26,15 +26,11 @@ class Options(ChatOptions, tag="wecom", tag_field="kind", frozen=True, kw_only=T
     """`url` is the robot's, https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=..., and secret."""
 
 
-class WeComTarget(Posting):
+class WeComTarget(Posting[Options]):
     """One group."""
 
     kind = "wecom"
     system = "WeCom"
-
-    def __init__(self, name: str, options: Options) -> None:
-        super().__init__(name, options)
-        self._options = options
 
     def send(self, event: Event) -> Sent:
         """Sends a message. Raises `Refused`, `TargetUnavailable` or `TargetBroken`."""
@@ -43,11 +39,6 @@ class WeComTarget(Posting):
 
 
 def message(blocks: Blocks, where: str = "WeCom") -> dict[str, Any]:
-    """As many parts as there is room for, the others named; a first part that is too long for itself has its texts cut."""
-    whole = (first_parts(blocks, kept) for kept in range(len(blocks.parts), 0, -1))
-    cut = (shortened(first_parts(blocks, 1), room) for room in (160, 80, 40, 20))
-    for tried in (*whole, *cut):
-        content = write_robot(tried)
-        if len(content.encode()) <= LIMIT:
-            return {"msgtype": "markdown_v2", "markdown_v2": {"content": content}}
-    raise TargetBroken(f"{where}: not even the first part of the message fits into {LIMIT:,} bytes")
+    """As much as there is room for; the limit is the content's."""
+    content = fitting(blocks, lambda shown: write_robot(shown).encode(), LIMIT, where)
+    return {"msgtype": "markdown_v2", "markdown_v2": {"content": content.decode()}}

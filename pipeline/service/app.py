@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,14 +22,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import sqlalchemy as sa
 from fastapi import FastAPI, Path, Request, Response
 
 from pipeline.errors import SnapshotError
 from pipeline.service.database import DatabaseUnavailable
-from pipeline.service.intake import Full, Intake
-from pipeline.service.ledger import NewDelivery
+from pipeline.service.intake import Full, Intake, delivery_of
+from pipeline.service.links import holds_token
 from pipeline.service.metrics import Meters
-from pipeline.service.urgency import priority
 from pipeline.tickets.system import Incoming, Malformed, Unverified
 from pipeline.version import __version__
 
@@ -46,6 +45,8 @@ _log = logging.getLogger(__name__)
 # A body has so many seconds to arrive, and a delivery as many to be stored, before the sender is told to come later.
 BODY_SECONDS = 10.0
 STORE_SECONDS = 10.0
+# A ticket that is no older than this was just opened.
+_NEW_SECONDS = 600.0
 _LATER = "5"
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "Nothing more to do: it was here already, or asks for nothing."},
@@ -125,7 +126,8 @@ def make_app(parts: Parts) -> FastAPI:
         responses={401: {"description": "A token is configured and was not given."}},
     )
     async def metrics(request: Request) -> Response:
-        if not _holds_token(request, parts.options):
+        token = parts.options.token
+        if token is not None and not holds_token(token, request.headers.get("authorization")):
             return _json(401, {"error": "give the token of [service] as a bearer token"})
         return Response(await asyncio.to_thread(meters.text), media_type=meters.media_type)
 
@@ -202,19 +204,9 @@ class Door:
         return await self._store(name, event, body, now)
 
     async def _store(self, name: str, event: Event, body: bytes, now: datetime) -> Response:
-        delivery = NewDelivery(
-            system=name,
-            key=event.delivery_id or f"sha256:{hashlib.sha256(body).hexdigest()}",
-            ticket_id=event.ticket_id,
-            kind=event.kind,
-            priority=priority(
-                event.text, opened=event.created_at is None or (now - event.created_at).total_seconds() < 600
-            ),
-            received_at=now.timestamp(),
-            actor=event.actor,
-            ticket=msgspec.json.encode(event.ticket).decode() if event.ticket else None,
-            ignored=event.ignored,
-        )
+        key = event.delivery_id or f"sha256:{hashlib.sha256(body).hexdigest()}"
+        opened = event.created_at is None or (now - event.created_at).total_seconds() < _NEW_SECONDS
+        delivery = delivery_of(name, event, key, now.timestamp(), opened=opened)
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 stored = await self._intake.put(delivery)
@@ -268,8 +260,6 @@ class Door:
 
 
 def _ready(parts: Parts) -> Response:
-    import sqlalchemy as sa
-
     try:
         alive, oldest = parts.ledger.workers_alive(), parts.ledger.oldest_waiting()
     except sa.exc.SQLAlchemyError as error:
@@ -277,13 +267,6 @@ def _ready(parts: Parts) -> Response:
     waiting = None if oldest is None else round(max(0.0, datetime.now(UTC).timestamp() - oldest), 1)
     told = {"workers": alive, "oldest_waiting_seconds": waiting}
     return _json(200, {"status": "ok", **told}) if alive else _json(503, {"status": "no worker is alive", **told})
-
-
-def _holds_token(request: Request, options: ServiceOptions) -> bool:
-    if options.token is None:
-        return True
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    return hmac.compare_digest(given.encode(), options.token.encode())
 
 
 def _json(status: int, value: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -47,12 +47,11 @@ class Enqueuer:
     """Puts jobs into the queue. `engine` is the ledger's."""
 
     def __init__(self, engine: Engine) -> None:
-        from dbos import DBOSClient
-        from dbos._serialization import DBOSPortableJSON
+        from dbos import DBOSClient, DBOSPortableJSONSerializer
 
         quiet()
         self._client = DBOSClient(
-            system_database_engine=engine, serializer=DBOSPortableJSON, application_name=APPLICATION
+            system_database_engine=engine, serializer=DBOSPortableJSONSerializer(), application_name=APPLICATION
         )
 
     def put(
@@ -158,8 +157,7 @@ class Worker:
 
     def start(self) -> None:
         """Begins to work, first on what was interrupted."""
-        from dbos import DBOS
-        from dbos._serialization import DBOSPortableJSON
+        from dbos import DBOS, DBOSPortableJSONSerializer
 
         quiet()
         DBOS(
@@ -169,7 +167,7 @@ class Worker:
                 "system_database_url": self._engine.url.render_as_string(hide_password=False),
                 "executor_id": self._executor,
                 "application_version": _VERSION,
-                "serializer": DBOSPortableJSON,
+                "serializer": DBOSPortableJSONSerializer(),
                 "log_level": "ERROR",
                 "enable_otlp": False,
                 "run_migrations": False,

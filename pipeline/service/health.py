@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.doctor import DEADLINE_SECONDS, Health, State, examined
 from pipeline.errors import Refused, SnapshotError, UsageError
 from pipeline.settings import without_login
-from pipeline.tickets.system import SystemBroken, SystemUnavailable
+from pipeline.tickets.system import NotPolled, SystemUnavailable
 
 if TYPE_CHECKING:
     from pipeline.service.options import ServiceOptions
@@ -42,9 +42,7 @@ def _asked(name: str, system: TicketSystem, options: TicketOptions | UsageError)
     told = tuple(_told(options))
     try:
         system.changed(None, 1)
-    except SystemBroken as error:
-        if "cannot be polled" not in str(error) and "cannot be asked" not in str(error):
-            return _unwell(name, system.kind, error)
+    except NotPolled as error:
         return Health(name, system.kind, "ok", (*told, f"not tried: {error}"))
     except SnapshotError as error:
         return _unwell(name, system.kind, error)

@@ -12,13 +12,34 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+import sqlalchemy as sa
+
 from pipeline.service.database import DatabaseUnavailable
+from pipeline.service.ledger import NewDelivery
+from pipeline.service.urgency import priority
 
 if TYPE_CHECKING:
-    from pipeline.service.ledger import Ledger, NewDelivery
+    from pipeline.service.ledger import Ledger
+    from pipeline.tickets.system import Event
 
 # So many are stored in one transaction at most: more would make the first of them wait for the last.
 _BATCH = 100
+
+
+def delivery_of(system: str, event: Event, key: str, received_at: float, *, opened: bool) -> NewDelivery:
+    """What `event` of the system called `system` is stored as. `opened` says that its ticket is new, `key` is the sender's."""
+    return NewDelivery(
+        system=system,
+        key=key,
+        ticket_id=event.ticket_id,
+        kind=event.kind,
+        priority=priority(event.text, opened=opened),
+        received_at=received_at,
+        actor=event.actor,
+        ticket=msgspec.json.encode(event.ticket).decode() if event.ticket else None,
+        ignored=event.ignored,
+    )
 
 
 class Full(Exception):
@@ -84,8 +105,6 @@ class Intake:
             self._store(batch)
 
     def _store(self, batch: list[_Waiting]) -> None:
-        import sqlalchemy as sa
-
         try:
             ids: list[str | None] | Exception = self._ledger.add([one.delivery for one in batch])
         except Exception as error:  # noqa: BLE001 - whoever waits is told, and the thread lives on

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -364,8 +364,8 @@ class Ledger:
             oldest = connection.scalar(query)
             return None if oldest is None else float(oldest)
 
-    def listed(self, states: Sequence[str] = (), system: str | None = None, limit: int = 50) -> list[Any]:
-        """Rows of deliveries, newest first."""
+    def listed(self, states: Sequence[str] = (), system: str | None = None, limit: int | None = 50) -> list[Any]:
+        """Rows of deliveries, newest first; all of them without a limit."""
         query = sa.select(deliveries).order_by(deliveries.c.seq.desc()).limit(limit)
         if states:
             query = query.where(deliveries.c.state.in_(states))
@@ -397,32 +397,34 @@ class Ledger:
         """Queues dead, dropped, ignored or waiting deliveries at once; the ids of those that it did."""
         again: list[str] = []
         with self._engine.begin() as connection:
-            rows = connection.execute(
-                sa.select(deliveries).where(deliveries.c.id.in_(list(ids))).with_for_update()
-            ).all()
-            for row in rows:
-                if row.state in {"queued", "working", "done"}:
-                    continue
-                connection.execute(
-                    deliveries.update()
-                    .where(deliveries.c.id == row.id)
-                    .values(state="queued", attempts=0, starts=0, reason=None, next_at=None, ended_at=None)
-                )
-                self._enqueue(connection, row.id, row.system, row.ticket_id, row.priority, 0.0)
-                again.append(row.id)
+            for some in _portions(ids):
+                rows = connection.execute(
+                    sa.select(deliveries).where(deliveries.c.id.in_(some)).with_for_update()
+                ).all()
+                for row in rows:
+                    if row.state in {"queued", "working", "done"}:
+                        continue
+                    connection.execute(
+                        deliveries.update()
+                        .where(deliveries.c.id == row.id)
+                        .values(state="queued", attempts=0, starts=0, reason=None, next_at=None, ended_at=None)
+                    )
+                    self._enqueue(connection, row.id, row.system, row.ticket_id, row.priority, 0.0)
+                    again.append(row.id)
         return again
 
     def drop(self, ids: Iterable[str], reason: str) -> list[str]:
         """Gives up deliveries that are not done; the ids of those that it did."""
-        wanted = sa.and_(deliveries.c.id.in_(list(ids)), deliveries.c.state.in_(("queued", "waiting", "dead")))
+        dropped: list[str] = []
         with self._engine.begin() as connection:
-            dropped = connection.execute(
-                deliveries.update()
-                .where(wanted)
-                .values(state="dropped", reason=reason, ended_at=self._clock(), next_at=None)
-                .returning(deliveries.c.id)
-            ).scalars()
-            return list(dropped)
+            for some in _portions(ids):
+                dropped += connection.scalars(
+                    deliveries.update()
+                    .where(deliveries.c.id.in_(some), deliveries.c.state.in_(("queued", "waiting", "dead")))
+                    .values(state="dropped", reason=reason, ended_at=self._clock(), next_at=None)
+                    .returning(deliveries.c.id)
+                )
+        return dropped
 
     # ---- polling
 
@@ -473,6 +475,12 @@ def storable(text: str) -> str:
     ('a�b', 'a?b')
     """
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _portions(ids: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
+    """The ids in lists that a statement can name: PostgreSQL takes 65,535 values, SQLite 32,766 where nobody raised that."""
+    every = list(ids)
+    return (every[start : start + size] for start in range(0, len(every), size))
 
 
 def _key(key: str) -> str:

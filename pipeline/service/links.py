@@ -1,4 +1,4 @@
-"""Links that open a snapshot's page without an account: signed, and good for a while."""
+"""Links that open a snapshot's page, or answer a call to a room, without an account: signed, and good for a while."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'",
 }
-
-
 _BUTTON_HEADERS = {
     **_HEADERS,
     "Content-Security-Policy": _HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
@@ -84,10 +82,8 @@ class Pages:
         import itsdangerous
 
         token = self._options.token
-        if token and authorization:
-            given = authorization.removeprefix("Bearer ").strip()
-            if hmac.compare_digest(given.encode(), token.encode()):
-                return True
+        if token and holds_token(token, authorization):
+            return True
         signer = _signer(self._options, _PAGE)
         if signer is None or not key:
             return False
@@ -137,6 +133,12 @@ class Answers:
             return msgspec.json.decode(signer.loads(key, max_age=_ANSWERS_HOLD), type=tuple[int, str, str])
         except (itsdangerous.BadData, msgspec.DecodeError, TypeError):
             return None
+
+
+def holds_token(token: str, authorization: str | None) -> bool:
+    """Whether a request's `Authorization` gives the token, as a bearer."""
+    given = (authorization or "").removeprefix("Bearer ").strip()
+    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def _signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:

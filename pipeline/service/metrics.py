@@ -9,6 +9,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -60,8 +61,6 @@ class Meters:
 
     def flush(self) -> None:
         """Writes the refusals counted so far to log and ledger; what the ledger does not take stays counted."""
-        import sqlalchemy as sa
-
         with self._lock:
             counted, self._refused = self._refused, Tally()
             last, self._last = self._last, {}

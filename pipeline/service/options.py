@@ -18,12 +18,13 @@ class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How the hook runs.
 
     `listen` is host:port. `database` is an address as SQLAlchemy writes it (`postgresql+psycopg://...`); without one it is
-    `service.sqlite` in the folder of the user's data. `workers` are processes that take snapshots, `jobs` how many each has under way. `public_url` is
-    where people reach this service; with it and `secret` notes carry links that open the snapshot for `links_hold` seconds.
-    `token` is asked of who reads /metrics or opens a snapshot without such a link. `max_body` is in bytes; `backlog` is how many
-    deliveries may wait to be stored before senders are told to come later. `retries` are the pauses after each failure, in
-    seconds; after the last one a job is a dead letter. `storm_window` is how long tickets of one cause count as one storm.
-    `keep` is how long what is done stays in the database, in seconds.
+    `service.sqlite` in the folder of the user's data. `workers` are processes that take snapshots, `jobs` how many each has
+    under way. `public_url` is where people reach this service; with it and `secret` notes carry links that open the snapshot
+    for `links_hold` seconds. `token` is asked of who reads /metrics or opens a snapshot without such a link. `max_body` is in
+    bytes; `backlog` is how many deliveries may wait to be stored before senders are told to come later. `retries` are the
+    pauses after each failure, in seconds; after the last one a job is a dead letter. `storm_window` is how long after its last
+    ticket a storm takes another of the same cause, in seconds. `keep` is how long what is done stays in the database, in
+    seconds.
     """
 
     listen: str = "127.0.0.1:8750"

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pipeline.errors import SnapshotError
-from pipeline.service.ledger import NewDelivery
-from pipeline.service.urgency import priority
+from pipeline.service.intake import delivery_of
 
 if TYPE_CHECKING:
-    from pipeline.service.ledger import Ledger
+    from pipeline.service.ledger import Ledger, NewDelivery
     from pipeline.tickets.system import Event, TicketSystem
 
 _log = logging.getLogger(__name__)
@@ -48,7 +45,7 @@ def poll(ledger: Ledger, system: TicketSystem, *, wait: Callable[[float], bool] 
         changes = system.changed(cursor, _PAGE)
         now = datetime.now(UTC)
         if changes.events and not first:
-            ids = ledger.add([_delivery(system.name, event, now) for event in changes.events])
+            ids = ledger.add([_delivery(system.name, event, now.timestamp()) for event in changes.events])
             stored += sum(one is not None for one in ids)
             known += sum(one is None for one in ids)
         ledger.move_cursor(system.name, changes.cursor)
@@ -57,19 +54,9 @@ def poll(ledger: Ledger, system: TicketSystem, *, wait: Callable[[float], bool] 
             return Polled(stored, known, cursor, first)
 
 
-def _delivery(name: str, event: Event, now: datetime) -> NewDelivery:
-    opened = event.kind.endswith("created")
-    return NewDelivery(
-        system=name,
-        key=event.delivery_id or f"poll:{event.ticket_id}:{event.kind}:{now.timestamp():.3f}",
-        ticket_id=event.ticket_id,
-        kind=event.kind,
-        priority=priority(event.text, opened=opened),
-        received_at=now.timestamp(),
-        actor=event.actor,
-        ticket=msgspec.json.encode(event.ticket).decode() if event.ticket else None,
-        ignored=event.ignored,
-    )
+def _delivery(name: str, event: Event, now: float) -> NewDelivery:
+    key = event.delivery_id or f"poll:{event.ticket_id}:{event.kind}:{now:.3f}"
+    return delivery_of(name, event, key, now, opened=event.kind.endswith("created"))
 
 
 class Pollers:

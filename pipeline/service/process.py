@@ -4,99 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
+from pipeline.service.crew import PATIENCE, Crew
+from pipeline.service.opened import opened_base, opened_systems, opened_targets
 from pipeline.service.options import address
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from pipeline.notify.target import Target
-    from pipeline.service.durable import Enqueuer
-    from pipeline.service.ledger import Ledger
+    from pipeline.service.opened import Base
     from pipeline.settings import Settings
-    from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
 
 _log = logging.getLogger(__name__)
-# A worker that ends by itself is started again after so many seconds, twice as long each time.
-_PAUSES = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
-# What is under way when we are told to stop gets so many seconds to end; what does not is begun again later.
-PATIENCE = 15
 # How often done work is looked through for what is too old, in seconds.
 _PRUNE = 3600.0
-
-
-@dataclass(frozen=True)
-class Base:
-    """The database with what stands on it."""
-
-    engine: Engine
-    ledger: Ledger
-    enqueuer: Enqueuer
-
-
-@contextlib.contextmanager
-def opened_base(settings: Settings, *, pool: int = 5) -> Iterator[Base]:
-    """The service's database, brought up to date. Raises `DatabaseUnavailable` or `UsageError`."""
-    from pipeline.service.database import opened, prepare
-    from pipeline.service.durable import Enqueuer
-    from pipeline.service.ledger import Ledger
-
-    url = settings.service.database_url
-    engine = opened(url, pool=pool)
-    try:
-        prepare(engine, url)
-        enqueuer = Enqueuer(engine)
-        try:
-            yield Base(engine, Ledger(engine, enqueuer.put), enqueuer)
-        finally:
-            enqueuer.close()
-    finally:
-        engine.dispose()
-
-
-@contextlib.contextmanager
-def opened_systems(settings: Settings) -> Iterator[dict[str, TicketSystem]]:
-    """The ticket systems of the settings. Raises `UsageError` where there is none."""
-    from pipeline.tickets import open_system
-
-    if not settings.tickets:
-        raise UsageError(
-            f"no ticket system is configured (profile {settings.profile}): add a table [profiles.NAME.tickets.SYSTEM]; "
-            "`problem-snapshot init` shows one"
-        )
-    systems = {name: open_system(name, options) for name, options in settings.tickets.items()}
-    try:
-        yield systems
-    finally:
-        for system in systems.values():
-            with contextlib.suppress(Exception):
-                system.close()
-
-
-@contextlib.contextmanager
-def opened_targets(settings: Settings) -> Iterator[dict[str, Target]]:
-    """Who is told of snapshots beside the tickets."""
-    from pipeline.notify import open_target
-
-    targets = {name: open_target(name, options) for name, options in settings.notify.items()}
-    try:
-        yield targets
-    finally:
-        for target in targets.values():
-            with contextlib.suppress(Exception):
-                target.close()
 
 
 def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None]) -> None:
@@ -193,74 +119,6 @@ def executor_name(settings: Settings) -> str:
     return f"{socket.gethostname()}:{address(settings.service.listen)[1]}"
 
 
-def stopping(with_parent: bool) -> threading.Event:
-    """An event that is set by SIGTERM, Ctrl-C, and with `with_parent` by the end of standard input: then our parent is gone."""
-    stop = threading.Event()
-
-    def told(*_: object) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, told)
-    signal.signal(signal.SIGINT, told)
-    if with_parent:
-
-        def read() -> None:
-            with contextlib.suppress(OSError):
-                while os.read(0, 1024):
-                    pass
-            stop.set()
-
-        threading.Thread(target=read, name="parent", daemon=True).start()
-    return stop
-
-
-class Crew:
-    """Worker processes, each started again when it ends by itself."""
-
-    def __init__(self, command: Sequence[str], count: int, name: str) -> None:
-        self._command = command
-        self._slots = [f"{name}:{slot}" for slot in range(count)]
-        self._stopping = threading.Event()
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._threads = [threading.Thread(target=self._keep, args=(slot,), daemon=True) for slot in self._slots]
-
-    def start(self) -> None:
-        """Starts them."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Lets each end its jobs, for a while."""
-        self._stopping.set()
-        for process in list(self._running.values()):
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
-        until = time.monotonic() + PATIENCE + 5
-        for process in list(self._running.values()):
-            try:
-                process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        for thread in self._threads:
-            thread.join(timeout=2)
-
-    def _keep(self, slot: str) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            begun = time.monotonic()
-            process = subprocess.Popen([*self._command, "--slot", slot], stdin=subprocess.PIPE)  # noqa: S603 - ourselves
-            self._running[slot] = process
-            code = process.wait()
-            if self._stopping.is_set():
-                return
-            failures = 0 if time.monotonic() - begun > 60 else failures + 1
-            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
-            _log.error("worker %s ended with code %s; it is started again in %.1f s", slot, code, pause)
-            self._stopping.wait(pause)
-
-
 class _Keeper:
     """Takes away what was done long ago."""
 
@@ -308,8 +166,3 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
                 f"{host}:{port} cannot be listened on: {error.strerror}; choose another with service.listen"
             ) from error
         yield place
-
-
-def python() -> list[str]:
-    """How this program is started again."""
-    return [sys.executable, "-c", "from cli import main; main()"]

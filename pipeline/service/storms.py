@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 
 from pipeline.service.ledger import storable
-from pipeline.service.tables import members, storms
+from pipeline.service.tables import members, storms, tickets
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -151,29 +151,34 @@ class Storms:
 
     @staticmethod
     def _read(connection: Connection, storm: int, *, joined: bool) -> Storm:
-        from pipeline.service.tables import tickets
-
         row = connection.execute(sa.select(storms).where(storms.c.id == storm)).one()
-        rows = connection.execute(
-            sa.select(members.c.customer, members.c.orders, members.c.channels).where(members.c.storm == storm)
-        ).all()
+        here = members.c.storm == storm
+        # Each ticket of a storm asks this: what can be counted by the database is not loaded.
+        size = connection.execute(
+            sa.select(
+                sa.func.count().label("tickets"), sa.func.count(members.c.customer.distinct()).label("customers")
+            ).where(here)
+        ).one()
         url = connection.scalar(
             sa.select(tickets.c.note_url).where(
                 tickets.c.system == row.parent_system, tickets.c.ticket_id == row.parent_ticket
             )
         )
-        orders = {order for one in rows for order in msgspec.json.decode(one.orders)}
-        channels = {channel for one in rows for channel in msgspec.json.decode(one.channels)}
+
+        def names(column: sa.Column[str]) -> set[str]:
+            lists = connection.scalars(sa.select(column).where(here).distinct())
+            return {name for one in lists for name in msgspec.json.decode(one, type=list[str])}
+
         return Storm(
             id=row.id,
             parent_system=row.parent_system,
             parent_ticket=row.parent_ticket,
             parent_snapshot=row.parent_snapshot,
             parent_url=url,
-            tickets=len(rows),
-            customers=len({one.customer for one in rows if one.customer}),
-            orders=len(orders),
-            channels=tuple(sorted(channels)),
+            tickets=size.tickets,
+            customers=size.customers,
+            orders=len(names(members.c.orders)),
+            channels=tuple(sorted(names(members.c.channels))),
             first_at=row.first_at,
             last_at=row.last_at,
             joined=joined,

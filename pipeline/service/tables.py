@@ -52,7 +52,7 @@ attempts = sa.Table(
     sa.Column("worker", sa.String(120), nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float, nullable=False),
-    # done, again, dead
+    # done, again, dead, dropped
     sa.Column("outcome", sa.String(10), nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("snapshot_id", sa.String(80)),

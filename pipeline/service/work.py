@@ -103,7 +103,7 @@ class Bench:
         system = self.systems.get(job.system)
         if system is None:
             raise UsageError(f"there is no [tickets.{job.system}] any more")
-        ticket = msgspec.json.decode(job.ticket, type=Ticket) if job.ticket else system.ticket(job.ticket_id)
+        ticket = _read(job, system)
         taken = take_snapshot(ticket, self.sources, self.settings)
         self.store.put(taken.snapshot, taken.run)
         storm = self.storms.join(job.system, job.ticket_id, taken.snapshot)
@@ -188,7 +188,7 @@ class Bench:
             return ended
         when = datetime.fromtimestamp(time.time() + ended.again, UTC)
         try:
-            ticket = msgspec.json.decode(job.ticket, type=Ticket) if job.ticket else system.ticket(job.ticket_id)
+            ticket = _read(job, system)
             attached = attach_waiting(
                 system,
                 job.ticket_id,
@@ -210,6 +210,11 @@ class Bench:
             times = "once" if job.number == 1 else f"{job.number} times"
             return Ended("dead", f"tried {times}; at last: {_said(error)}")
         return Ended("again", _said(error), again=max(pauses[job.number - 1], at_least))
+
+
+def _read(job: Job, system: TicketSystem) -> Ticket:
+    """The ticket as it is now, or as its delivery had it where it cannot be read again."""
+    return msgspec.json.decode(job.ticket, type=Ticket) if job.ticket else system.ticket(job.ticket_id)
 
 
 def _nothing(_connection: Connection) -> None:

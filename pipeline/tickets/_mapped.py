@@ -23,7 +23,7 @@ from pipeline.tickets._payload import same
 from pipeline.tickets._plain import html_text
 from pipeline.tickets._requests import ListRequest, ReadRequest, WriteRequest, address, filled
 from pipeline.tickets.signatures import to_verify
-from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken
+from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, NotPolled, SystemBroken
 from pipeline.values import Ticket
 
 _FIELDS = ("fault_class", "fault_subclass", "confidence", "severity")
@@ -154,9 +154,7 @@ class MappedSystem(ABC):
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:  # noqa: ARG002 -- the shape has them
         """Not to be had: the configuration describes no list of tickets."""
-        raise SystemBroken(
-            f"[tickets.{self.name}] cannot be polled: a system of kind {self.kind} only takes deliveries"
-        )
+        raise NotPolled(f"[tickets.{self.name}] cannot be polled: a system of kind {self.kind} only takes deliveries")
 
     def close(self) -> None:
         """Closes the connections."""

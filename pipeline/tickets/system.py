@@ -142,7 +142,10 @@ class TicketSystem(Protocol):
         ...
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
-        """Tickets created or changed since `cursor`; with None only the cursor of now. Raises as `ticket` does."""
+        """Tickets created or changed since `cursor`; with None only the cursor of now.
+
+        Raises as `ticket` does, or `NotPolled` where it has no way to tell.
+        """
         ...
 
     def close(self) -> None:
@@ -165,6 +168,10 @@ class SystemUnavailable(SnapshotError):
 
 class SystemBroken(SnapshotError):
     """The ticket system answered something that cannot be read, or did not take what was sent: trying again does not help."""
+
+
+class NotPolled(SystemBroken):
+    """The ticket system, as it is configured, cannot be asked what changed: deliveries are all that comes of it."""
 
 
 def own_fields(wanted: Mapping[str, str], values: Mapping[str, str]) -> dict[str, Any]:

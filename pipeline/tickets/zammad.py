@@ -34,7 +34,18 @@ from pipeline.tickets._polls import Cursor, Row, due, newest, read_cursor, stamp
 from pipeline.tickets._shorten import short_html
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import check, hexed, to_verify
-from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken, own_fields
+from pipeline.tickets.system import (
+    Attached,
+    Changes,
+    Event,
+    Form,
+    Incoming,
+    Malformed,
+    Note,
+    NotPolled,
+    SystemBroken,
+    own_fields,
+)
 from pipeline.values import Ticket
 
 # `check_body` in `app/models/ticket/article.rb` refuses more.
@@ -314,7 +325,7 @@ class ZammadSystem:
         if not self._search("1970-01-01T00:00:00Z", "desc", 1) and self._api.json(
             "GET", "/api/v1/tickets", params={"per_page": 1, "page": 1}
         ):
-            raise SystemBroken(f"{self._api.where} cannot be polled: its search by time of change needs Elasticsearch")
+            raise NotPolled(f"{self._api.where} cannot be polled: its search by time of change needs Elasticsearch")
 
 
 def _article(article: dict[str, Any]) -> _Article:

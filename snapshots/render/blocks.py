@@ -97,6 +97,16 @@ def lines_of(block: Block) -> Iterator[Line]:
                 yield from item
 
 
+def text_of(line: Line) -> str:
+    """The text of a line, without its styles."""
+    return "".join(run.text for run in line)
+
+
+def title_of(blocks: Iterable[Block]) -> str:
+    """The text of the first heading; empty where there is none."""
+    return next((text_of(block.line) for block in blocks if isinstance(block, Heading)), "")
+
+
 def pruned(blocks: Iterable[Block]) -> Iterator[Block]:
     """The blocks without runs, lines and items that hold nothing: a mark around nothing is shown as the mark."""
     for block in blocks:

@@ -57,8 +57,8 @@ _MARKER = re.compile(r"problem-snapshot:[0-9a-f]{16}")
 class Touched:
     """How many are touched by the same problem, where that is known from beyond this ticket: None is not known.
 
-    `first` names the ticket that came first, where this one is another; `first_url` opens it. `own` is what this ticket has that
-    the first one's snapshot does not: the key of a word (order, channel, code) and its value.
+    `first` names the ticket that came first, where this one is another; `first_url` opens it. `own` is what this ticket
+    has that the first one's snapshot does not: the key of a word (order, channel, code) and its value.
     """
 
     tickets: int | None = None
@@ -145,11 +145,6 @@ def write(
         if limit is None or size(text) <= limit:
             return text
     raise ValueError(f"a note of at most {limit} cannot hold even its first part in {form}: {size(text)}")
-
-
-def left_out(blocks: Blocks, form: Form, marker: str, limit: int | None, size: Callable[[str], int] = len) -> bool:
-    """Whether `write` leaves something out at that limit."""
-    return limit is not None and size(write_form(blocks, form, marker)) > limit
 
 
 def fact(name: str, *value: Run, language: Language) -> Line:
@@ -339,7 +334,6 @@ __all__ = [
     "Touched",
     "card_blocks",
     "first_parts",
-    "left_out",
     "marker_of",
     "note_blocks",
     "write",
