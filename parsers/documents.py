@@ -95,13 +95,9 @@ def parse_documents(
     return _finish(pa.concat_tables(parts), lines, unparsed, zone, around)
 
 
+@lru_cache(maxsize=16)
 def wanted_of(mapping: FieldMapping) -> Wanted:
     """What `parse_values` reads of a hit."""
-    return _wanted_of(mapping)
-
-
-@lru_cache(maxsize=16)
-def _wanted_of(mapping: FieldMapping) -> Wanted:
     reader = _Reader.of(mapping, "hit")
     return Wanted({path: tuple(_spellings(path)) for path in sorted(reader.wanted)}, reader.shown)
 

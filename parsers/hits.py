@@ -147,8 +147,11 @@ class Wanted:
 
     def read(self, page: Page) -> Values | None:
         """The values of the page's hits, or None where something in it is unusual, so that it has to be read with more care."""
-        # Memory that was used before is at hand; new memory has to be cleared by the system first.
-        scratch = self._spare.pop() if self._spare else _scratch()
+        # Memory that was used before is at hand; new memory has to be cleared by the system first. Several threads read.
+        try:
+            scratch = self._spare.pop()
+        except IndexError:
+            scratch = _scratch()
         try:
             return self._read(page, scratch)
         finally:
