@@ -272,6 +272,29 @@ def test_past_the_cap_the_result_is_marked_approximate(tmp_path: Path, monkeypat
     assert manifest.masked_lines == 200
 
 
+@pytest.mark.usefixtures("home")
+def test_more_text_than_can_be_learnt_at_once_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The most is Arrow's 2 GiB a column; here it is smaller, and then the mining itself has had enough."""
+    from pipeline.learning import shards, writer
+
+    path = write(tmp_path / "a.parquet", STORY[:200])
+    out = str(tmp_path / "catalogue")
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "MOST_TEXT", 20)
+        done = run(str(path), "--out", out)
+    assert done.exit_code == 2
+    assert "masked lines hold" in done.stderr
+    assert "learn some of the services at a time" in done.stderr
+
+    def enough(*_: object) -> None:
+        raise OverflowError("the 3 distinct lines are more than 2 GiB of text")
+
+    monkeypatch.setattr(writer, "mine_counted", enough)
+    with pytest.raises(UsageError, match=r"more than 2 GiB of text.*learn some of the services at a time"):
+        learnt(tmp_path / "catalogue", path)
+    assert not (tmp_path / "catalogue" / "catalogue.json").exists()
+
+
 # ---- engines
 
 
