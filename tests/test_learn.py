@@ -350,6 +350,19 @@ def test_the_command_learns_merges_and_says_what(story: Path, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("option", "said"), [("--no_such=1", "does not know"), ("--direct_num_workers=x", "does not take")]
+)
+def test_options_that_beam_does_not_take_are_named_before_anything_is_read(
+    story: Path, tmp_path: Path, option: str, said: str
+):
+    done = run(str(story / "logs"), "--out", str(tmp_path / "out"), "--engine", "beam", "--runner-option", option)
+    assert done.exit_code == 2
+    assert f"Beam {said} the options" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("home")
 def test_a_catalogue_is_not_replaced_unasked(story: Path, tmp_path: Path):
     shutil.copytree(story / "catalogue", tmp_path / "a")
     again = run(str(story / "logs" / "b.ndjson"), "--out", str(tmp_path / "a"))

@@ -16,8 +16,8 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.beam_options import LOCAL, beam_options
 from pipeline.errors import SnapshotError
 from pipeline.learning.carried import TALLY, done_of, rows_of, united
 from pipeline.learning.local import Done, Engine, done
@@ -121,8 +121,13 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
     """The engine of `pipeline.learning.local.learn` that reads units by a Beam pipeline.
 
     `options` are Beam's own, FnApiRunner unless they name a runner. `work` is a folder that workers and this process share, a path
-    or an fsspec URL, which is emptied; a folder of this machine unless given. Raises `SnapshotError` where the pipeline fails.
+    or an fsspec URL, which is emptied; a folder of this machine unless given. Raises `UsageError` for options that Beam does not
+    take, and the engine `SnapshotError` where the pipeline fails.
     """
+    named = [one for one in options if one.startswith("--runner")]
+    own = [] if named else [f"--runner={LOCAL}"]
+    runner = named[-1].removeprefix("--runner").lstrip("=") if named else LOCAL
+    asked = beam_options(options, own, runner=runner)
 
     def run(units: Sequence[Unit]) -> Iterator[Done]:
         import fsspec
@@ -132,9 +137,8 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
         # What an earlier run left there, which broke off, is none of ours.
         _empty(filesystem, root)
         try:
-            runner = [] if any(one.startswith("--runner") for one in options) else ["--runner=FnApiRunner"]
             try:
-                with beam.Pipeline(options=PipelineOptions([*runner, *options])) as pipeline:
+                with beam.Pipeline(options=asked) as pipeline:
                     _ = (
                         pipeline
                         | "Units" >> beam.Create([encode_unit(unit) for unit in units], reshuffle=False)
