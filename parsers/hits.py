@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 META = ("_index", "_id")
-# From this many hits on, loading the compiled loops (half a second, once a process) is worth it.
+# From this many hits on, loading the compiled loops (half a second of CPU, once a process) is worth it: they save 3 us a hit.
 _COMPILED_FROM = 150_000
 # Hits that are read at a time, no less than one page can hold.
 _BLOCK = 16_384

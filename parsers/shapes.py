@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from parsers.distinct import buffers
 
-# From this many lines on, loading the compiled loop (half a second, once a process) is worth it.
+# From this many lines on, loading the compiled loop (half a second of CPU, once a process) is worth it: for the lines of one
+# incident over and over from 75,000 on, for those of 121 incidents, which have 9,000 shapes in 200,000 lines, from 250,000.
 _COMPILED_FROM = 100_000
-# Of fewer lines, too few are alike.
+# Where it is loaded: of fewer lines, too few are alike. The lines of one incident gain from here on, those of many from 50,000.
 _FEWEST = 4_000
 # Shapes whose plan is remembered.
 _MOST_KNOWN = 20_000
