@@ -289,10 +289,12 @@ def test_more_text_than_can_be_learnt_at_once_is_told_with_what_to_do(tmp_path: 
     def enough(*_: object) -> None:
         raise OverflowError("the 3 distinct lines are more than 2 GiB of text")
 
+    before = learnt(tmp_path / "catalogue", path)
     monkeypatch.setattr(writer, "mine_counted", enough)
     with pytest.raises(UsageError, match=r"more than 2 GiB of text.*learn some of the services at a time"):
         learnt(tmp_path / "catalogue", path)
-    assert not (tmp_path / "catalogue" / "catalogue.json").exists()
+    # What was there still is.
+    assert open_catalogue(out).manifest == before
 
 
 # ---- engines

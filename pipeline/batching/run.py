@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # What is said of tickets while they are read: so many sentences, and how many more.
 _NOTES = 20
-# Up to so many tickets are taken in one process: a second one of Beam costs 6.5 s to start, a ticket 0.6 s (docs/scale.md), so it
-# pays from about twenty on. That is reckoned, not measured.
+# Up to so many tickets are taken in one process: a second one of Beam costs 6.5 s of CPU to start, a ticket 0.6 s
+# (docs/scale.md), so it pays from about twenty on. That is reckoned, not measured.
 FEW = 32
 RUNNERS = ("FnApiRunner", "PortableRunner", "FlinkRunner", "DataflowRunner", "local")
 

@@ -59,7 +59,6 @@ def write_catalogue(learnt: Learnt, tally: Tally, place: str) -> Manifest:
 
     What is written depends on the lines alone. Until the manifest is written, which is last, there is no catalogue.
     """
-    writer = _Writer(place)
     overall = learnt.overall()
     keys = overall.lines
     # Side by side they tell the places of lines, see `_places`.
@@ -78,6 +77,8 @@ def write_catalogue(learnt: Learnt, tally: Tally, place: str) -> Manifest:
         schema=LINES,
     )
     templates, template_of = _templates(lines, mined.text_of, overall.samples)
+    # What was there before goes when it is known that there will be something in its place.
+    writer = _Writer(place)
     writer.write("lines.parquet", lines)
     writer.write("samples.parquet", overall.samples.rename_columns(["line", "rank", "text"]).cast(SAMPLES))
     writer.write("templates.parquet", templates)
