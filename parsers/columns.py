@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from parsers.documents import _read_objects, _Reader, _slabs, _spellings, _whole
+from parsers.documents import _read_objects, _Reader, _slabs, _spellings
+from parsers.filling import one_array
 from parsers.hits import META, Values, Wanted
 from parsers.mapping import FieldMapping
 
@@ -63,8 +64,8 @@ def _fast(buffer: Any, names: tuple[str, ...], hits: int) -> pa.Table | None:
         return None
     if table.num_rows != hits or table.column("_id").null_count:
         return None
-    leaves: dict[str, Any] = {name: _whole(table.column(name)) for name in META}
-    _collect("", _whole(table.column("_source")), leaves)
+    leaves: dict[str, Any] = {name: one_array(table.column(name)) for name in META}
+    _collect("", one_array(table.column("_source")), leaves)
     return _table(leaves, names, hits)
 
 

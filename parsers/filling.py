@@ -14,8 +14,10 @@ NOTHING = pa.scalar(None, pa.string())
 
 
 def one_array(column: Any) -> Any:
-    """`column` in one piece."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    """`column` in one piece, which may be a slice."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def mask_of(size: int, rows: Any) -> Any:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parsers.filling import one_array
 from pipeline.errors import UsageError
 
 SLOT_SECONDS = 300
@@ -169,9 +170,7 @@ def values_of(table: pa.Table, name: str) -> Any:
 
 def ranks_of(column: Any) -> npt.NDArray[np.int64]:
     """Numbers that sort as the strings of `column` do, by their bytes."""
-    dictionary = pc.dictionary_encode(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
-    if isinstance(dictionary, pa.ChunkedArray):
-        dictionary = dictionary.combine_chunks()
+    dictionary = pc.dictionary_encode(one_array(column))
     rank = np.empty(len(dictionary.dictionary), np.int64)
     rank[pc.sort_indices(dictionary.dictionary).to_numpy()] = np.arange(len(rank))
     return np.asarray(rank[dictionary.indices.to_numpy(zero_copy_only=False)])
