@@ -4,6 +4,9 @@ Taking a line apart costs microseconds, folding it a fifth of one. Two messages 
 lines, in chunks with digits only; what `parsers.lines.enrich` leaves of both as body is then masked to the same line. Two things
 are looked at beside: what stands before the first letter, since `2026-11-23 10:02:31 paid` begins with a time and `17 25 paid` does
 not; and the lines behind the first, which folding leaves out, but for the digits of their numbers.
+
+A shape (`shapes.py`) says more and is rarer: lines of one shape are as long as each other, so that it tells where their values
+are, and a log has hundreds of shapes for one kind. Learning wants only the masked body, and `take` all values, so each has its own.
 """
 
 from __future__ import annotations

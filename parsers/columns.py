@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from parsers.documents import _read_objects, _Reader, _slabs, _spellings, _whole
-from parsers.hits import Values, Wanted
+from parsers.documents import _read_objects, _Reader, _slabs, _spellings
+from parsers.filling import one_array
+from parsers.hits import META, Values, Wanted
 from parsers.mapping import FieldMapping
 
-_META = ("_index", "_id")
 # One line must fit a block of the reader; larger blocks are no faster.
 _BLOCK = 4 << 20
 
@@ -64,8 +64,8 @@ def _fast(buffer: Any, names: tuple[str, ...], hits: int) -> pa.Table | None:
         return None
     if table.num_rows != hits or table.column("_id").null_count:
         return None
-    leaves: dict[str, Any] = {name: _whole(table.column(name)) for name in _META}
-    _collect("", _whole(table.column("_source")), leaves)
+    leaves: dict[str, Any] = {name: one_array(table.column(name)) for name in META}
+    _collect("", one_array(table.column("_source")), leaves)
     return _table(leaves, names, hits)
 
 
@@ -97,7 +97,7 @@ def _careful(buffer: Any, names: tuple[str, ...]) -> pa.Table:
 
 
 def _table(leaves: dict[str, Any], names: tuple[str, ...], size: int) -> pa.Table:
-    return pa.table({name: leaves.get(name, pa.nulls(size, pa.string())) for name in (*_META, *names)})
+    return pa.table({name: leaves.get(name, pa.nulls(size, pa.string())) for name in (*META, *names)})
 
 
 @lru_cache(maxsize=64)

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 import re2
 
+from parsers.filling import NOTHING, one_array
 from parsers.hits import Values, Wanted, is_utf8
 from parsers.levels import levels_of
 from parsers.lines import enrich, with_extras
@@ -46,7 +47,6 @@ _FEW = 64
 _SAMPLE = 48
 _META = ("_index", "_id")
 _EXTRA = "extra"
-_NOTHING = pa.scalar(None, pa.string())
 _decode = msgspec.json.Decoder().decode
 
 
@@ -95,13 +95,9 @@ def parse_documents(
     return _finish(pa.concat_tables(parts), lines, unparsed, zone, around)
 
 
+@lru_cache(maxsize=16)
 def wanted_of(mapping: FieldMapping) -> Wanted:
     """What `parse_values` reads of a hit."""
-    return _wanted_of(mapping)
-
-
-@lru_cache(maxsize=16)
-def _wanted_of(mapping: FieldMapping) -> Wanted:
     reader = _Reader.of(mapping, "hit")
     return Wanted({path: tuple(_spellings(path)) for path in sorted(reader.wanted)}, reader.shown)
 
@@ -142,7 +138,7 @@ def parse_parquet_table(
     wanted = {*(path for name in FieldMapping.__struct_fields__ for path in getattr(mapping, name)), *_META}
     leaves: dict[str, Any] = {}
     for name in table.column_names:
-        _collect(name, _whole(table.column(name)), wanted, leaves)
+        _collect(name, one_array(table.column(name)), wanted, leaves)
     parsed = _columns(leaves, table.num_rows, mapping, zone, around)
     numbers = np.arange(table.num_rows, dtype=np.int64)
     return _finish(_locate(parsed, numbers, numbers, source, file), table.num_rows, 0, zone, around)
@@ -202,7 +198,7 @@ def _locate(table: Any, starts: Any, ends: Any, source: str, file: str | None) -
     none = pa.scalar(None, pa.int64())
     return (
         table.append_column("_source", pa.repeat(pa.scalar(source, pa.string()), size))
-        .append_column("log.file.path", pc.if_else(nameless, pa.scalar(file, pa.string()), _NOTHING))
+        .append_column("log.file.path", pc.if_else(nameless, pa.scalar(file, pa.string()), NOTHING))
         .append_column("log.offset", pc.if_else(nameless, pa.array(starts, pa.int64()), none))
         .append_column("log.length", pc.if_else(nameless, pa.array(ends - starts, pa.int64()), none))
     )
@@ -214,7 +210,7 @@ def _without_duplicates(table: Any) -> Any:
     if ids.null_count == len(ids):
         return table
     key = pc.binary_join_element_wise(pc.fill_null(table.column("_index"), ""), ids, "\x00")
-    encoded = _whole(pc.dictionary_encode(_whole(key)))
+    encoded = one_array(pc.dictionary_encode(one_array(key)))
     if len(encoded.dictionary) == len(encoded):
         return table
     codes = encoded.indices.fill_null(-1).to_numpy()
@@ -362,20 +358,13 @@ def _by_arrow(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -
         return frozenset()
     leaves: dict[str, Any] = {}
     for name in table.column_names:
-        column = _whole(table.column(name))
+        column = one_array(table.column(name))
         if name == "_source" and pa.types.is_struct(column.type):
             for number, field in enumerate(column.type):
                 _collect(field.name, pc.struct_field(column, number), reader.wanted, leaves)
         elif name in _META or reader.envelope == "flat":
             _collect(name, column, {*reader.wanted, *_META}, leaves)
     return leaves
-
-
-def _whole(column: Any) -> Any:
-    """`column` as one Array."""
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _collect(path: str, column: Any, wanted: Any, leaves: dict[str, Any]) -> None:
@@ -632,7 +621,7 @@ def _columns(
 def _filled(texts: Any) -> Any:
     """`texts` with empty strings as null."""
     blank = pc.equal(pc.binary_length(texts), 0)
-    return pc.if_else(blank, _NOTHING, texts) if pc.any(blank).as_py() else texts
+    return pc.if_else(blank, NOTHING, texts) if pc.any(blank).as_py() else texts
 
 
 def _typed(column: str, path: str, texts: Any, zone: tzinfo | None, around: datetime | None) -> Any:
@@ -643,12 +632,12 @@ def _typed(column: str, path: str, texts: Any, zone: tzinfo | None, around: date
         return levels_of(texts, path)
     if column == "http.response.status_code":
         fits = pc.match_substring_regex(texts, r"^[1-5]\d\d$")
-        return pc.if_else(fits, texts, _NOTHING).cast(pa.int32())
+        return pc.if_else(fits, texts, NOTHING).cast(pa.int32())
     if column == "trace.id" and path in {"trace", "logging.googleapis.com/trace"}:
         return pc.replace_substring_regex(texts, r"^projects/[^/]*/traces/", "")
     if column in {"trace.id", "span.id"}:
         # Zeros and placeholders are what tracers write when there is no trace.
-        return pc.if_else(pc.match_substring_regex(texts, r"(?i)^(0+|-+|n/?a|null|none|undefined)$"), _NOTHING, texts)
+        return pc.if_else(pc.match_substring_regex(texts, r"(?i)^(0+|-+|n/?a|null|none|undefined)$"), NOTHING, texts)
     return texts
 
 

@@ -21,10 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.hits import texts_at
+from parsers.distinct import buffers
+from parsers.filling import NOTHING, Fill, mask_of, no_zeros, one_array
 from parsers.levels import level_of, levels_of
 from parsers.mapping import AUTO, COLUMNS
-from parsers.shapes import LEAST, Plan, known, plan_of, sample, shaped, worth_shaping
+from parsers.plans import read_by_shape
+from parsers.shapes import worth_shaping
 from parsers.stacktraces import TRACE_SIGN, chain, collapse
 from parsers.tables import LOGS
 from parsers.times import parse_times
@@ -33,7 +35,6 @@ from parsers.times import parse_times
 # expressions anew, so small ones cost more.
 _HEAD = 256
 _ROWS = 32_768
-_NOTHING = pa.scalar(None, pa.string())
 _FILLED = (
     "log.level",
     "log.logger",
@@ -99,10 +100,10 @@ def with_extras(table: pa.Table, extras: Any) -> pa.Table:
             if value and value not in whole:
                 whole = f"{whole} {pair}"
         told.append((whole.strip() or None, error_type, error_message))
-    mask = _mask(table.num_rows, rows)
+    mask = mask_of(table.num_rows, rows)
     for number, name in enumerate(("body", "error.type", "error.message")):
         values = pa.array([one[number] for one in told], pa.string())
-        column = pc.replace_with_mask(_whole(table.column(name)), mask, values)
+        column = pc.replace_with_mask(one_array(table.column(name)), mask, values)
         table = table.set_column(table.schema.get_field_index(name), LOGS.field(name), column)
     return table
 
@@ -139,16 +140,6 @@ def _appended(text: str, error: str, name: str | None, message: str | None) -> s
 # Arrays
 
 
-def _whole(column: Any) -> Any:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _mask(size: int, rows: Any) -> Any:
-    mask = np.zeros(size, dtype=bool)
-    mask[rows] = True
-    return pa.array(mask)
-
-
 def _hits(texts: Any, pattern: str) -> Any:
     """Whether each text matches, as numpy booleans."""
     return pc.match_substring_regex(texts, pattern).fill_null(False).to_numpy(zero_copy_only=False)
@@ -171,17 +162,11 @@ def _heads(texts: Any) -> Any:
     return texts if longest <= _HEAD else pc.utf8_slice_codeunits(texts, 0, _HEAD)
 
 
-def _edges(texts: Any) -> Any:
-    """Where each text begins in the bytes of `texts`, and the last ends."""
-    offsets = texts.buffers()[1]
-    return np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
-
-
 def _tail(texts: Any, skipped: Any) -> Any:
     """Each text without its first `skipped` bytes; `texts` has no nulls."""
     if not skipped.any():
         return texts
-    edges = _edges(texts)
+    edges, _ = buffers(texts)
     starts = edges[:-1] + np.minimum(skipped, edges[1:] - edges[:-1]).astype(np.int32)
     return _cut(texts, starts, edges[1:] - starts)
 
@@ -207,44 +192,24 @@ def _groups(texts: Any, pattern: str) -> dict[str, Any]:
     return {name: group.take(encoded.indices) for name, group in groups.items()} if few else groups
 
 
-class _Fill:
-    """The columns being filled: a value is only written where there is none yet."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        # Rows of which something was made up, and not just cut out of the message.
-        self.made = np.zeros(size, dtype=bool)
-        self.columns: dict[str, Any] = {}
-
-    def put(self, name: str, rows: Any, values: Any) -> None:
-        """`values` (an Array as long as `rows`, empty strings and nulls passed over) into column `name`."""
-        if not len(rows) or values.null_count == len(values):
-            return
-        kind = LOGS.field(name).type
-        if pa.types.is_string(values.type):
-            values = pc.if_else(pc.equal(values, ""), _NOTHING, values)
-        column = self.columns.get(name)
-        if column is None:
-            column = pa.nulls(self.size, kind)
-        old = column.take(pa.array(rows))
-        mask = _mask(self.size, rows)
-        self.columns[name] = pc.replace_with_mask(column, mask, pc.coalesce(old, values.cast(kind)))
-
-
 # One batch
 
 
 def _enrich(part: Any, rows: Any, zone: tzinfo | None, around: datetime | None, *, by_shape: bool = False) -> Any:
     picked = part if len(rows) == part.num_rows else part.take(pa.array(rows))
-    fill, body = _read_by_shape(picked, zone, around) if by_shape else _read(picked, zone, around)
+
+    def read(some: Any) -> tuple[Fill, Any]:
+        return _read(some, zone, around)
+
+    fill, body = read_by_shape(picked, read) if by_shape else read(picked)
     return _filled(part, rows, fill, body)
 
 
-def _read(picked: Any, zone: tzinfo | None, around: datetime | None) -> tuple[_Fill, Any]:
+def _read(picked: Any, zone: tzinfo | None, around: datetime | None) -> tuple[Fill, Any]:
     """What the messages say, and their bodies."""
-    message = _whole(picked.column("message"))
+    message = one_array(picked.column("message"))
     size = len(message)
-    fill = _Fill(size)
+    fill = Fill(size)
     need_time = pc.is_null(picked.column("@timestamp")).to_numpy()
     # What every record has of its own need not be sought.
     sought = {name for name in _FILLED if picked.column(name).null_count}
@@ -263,101 +228,7 @@ def _read(picked: Any, zone: tzinfo | None, around: datetime | None) -> tuple[_F
     return fill, pc.if_else(blank, message, body)
 
 
-# Columns whose value decides what is sought in the message.
-_DECIDING = ("trace.id", "span.id", "error.type", "labels.order_id")
-_TIMED = 1 << len(_DECIDING)
-# Where a batch has less than one new shape in so many lines, each is worth a sample.
-_FEW_SHAPES = 4
-
-
-def _read_by_shape(picked: Any, zone: tzinfo | None, around: datetime | None) -> tuple[_Fill, Any]:
-    """As `_read`, of each shape of messages one."""
-    message = _whole(picked.column("message"))
-    size = len(message)
-    flags = np.full(size, 64, dtype=np.uint8)
-    for number, name in enumerate((*_DECIDING, "@timestamp")):
-        flags |= pc.is_valid(picked.column(name)).to_numpy().astype(np.uint8) << number
-    shapes = shaped(message, flags)
-    plans = known()
-    plan_of_shape = [plans.get(key) for key in shapes.keys]
-    new = [number for number, key in enumerate(shapes.keys) if key not in plans and key[0] & _TIMED]
-    if len(new) > size // _FEW_SHAPES:
-        # What is rare here may well never come again.
-        new = [number for number in new if shapes.counts[number] >= LEAST]
-    for number, plan in zip(new, _plans([shapes.keys[number] for number in new]), strict=True):
-        plans[shapes.keys[number]] = plan_of_shape[number] = plan
-    planned = [plan for plan in plan_of_shape if plan is not None]
-    # The last is that of rows without a plan.
-    of_shape = np.full(len(plan_of_shape) + 1, len(planned), dtype=np.int32)
-    of_shape[[number for number, plan in enumerate(plan_of_shape) if plan is not None]] = np.arange(len(planned))
-    of_row = of_shape[shapes.codes]
-    fill = _Fill(size)
-    body = _by_plan(message, of_row, planned, fill)
-    slow = np.flatnonzero(of_row == len(planned))
-    if len(slow):
-        others, rest = _read(picked.take(pa.array(slow)), zone, around)
-        for name, values in others.columns.items():
-            fill.put(name, slow, values)
-        body = pc.replace_with_mask(body, _mask(size, slow), rest)
-    return fill, body
-
-
-def _plans(keys: list[bytes]) -> list[Plan | None]:
-    """The plan of each shape, from reading a sample of it."""
-    if not keys:
-        return []
-    lines = [sample(key) for key in keys]
-    flags = np.frombuffer(b"".join(key[:1] for key in keys), dtype=np.uint8)
-    # A sample is of its shape, and so of one that is its own.
-    again = shaped(pa.array(lines, pa.string()), flags)
-    right = [code >= 0 and again.keys[code] == key for code, key in zip(again.codes.tolist(), keys, strict=True)]
-    columns = {field.name: pa.nulls(len(keys), field.type) for field in LOGS}
-    columns["message"] = pa.array(lines, pa.string())
-    for number, name in enumerate(_DECIDING):
-        has = pa.array((flags >> number) & 1 == 1)
-        columns[name] = pc.if_else(has, pa.scalar("-"), _NOTHING)
-    columns["@timestamp"] = pa.repeat(pa.scalar(0, LOGS.field("@timestamp").type), len(keys))
-    fill, body = _read(pa.table(columns, schema=LOGS), None, None)
-    names = list(fill.columns)
-    values = [fill.columns[name].to_pylist() for name in names]
-    return [
-        plan_of(key, line, text, dict(zip(names, row, strict=True))) if fits and not made else None
-        for key, line, text, fits, made, *row in zip(
-            keys, lines, body.to_pylist(), right, fill.made.tolist(), *values, strict=True
-        )
-    ]
-
-
-def _by_plan(message: Any, of_row: Any, plans: list[Plan], fill: _Fill) -> Any:
-    """The bodies of rows by the plan of each, and their values into `fill`; null for rows that have none."""
-    begins, data = _edges(message)[:-1], np.frombuffer(message.buffers()[2], dtype=np.uint8)
-    none = (-1, 0)
-
-    def cut(places: list[tuple[int, int]]) -> Any:
-        table = np.array([*places, none], dtype=np.int32)
-        starts, sizes = table[of_row, 0], table[of_row, 1]
-        return texts_at(data, np.where(starts < 0, starts, starts + begins), sizes)
-
-    for name in dict.fromkeys(name for plan in plans for name in plan.values):
-        kind = LOGS.field(name).type
-        found = [plan.values.get(name) for plan in plans]
-        same = [None if isinstance(value, tuple) else value for value in found]
-        column = pa.array([*same, None], kind).take(pa.array(of_row))
-        places = [value if isinstance(value, tuple) else none for value in found]
-        if any(place is not none for place in places):
-            texts = cut(places)
-            texts = _no_zeros(texts) if name in {"trace.id", "span.id"} else texts
-            column = pc.coalesce(column, texts.cast(kind))
-        fill.columns[name] = column
-    return cut([plan.body for plan in plans])
-
-
-def _no_zeros(ids: Any) -> Any:
-    """`ids` without those of zeros, which tracers write when there is no trace."""
-    return pc.if_else(pc.match_substring_regex(ids, r"^0+$"), _NOTHING, ids)
-
-
-def _filled(part: Any, rows: Any, fill: _Fill, body: Any) -> Any:
+def _filled(part: Any, rows: Any, fill: Fill, body: Any) -> Any:
     """`part` with body and values of `rows`; a value that is there stays."""
     result = part
     for name in _FILLED:
@@ -365,14 +236,14 @@ def _filled(part: Any, rows: Any, fill: _Fill, body: Any) -> Any:
         if values is None:
             continue
         index = result.schema.get_field_index(name)
-        own = _whole(result.column(name))
+        own = one_array(result.column(name))
         if len(rows) < part.num_rows:
             spread = pa.nulls(part.num_rows, values.type)
-            values = pc.replace_with_mask(spread, _mask(part.num_rows, rows), values)
+            values = pc.replace_with_mask(spread, mask_of(part.num_rows, rows), values)
         result = result.set_column(index, LOGS.field(name), pc.coalesce(own, values))
     index = result.schema.get_field_index("body")
     if len(rows) < part.num_rows:
-        body = pc.replace_with_mask(_whole(result.column("body")), _mask(part.num_rows, rows), body)
+        body = pc.replace_with_mask(one_array(result.column("body")), mask_of(part.num_rows, rows), body)
     return result.set_column(index, LOGS.field("body"), body)
 
 
@@ -411,7 +282,7 @@ _JSON_START = r"(?s)" + _JSON
 
 
 def _from_json(
-    message: Any, sought: set[str], fill: _Fill, zone: tzinfo | None, around: datetime | None
+    message: Any, sought: set[str], fill: Fill, zone: tzinfo | None, around: datetime | None
 ) -> tuple[Any, Any]:
     """Messages that are a logger's JSON object: their values into `fill`, their text instead of the message.
 
@@ -443,7 +314,7 @@ def _from_json(
     for name, column in values.items():
         texts = pa.array(column, pa.string())
         fill.put(name, at, parse_times(texts, zone, around) if name == "@timestamp" else texts)
-    return pc.replace_with_mask(message, _mask(len(message), at), pa.array(bodies, pa.string())), done
+    return pc.replace_with_mask(message, mask_of(len(message), at), pa.array(bodies, pa.string())), done
 
 
 def _json_record(text: str) -> tuple[str, dict[str, str]] | None:
@@ -604,7 +475,7 @@ def _value(texts: Any, keys: str) -> Any:
     plain = pc.binary_join_element_wise(*(pc.struct_field(got, name) for name in ("double", "single", "bare")), "")
     if pc.any(pc.match_substring(plain, "\\")).as_py():
         plain = pc.replace_substring_regex(plain, r"\\([\"'\\])", r"\1")
-    return plain if part is texts else pc.replace_with_mask(none, _mask(len(texts), rows), plain)
+    return plain if part is texts else pc.replace_with_mask(none, mask_of(len(texts), rows), plain)
 
 
 def _without_pairs(texts: Any, keys: str, *, once: bool = False) -> Any:
@@ -619,7 +490,7 @@ def _without_pairs(texts: Any, keys: str, *, once: bool = False) -> Any:
 
 
 def _from_logfmt(
-    text: Any, candidates: Any, sought: set[str], fill: _Fill, zone: tzinfo | None, around: datetime | None
+    text: Any, candidates: Any, sought: set[str], fill: Fill, zone: tzinfo | None, around: datetime | None
 ) -> tuple[Any, Any]:
     """Lines of `key=value` pairs: the envelope's values into `fill`, message and other pairs as the text."""
     done = np.zeros(len(text), dtype=bool)
@@ -648,7 +519,7 @@ def _from_logfmt(
     body = pc.binary_join_element_wise(told, pairs, " ", null_handling="skip")
     body = pc.utf8_trim_whitespace(pc.replace_substring_regex(body, r"[ \t]{2,}", " "))
     done[rows] = fill.made[rows] = True
-    return pc.replace_with_mask(text, _mask(len(text), rows), body), done
+    return pc.replace_with_mask(text, mask_of(len(text), rows), body), done
 
 
 # Headers
@@ -799,7 +670,7 @@ _NO_LOGGER = (
 class _Headers:
     """Headers being taken off: how many bytes of each text are consumed so far."""
 
-    def __init__(self, text: Any, need_time: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None) -> None:
+    def __init__(self, text: Any, need_time: Any, fill: Fill, zone: tzinfo | None, around: datetime | None) -> None:
         self.head = _heads(text)
         self.at = np.zeros(len(text), dtype=np.int64)
         self.need_time = need_time
@@ -838,7 +709,7 @@ class _Headers:
         if not len(chosen):
             return chosen, None
         part = part if hits.all() else part.filter(pa.array(hits))
-        edges = _edges(part)
+        edges, _ = buffers(part)
         # RE2 finds the end of a match many times faster than its groups, and without them is all that this asks for.
         left = pc.binary_length(pc.replace_substring_regex(part, pattern, "")).to_numpy(zero_copy_only=False)
         sizes = np.diff(edges) - left
@@ -887,7 +758,7 @@ class _Headers:
 
 
 def _from_header(
-    text: Any, candidates: Any, need_time: Any, fill: _Fill, zone: tzinfo | None, around: datetime | None
+    text: Any, candidates: Any, need_time: Any, fill: Fill, zone: tzinfo | None, around: datetime | None
 ) -> Any:
     """`text` without its header, the header's values in `fill`."""
     headers = _Headers(text, need_time, fill, zone, around)
@@ -896,7 +767,7 @@ def _from_header(
         rows, groups = headers.take(pattern, np.flatnonzero(candidates))
         if len(rows) and "priority" in groups:
             fill.made[rows] = True
-            numbers = pc.if_else(pc.equal(groups["priority"], ""), _NOTHING, groups["priority"]).cast(pa.int64())
+            numbers = pc.if_else(pc.equal(groups["priority"], ""), NOTHING, groups["priority"]).cast(pa.int64())
             severity = pc.subtract(numbers, pc.multiply(pc.divide(numbers, 8), 8)).cast(pa.string())
             fill.put("log.level", rows, levels_of(severity, "priority"))
     left = candidates.copy()
@@ -932,7 +803,7 @@ def _from_header(
     return body
 
 
-def _put_level(fill: _Fill, rows: Any, groups: dict[str, Any]) -> None:
+def _put_level(fill: Fill, rows: Any, groups: dict[str, Any]) -> None:
     if not len(rows):
         return
     fill.put("log.level", rows, levels_of(groups["level"]))
@@ -945,7 +816,7 @@ def _put_level(fill: _Fill, rows: Any, groups: dict[str, Any]) -> None:
         fill.put("log.logger", rows, pc.struct_field(got, 0))
 
 
-def _hint(head: Any, rows: Any, fill: _Fill) -> None:
+def _hint(head: Any, rows: Any, fill: Fill) -> None:
     """A level in front of a line that has no other header: known, but left in the text, where it may be a word."""
     if not len(rows):
         return
@@ -955,7 +826,7 @@ def _hint(head: Any, rows: Any, fill: _Fill) -> None:
         fill.put("log.level", rows[hits], levels_of(pc.struct_field(got, 0)))
 
 
-def _put_logger(fill: _Fill, rows: Any, groups: dict[str, Any], right: Any) -> None:
+def _put_logger(fill: Fill, rows: Any, groups: dict[str, Any], right: Any) -> None:
     """The logger of a header: the bare name, else the last dotted name in brackets."""
     names = groups["logger"].filter(pa.array(right))
     fill.put("log.logger", rows, _bare_logger(names))
@@ -997,7 +868,7 @@ _SPAN_SIGN = r"(?i)span"
 _SPAN = r"(?i)span[_. -]?id\\?[\"']?\s?[:=：]\s?\\?[\"'\[]?(?P<span>[0-9a-f]{16}|\d{15,20})(?:[^0-9A-Za-z]|$)"
 
 
-def _traces(message: Any, telling: Any, picked: Any, fill: _Fill) -> None:
+def _traces(message: Any, telling: Any, picked: Any, fill: Fill) -> None:
     """Trace and span ids out of the whole message."""
     own = picked.column("trace.id").is_null().to_numpy()
     known = fill.columns.get("trace.id")
@@ -1015,11 +886,11 @@ def _traces(message: Any, telling: Any, picked: Any, fill: _Fill) -> None:
         got = pc.extract_regex(part.filter(pa.array(hits)), pattern)
         for number, field in enumerate(got.type):
             values = pc.struct_field(got, number)
-            fill.put(f"{field.name}.id", rows[hits], _no_zeros(values))
+            fill.put(f"{field.name}.id", rows[hits], no_zeros(values))
         rows = rows[~hits]
     if len(spans):
         got = pc.extract_regex(message.take(pa.array(spans)), _SPAN)
-        fill.put("span.id", spans, _no_zeros(pc.struct_field(got, 0)))
+        fill.put("span.id", spans, no_zeros(pc.struct_field(got, 0)))
 
 
 # Errors
@@ -1031,7 +902,7 @@ _CLASS = (
 )
 
 
-def _errors(message: Any, body: Any, telling: Any, picked: Any, fill: _Fill) -> tuple[Any, Any]:
+def _errors(message: Any, body: Any, telling: Any, picked: Any, fill: Fill) -> tuple[Any, Any]:
     """Exceptions: traces collapsed in the body, type, message and trace into `fill`.
 
     Returned are the bodies, and `telling` with those that changed.
@@ -1047,7 +918,7 @@ def _errors(message: Any, body: Any, telling: Any, picked: Any, fill: _Fill) -> 
                 name, words = told_chain[0] if told_chain else ("", "")
                 known[text] = (collapse(text), name or None, words or None, bool(told_chain))
             told.append(known[text])
-        body = pc.replace_with_mask(body, _mask(len(body), rows), pa.array([one[0] for one in told], pa.string()))
+        body = pc.replace_with_mask(body, mask_of(len(body), rows), pa.array([one[0] for one in told], pa.string()))
         telling[rows] = True
         fill.put("error.type", rows, pa.array([one[1] for one in told], pa.string()))
         fill.put("error.message", rows, pa.array([one[2] if one[1] else None for one in told], pa.string()))
@@ -1078,7 +949,7 @@ _STATUS_FORMS = (
 )
 
 
-def _statuses(body: Any, telling: Any, fill: _Fill) -> None:
+def _statuses(body: Any, telling: Any, fill: Fill) -> None:
     rows = np.flatnonzero(_hits_among(body, _STATUS_SIGN, telling))
     for pattern in _STATUS_FORMS:
         if not len(rows):
@@ -1099,7 +970,7 @@ _ORDER_FORM = (
 )
 
 
-def _orders(body: Any, telling: Any, picked: Any, fill: _Fill) -> None:
+def _orders(body: Any, telling: Any, picked: Any, fill: Fill) -> None:
     """The merchant's order number where the text calls it so; a payment's or refund's number is not one."""
     null = picked.column("labels.order_id").is_null().to_numpy()
     rows = np.flatnonzero(_hits_among(body, _ORDER_SIGN, telling & null))
@@ -1107,7 +978,7 @@ def _orders(body: Any, telling: Any, picked: Any, fill: _Fill) -> None:
         return
     got = pc.extract_regex(body.take(pa.array(rows)), _ORDER_FORM)
     other, order = pc.struct_field(got, 0), pc.struct_field(got, 1)
-    fill.put("labels.order_id", rows, pc.if_else(pc.equal(other, ""), order, _NOTHING))
+    fill.put("labels.order_id", rows, pc.if_else(pc.equal(other, ""), order, NOTHING))
 
 
 # Any of the signs above: those that are sought in a body, and all.

@@ -23,13 +23,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipeline.batching.plan import Unit
 from pipeline.batching.results import Entry, Folder, write_day
 from pipeline.batching.units import Recipe, Worker
-from pipeline.errors import SnapshotError, UsageError
+from pipeline.beam_options import LOCAL, beam_options
+from pipeline.errors import SnapshotError
 
 NAMESPACE = "problem-snapshot"
 DEAD_LETTERS = "dead_letters"
@@ -140,7 +140,8 @@ def run_on_beam(
     DirectRunner would first look for a Prism binary to download. When a worker process of FnApiRunner ends early this
     never returns (Beam 2.77), so `died` is told; the caller has to leave it behind.
     """
-    pipeline = beam.Pipeline(runner=_runner(runner, jobs), options=_options(runner, jobs, options))
+    own = [f"--direct_num_workers={jobs}"] if runner == LOCAL else []
+    pipeline = beam.Pipeline(runner=_runner(runner, jobs), options=beam_options(options, own, runner=runner))
     pipeline_of(pipeline, units, recipe)
     try:
         with _hearing(died):
@@ -179,7 +180,7 @@ def _hearing(died: Callable[[str], None]) -> Iterator[None]:
 
 
 def _runner(name: str, jobs: int) -> Any:
-    if name != "FnApiRunner":
+    if name != LOCAL:
         return name
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
@@ -192,17 +193,3 @@ def _runner(name: str, jobs: int) -> Any:
     run = f"exec {shlex.quote(sys.executable)} -m pipeline.batching.beam_worker"
     command = f"trap '' INT; PYTHONPATH={path}; export PYTHONPATH; {run}"
     return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
-
-
-def _options(runner: str, jobs: int, given: Sequence[str]) -> PipelineOptions:
-    own = [f"--direct_num_workers={jobs}"] if runner == "FnApiRunner" else []
-    try:
-        options = PipelineOptions([*own, *given])
-        every = set(options.get_all_options(retain_unknown_options=True))
-        known = set(options.get_all_options())
-    except SystemExit as error:
-        raise UsageError(f"Beam does not take the options {' '.join(given)}") from error
-    # A job server may know more of them than this side does.
-    if runner == "FnApiRunner" and every - known:
-        raise UsageError(f"Beam does not know the options {', '.join(sorted(every - known))}")
-    return options

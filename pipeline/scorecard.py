@@ -16,7 +16,7 @@ from pipeline.backtest import Done, Made, Report, report_json
 from pipeline.faults import fault_name
 from pipeline.scores import Change, Comparison, Group
 from snapshots.model import Text
-from snapshots.words import Language
+from snapshots.words import Language, Speaker
 
 Interval = tuple[float, float] | None
 
@@ -148,11 +148,11 @@ class Section:
 
 def sections(report: Report, language: Language, missed: Sequence[Text] = ()) -> Iterator[Section]:
     """The whole report, in the order in which it is read."""
-    say = _speaker(language)
+    say = Speaker(_WORDS, language)
     yield _head(report, say)
     if report.against is not None:
         yield from _against(report, report.against, say)
-    yield _figures(report, language, say)
+    yield _figures(report, say)
     yield _reliability(report, say)
     if report.per_class:
         yield _per_class(report, language, say)
@@ -164,25 +164,12 @@ def sections(report: Report, language: Language, missed: Sequence[Text] = ()) ->
         yield _groups(say(title), groups, say, first=title == "per_kind")
     yield _wrong(report, say)
     if report.assumed:
-        yield Section(
-            say("assumed"), entries=tuple((text.zh if language == "zh" else text.en,) for text in report.assumed)
-        )
+        yield Section(say("assumed"), entries=tuple((say.text(text),) for text in report.assumed))
     if missed:
-        yield Section(
-            say("unmet"), entries=tuple((goal.zh if language == "zh" else goal.en,) for goal in missed), style="bad"
-        )
+        yield Section(say("unmet"), entries=tuple((say.text(goal),) for goal in missed), style="bad")
 
 
-class _speaker:  # noqa: N801 - it is used as a function
-    def __init__(self, language: Language) -> None:
-        self.language = language
-
-    def __call__(self, key: str, *values: object) -> str:
-        text = _WORDS[key]
-        return (text.zh if self.language == "zh" else text.en).format(*values)
-
-
-def _head(report: Report, say: _speaker) -> Section:
+def _head(report: Report, say: Speaker) -> Section:
     kinds = [(kind, report.per_kind.get(kind)) for kind in scores.KINDS]
     parts = ("、" if say.language == "zh" else ", ").join(
         say(kind, group.scores["cases"]) for kind, group in kinds if group is not None
@@ -199,7 +186,7 @@ def _head(report: Report, say: _speaker) -> Section:
     return Section(say("title", report.cases_from, report.labels_from), notes=tuple(lines))
 
 
-def _made(made: Made, key: str, say: _speaker) -> str:
+def _made(made: Made, key: str, say: Speaker) -> str:
     return say(key, made.tool_version, made.tables_sha256[:12], made.settings_sha256[:12])
 
 
@@ -207,13 +194,12 @@ def _some(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" … ({len(names)})" if len(names) > most else "")
 
 
-def _figures(report: Report, language: Language, say: _speaker) -> Section:
+def _figures(report: Report, say: Speaker) -> Section:
     rows = []
     for name in scores.FIGURES:
         if name in {"cases", "fault_cases"}:
             continue
         right, of = report.counts.get(name, (0, 0))
-        meaning = _MEANING[name]
         rows.append(
             (
                 name,
@@ -221,7 +207,7 @@ def _figures(report: Report, language: Language, say: _speaker) -> Section:
                 _interval(report.ci95.get(name)),
                 f"{right}/{of}" if name in report.counts else "",
                 _interval(report.exact95.get(name)),
-                meaning.zh if language == "zh" else meaning.en,
+                say.text(_MEANING[name]),
             )
         )
     heads = ("figure", "value", "by_family", "share", "exact", "meaning")
@@ -234,7 +220,7 @@ def _figures(report: Report, language: Language, say: _speaker) -> Section:
     )
 
 
-def _reliability(report: Report, say: _speaker) -> Section:
+def _reliability(report: Report, say: Speaker) -> Section:
     rows = tuple(
         (
             f"{one.low:.1f}-{one.high:.1f}",
@@ -262,7 +248,7 @@ def _bar(share: float, mark: float) -> str:
     return "".join(cells)
 
 
-def _per_class(report: Report, language: Language, say: _speaker) -> Section:
+def _per_class(report: Report, language: Language, say: Speaker) -> Section:
     rows = tuple(
         (
             name if language == "en" else f"{name} {fault_name(name).zh}",
@@ -279,7 +265,7 @@ def _per_class(report: Report, language: Language, say: _speaker) -> Section:
     return Section(say("per_class"), heads=heads, rows=rows, right=frozenset(range(1, len(heads))))
 
 
-def _groups(title: str, groups: Mapping[str, Group], say: _speaker, *, first: bool) -> Section:
+def _groups(title: str, groups: Mapping[str, Group], say: Speaker, *, first: bool) -> Section:
     rows = tuple(
         (
             _short(name),
@@ -309,7 +295,7 @@ def _short(text: str, most: int = 20) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _wrong(report: Report, say: _speaker) -> Section:
+def _wrong(report: Report, say: Speaker) -> Section:
     bad = [case for case in report.cases if case.outcome in {"wrong", "failed"}]
     entries = [
         (
@@ -321,14 +307,14 @@ def _wrong(report: Report, say: _speaker) -> Section:
     return Section(f"{say('wrong')} ({len(bad)})", entries=_shown(entries, say), style="bad" if bad else "")
 
 
-def _shown(entries: Sequence[tuple[str, ...]], say: _speaker) -> tuple[tuple[str, ...], ...]:
+def _shown(entries: Sequence[tuple[str, ...]], say: Speaker) -> tuple[tuple[str, ...], ...]:
     if not entries:
         return ((say("none"),),)
     more = [(say("more", len(entries) - _LISTED),)] if len(entries) > _LISTED else []
     return (*entries[:_LISTED], *more)
 
 
-def _against(report: Report, c: Comparison, say: _speaker) -> Iterator[Section]:
+def _against(report: Report, c: Comparison, say: Speaker) -> Iterator[Section]:
     notes = [_made(one, "against_made", say) for one in report.against_made]
     if c.only_now or c.only_before:
         notes.append(say("only", len(c.only_now), len(c.only_before)))
@@ -363,7 +349,7 @@ def _against(report: Report, c: Comparison, say: _speaker) -> Iterator[Section]:
         yield _changes(f"{say(key)} ({len(changes)})", changes, style if changes else "", say)
 
 
-def _changes(title: str, changes: Sequence[Change], style: str, say: _speaker) -> Section:
+def _changes(title: str, changes: Sequence[Change], style: str, say: Speaker) -> Section:
     entries = [
         (
             f"{change.id}  {say('expected', change.expected)}",
@@ -376,7 +362,7 @@ def _changes(title: str, changes: Sequence[Change], style: str, say: _speaker) -
     return Section(title, entries=_shown(entries, say), style=style)
 
 
-def _moved(change: Change, say: _speaker) -> Iterator[str]:
+def _moved(change: Change, say: Speaker) -> Iterator[str]:
     for one in change.findings[:_FINDINGS]:
         before = say("new") if one.before is None else f"{one.before:.1f}"
         now = say("gone") if one.now is None else f"{one.now:.1f}"
@@ -499,7 +485,7 @@ def _escaped(text: str) -> str:
 
 def plot_svg(report: Report, language: Language) -> str:
     """The reliability plot: stated against true share, a dot a bin with its exact interval, its area the cases' number."""
-    say = _speaker(language)
+    say = Speaker(_WORDS, language)
     left, top, side = 60, 20, 320
 
     def x(share: float) -> float:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from snapshots.model import Text
 
 Language = Literal["en", "zh"]
 
@@ -386,6 +391,27 @@ def label(key: str, language: Language, **values: object) -> str:
     """
     text = _LABELS[key][language == "zh"]
     return text.format(**values) if values else text
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """The fixed texts of one page, `words` by key, in one language.
+
+    >>> from snapshots.model import Text
+    >>> Speaker({"left": Text(en="{0} left", zh="剩余 {0}")}, "en")("left", 3)
+    '3 left'
+    """
+
+    words: Mapping[str, Text]
+    language: Language
+
+    def __call__(self, key: str, *values: object) -> str:
+        """The text `key` with `values` filled in. Raises `KeyError` for a key that does not exist."""
+        return self.text(self.words[key]).format(*values)
+
+    def text(self, text: Text) -> str:
+        """`text` in the language."""
+        return text.zh if self.language == "zh" else text.en
 
 
 def term(value: str, language: Language) -> str:

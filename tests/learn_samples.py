@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.learning.carried import Row
 from pipeline.learning.catalogue import Manifest
 from pipeline.learning.local import Engine, learn, plan
-from pipeline.learning.spark import Row, _read
+from pipeline.learning.spark import read_rows
 from pipeline.learning.units import list_files
 
 # A Monday.
@@ -74,5 +75,5 @@ def marked_read(unit: bytes) -> Iterator[Row]:
     here = Path.cwd()
     (here / f"{name}.begun").touch()
     time.sleep(1.0)
-    yield from _read(unit)
+    yield from read_rows(unit)
     (here / f"{name}.done").touch()

@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parent / "golden" / "batch_schema.txt"
 
 
 def test_the_schema_is_the_one_that_readers_know():
-    """After a wanted change: a new `LAYOUT`, and the text of `ROW_SCHEMA` into the golden file."""
+    """After a wanted change: the text of `ROW_SCHEMA` into the golden file, and a new `LAYOUT` where this one was released."""
     assert f"layout {LAYOUT}\n{ROW_SCHEMA.to_string(show_schema_metadata=False)}\n" == GOLDEN.read_text("utf-8")
 
 

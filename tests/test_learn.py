@@ -272,6 +272,31 @@ def test_past_the_cap_the_result_is_marked_approximate(tmp_path: Path, monkeypat
     assert manifest.masked_lines == 200
 
 
+@pytest.mark.usefixtures("home")
+def test_more_text_than_can_be_learnt_at_once_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The most is Arrow's 2 GiB a column; here it is smaller, and then the mining itself has had enough."""
+    from pipeline.learning import shards, writer
+
+    path = write(tmp_path / "a.parquet", STORY[:200])
+    out = str(tmp_path / "catalogue")
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "MOST_TEXT", 20)
+        done = run(str(path), "--out", out)
+    assert done.exit_code == 2
+    assert "masked lines hold" in done.stderr
+    assert "learn some of the services at a time" in done.stderr
+
+    def enough(*_: object) -> None:
+        raise OverflowError("the 3 distinct lines are more than 2 GiB of text")
+
+    before = learnt(tmp_path / "catalogue", path)
+    monkeypatch.setattr(writer, "mine_counted", enough)
+    with pytest.raises(UsageError, match=r"more than 2 GiB of text.*learn some of the services at a time"):
+        learnt(tmp_path / "catalogue", path)
+    # What was there still is.
+    assert open_catalogue(out).manifest == before
+
+
 # ---- engines
 
 
@@ -324,6 +349,19 @@ def test_the_command_learns_merges_and_says_what(story: Path, tmp_path: Path):
     assert run(str(tmp_path / "more.parquet"), "--out", str(tmp_path / "b")).exit_code == 0
     merged = run("--merge", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c"))
     assert "3,331" in merged.stdout
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("option", "said"), [("--no_such=1", "does not know"), ("--direct_num_workers=x", "does not take")]
+)
+def test_options_that_beam_does_not_take_are_named_before_anything_is_read(
+    story: Path, tmp_path: Path, option: str, said: str
+):
+    done = run(str(story / "logs"), "--out", str(tmp_path / "out"), "--engine", "beam", "--runner-option", option)
+    assert done.exit_code == 2
+    assert f"Beam {said} the options" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("home")

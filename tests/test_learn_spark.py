@@ -19,19 +19,17 @@ UNITS = 12
 # Learns by work that takes a second a unit and leaves marks.
 SLOWLY = """
 import sys
-import msgspec
-from pipeline.learning.catalogue import Tally
-from pipeline.learning.local import Done, learn, plan
-from pipeline.learning.shards import decoded
-from pipeline.learning.spark import _unite, spark_rows
+from pipeline.learning.carried import done_of, united
+from pipeline.learning.local import learn, plan
+from pipeline.learning.spark import spark_rows
 from pipeline.learning.units import encode_unit, list_files
 from tests.learn_samples import marked_read
 
 archive, out, master = sys.argv[1:]
 
 def engine(units):
-    for key, value in spark_rows(master, [encode_unit(one) for one in units], marked_read, unite=_unite):
-        yield Done(None, msgspec.json.decode(value, type=Tally)) if key == "tally" else Done(decoded(value), Tally())
+    for key, value in spark_rows(master, [encode_unit(one) for one in units], marked_read, unite=united):
+        yield done_of(key, value)
 
 units, before = plan(list_files([archive]).files)
 learn(units, out, before=before, engine=engine)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parsers.filling
 import parsers.lines
 from parsers.levels import level_of
 from parsers.lines import enrich
@@ -261,7 +262,7 @@ def test_a_header_cut_off_has_the_groups_that_it_has_in_its_line(pieces: list[tu
     texts = pa.array([text[cut:] for text, cut in pieces] * 3, pa.string())
     every = np.arange(len(texts))
     for pattern in sorted(parsers.lines._WHOLE):
-        headers = parsers.lines._Headers(texts, every < 0, parsers.lines._Fill(len(texts)), None, None)
+        headers = parsers.lines._Headers(texts, every < 0, parsers.filling.Fill(len(texts)), None, None)
         chosen, groups = headers.take(pattern, every)
         told: list[dict[str, str] | None] = [None] * len(texts)
         for number, row in enumerate(chosen):

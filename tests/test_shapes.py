@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parsers.lines
+import parsers.plans
 from parsers import shapes, stacktraces
 from parsers.lines import enrich
 from parsers.tables import LOGS, conform
@@ -74,7 +75,7 @@ def both(table: pa.Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         patch.setattr(parsers.lines, "worth_shaping", lambda _: False)
         one_by_one = enrich(table).to_pylist()
         patch.setattr(parsers.lines, "worth_shaping", lambda _: True)
-        patch.setattr(parsers.lines, "LEAST", 1)
+        patch.setattr(parsers.plans, "LEAST", 1)
         shapes.known().clear()
         return one_by_one, enrich(table).to_pylist()
 

@@ -9,5 +9,5 @@
     backfill  the snapshots to Elasticsearch and onto tickets
     run       the whole of it, with progress, interruption and what is left
 
-`pipeline/batch.py` is the same on Apache Beam, `beam_worker` one of its processes. No other file imports Beam.
+`pipeline/batch.py` is the same on Apache Beam, `beam_worker` one of its processes. No other file here imports Beam.
 """

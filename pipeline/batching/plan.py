@@ -57,6 +57,8 @@ class Unit:
 
     def __iter__(self) -> Iterator[Planned]:
         """Its tickets, read as they are asked for."""
+        if self.start == self.end:
+            return
         with Path(self.plan).open("rb") as file:
             file.seek(self.start)
             while file.tell() < self.end:
@@ -184,6 +186,12 @@ def units(folder: Folder, planned: int, jobs: int, most: int = MOST) -> list[Uni
                 found.append(Unit(plan, start, end, count))
                 start, count = end, 0
     return [*found, Unit(plan, start, end, count)] if count else found
+
+
+def whole_plan(folder: Folder) -> Unit:
+    """The whole plan as one unit; an empty one where its lines are gone, since all is done."""
+    size = folder.plan.stat().st_size if folder.plan.exists() else 0
+    return Unit(str(folder.plan), 0, size, 0)
 
 
 def content_of(place: str) -> str | None:

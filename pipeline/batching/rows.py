@@ -4,8 +4,8 @@ The columns are the document's own fields, in its order, under its names; before
 version of this layout, and the document's times as timestamps. A `Text` is a struct of `en` and `zh`, a list a list,
 `{str: int}` a map, and what has no fixed shape (`questionnaire`, the desk's parts) is JSON as text.
 
-The schema is derived from the model, so that no field is ever left out, and `tests/golden/batch_schema.txt` shows it: a
-change of that file is a change of `LAYOUT`.
+The schema is derived from the model, so that no field is ever left out, and `tests/golden/batch_schema.txt` shows it. Once a
+version with it is released, a change of that file is a change of `LAYOUT`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, Union
 
 import msgspec
@@ -65,7 +66,9 @@ def _fields(model: type) -> list[pa.Field]:
     return [pa.field(name, *_column(kind)) for name, kind in _kinds(model).items()]
 
 
+@cache
 def _kinds(model: type) -> dict[str, Any]:
+    """The fields of a struct of the model, with their types."""
     hints = typing.get_type_hints(model)
     return {field.name: hints[field.name] for field in msgspec.structs.fields(model)}
 
@@ -117,7 +120,7 @@ def _down(value: Any, kind: Any) -> Any:
     if origin is Literal:
         return value
     # What the document leaves out is null in the row.
-    return {name: _down(value.get(name), part) for name, part in _kinds_of(kind).items()}
+    return {name: _down(value.get(name), part) for name, part in _kinds(kind).items()}
 
 
 def _up(value: Any, kind: Any) -> Any:
@@ -135,14 +138,5 @@ def _up(value: Any, kind: Any) -> Any:
         return dict(value)
     if origin is Literal:
         return value
-    kinds = _kinds_of(kind)
+    kinds = _kinds(kind)
     return {name: _up(value[name], kinds[name]) for name in kinds if not _left_out(value[name], kinds[name])}
-
-
-_known: dict[type, dict[str, Any]] = {}
-
-
-def _kinds_of(model: type) -> dict[str, Any]:
-    if model not in _known:
-        _known[model] = _kinds(model)
-    return _known[model]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeline.batching.plan import Plan, Unit, content_of, make_plan, read_plan, units
+from pipeline.batching.plan import Plan, content_of, make_plan, read_plan, units, whole_plan
 from pipeline.batching.results import FILE_ROWS, Folder, write_day
 from pipeline.batching.summary import Summary, read_summary, summarise, write_summary
 from pipeline.batching.tickets import read_given
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 # What is said of tickets while they are read: so many sentences, and how many more.
 _NOTES = 20
-# Up to so many tickets one process is through before a second one has started (`benchmarks/batch.py`).
+# Up to so many tickets are taken in one process: a second one of Beam costs 6.5 s of CPU to start, a ticket 0.6 s
+# (docs/scale.md), so it pays from about twenty on. That is reckoned, not measured.
 FEW = 32
 RUNNERS = ("FnApiRunner", "PortableRunner", "FlinkRunner", "DataflowRunner", "local")
 
@@ -171,7 +172,7 @@ class _Notes:
 
 def _forget_letters(folder: Folder) -> None:
     """Makes tickets of dead letters undone again. What was no ticket stays a dead letter."""
-    planned = {one.number for one in _whole_plan(folder)}
+    planned = {one.number for one in whole_plan(folder)}
     for path in folder.letters.glob("[0-9]*.json"):
         if int(path.stem) in planned:
             path.unlink()
@@ -190,11 +191,6 @@ def _done(folder: Folder, plan: Plan) -> int:
     documents = sum(path.suffix == ".json" for path in folder.documents.iterdir())
     letters = sum(path.suffix == ".json" for path in folder.letters.iterdir())
     return documents + letters - plan.rejected
-
-
-def _whole_plan(folder: Folder) -> Unit:
-    size = folder.plan.stat().st_size if folder.plan.exists() else 0
-    return Unit(str(folder.plan), 0, size, 0)
 
 
 # ---- the engines
@@ -242,7 +238,7 @@ def _locally(folder: Folder, plan: Plan, recipe: Recipe, jobs: int) -> None:
         close_workers()
     if folder.stop.exists():
         return
-    there = [one for one in _whole_plan(folder) if folder.document(one.document).exists()]
+    there = [one for one in whole_plan(folder) if folder.document(one.document).exists()]
     by_day = groupby(sorted((one.day, one.number, one.document) for one in there), key=lambda row: row[0])
     days = [_Day(folder, day, tuple(row[1:] for row in rows)) for day, rows in by_day]
     # Starting processes takes longer than writing a few rows.

@@ -6,6 +6,7 @@ of the run that took the ticket, so they differ from run to run.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pipeline.batching.plan import Plan, Unit
+from pipeline.batching.plan import Plan, whole_plan
 from pipeline.batching.results import Entry, Folder, read_document
 from pipeline.batching.units import taken_entry
 from pipeline.errors import UsageError
@@ -173,8 +174,7 @@ def _taken(folder: Folder) -> Iterator[Entry]:
         if entry.state == "taken":
             seen.add(entry.number)
             yield entry
-    size = folder.plan.stat().st_size if folder.plan.exists() else 0
-    for planned in Unit(str(folder.plan), 0, size, 0) if size else ():
+    for planned in whole_plan(folder):
         path = folder.document(planned.document)
         if planned.number not in seen and path.exists():
             yield taken_entry(planned, read_document(path), None)
@@ -220,13 +220,17 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     >>> _quantile([1.0, 2.0, 3.0, 4.0], 0.5), _quantile([1.0], 0.95)
     (2.0, 1.0)
     """
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+    return ordered[max(1, math.ceil(share * len(ordered))) - 1]
+
+
+def summary_json(summary: Summary) -> bytes:
+    """The summary as JSON, indented, with a line break at its end."""
+    return msgspec.json.format(msgspec.json.encode(summary, order="deterministic"), indent=2) + b"\n"
 
 
 def write_summary(folder: Folder, summary: Summary) -> None:
     """Writes `summary.json`. Raises `SnapshotError`."""
-    data = msgspec.json.format(msgspec.json.encode(summary, order="deterministic"), indent=2) + b"\n"
-    folder.place(_path(folder), data)
+    folder.place(_path(folder), summary_json(summary))
 
 
 def read_summary(folder: Folder) -> Summary | None:

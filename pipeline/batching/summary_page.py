@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pipeline.batching.results import Folder
-from pipeline.batching.summary import LISTED, Summary, TimeRow
+from pipeline.batching.summary import LISTED, Summary, TimeRow, summary_json
 from pipeline.charts import STYLE, Bar, bars, columns
 from pipeline.scorecard import Section, table
 from snapshots.model import Text
-from snapshots.words import Language, class_name
+from snapshots.words import Language, Speaker, class_name
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -98,22 +96,10 @@ class Part:
     chart_says_all: bool = False
 
 
-class _Speaker:
-    def __init__(self, language: Language) -> None:
-        self.language = language
-
-    def __call__(self, key: str, *values: object) -> str:
-        return self.text(_WORDS[key]).format(*values)
-
-    def text(self, text: Text) -> str:
-        return text.zh if self.language == "zh" else text.en
-
-
 def show_summary(summary: Summary, form: str, language: Language, *, width: int = 100, colour: bool = False) -> str:
     """The summary as `table` or `json`."""
     if form == "json":
-        data = msgspec.json.encode(summary, order="deterministic")
-        return msgspec.json.format(data, indent=2).decode() + "\n"
+        return summary_json(summary).decode()
     return table((part.section for part in parts_of(summary, language)), width=width, colour=colour)
 
 
@@ -132,7 +118,7 @@ def page_of(summary: Summary, language: Language) -> str:
 
 def parts_of(summary: Summary, language: Language) -> Iterator[Part]:
     """The whole summary, in the order in which it is read."""
-    say = _Speaker(language)
+    say = Speaker(_WORDS, language)
     yield Part(_head(summary, say))
     if summary.letters:
         yield Part(_letters(summary, say))
@@ -150,7 +136,7 @@ def parts_of(summary: Summary, language: Language) -> Iterator[Part]:
         yield Part(Section(say("notes"), entries=tuple((note,) for note in summary.notes)))
 
 
-def _head(s: Summary, say: _Speaker) -> Section:
+def _head(s: Summary, say: Speaker) -> Section:
     notes = [say("given", *_counts(s.given, s.snapshots, s.dead, s.repeated))]
     if s.interrupted:
         notes.append(say("left", *_counts(s.left)))
@@ -166,7 +152,7 @@ def _counts(*numbers: int) -> tuple[str, ...]:
     return tuple(f"{number:,}" for number in numbers)
 
 
-def _letters(s: Summary, say: _Speaker) -> Section:
+def _letters(s: Summary, say: Speaker) -> Section:
     notes = [say("letters_note"), *(f"{row.name}: {row.tickets:,}" for row in s.errors)]
     if s.dead > len(s.letters):
         notes.append(say("letters_more", f"{s.dead - len(s.letters):,}"))
@@ -174,7 +160,7 @@ def _letters(s: Summary, say: _Speaker) -> Section:
     return Section(say("letters"), tuple(notes), entries=entries, style="bad")
 
 
-def _classes(s: Summary, say: _Speaker) -> Part:
+def _classes(s: Summary, say: Speaker) -> Part:
     named = [
         (class_name(row.name, say.language) if row.name else say("undetermined"), row.tickets, bool(row.name))
         for row in s.classes
@@ -185,7 +171,7 @@ def _classes(s: Summary, say: _Speaker) -> Part:
     return Part(Section(say("classes"), heads=heads, rows=rows, right=frozenset({1, 2})), chart, chart_says_all=True)
 
 
-def _days(s: Summary, say: _Speaker) -> Part:
+def _days(s: Summary, say: Speaker) -> Part:
     layers = [("blue", [day.located for day in s.days]), ("amber", [day.abstained for day in s.days])]
     chart = columns([day.day for day in s.days], layers, say("days"))
     rows = tuple((day.day, f"{day.located:,}", f"{day.abstained:,}") for day in s.days[-LISTED:])
@@ -194,7 +180,7 @@ def _days(s: Summary, say: _Speaker) -> Part:
     return Part(section, chart, chart_says_all=True)
 
 
-def _holes(s: Summary, say: _Speaker) -> Section:
+def _holes(s: Summary, say: Speaker) -> Section:
     if not s.holes:
         return Section(say("holes"), (say("no_holes"),), style="good")
     notes = [say("holes_note", *_counts(s.with_holes, s.snapshots))]
@@ -205,7 +191,7 @@ def _holes(s: Summary, say: _Speaker) -> Section:
     return Section(say("holes"), tuple(notes), heads, rows, frozenset({3}))
 
 
-def _times(rows: Sequence[TimeRow], key: str, say: _Speaker, untimed: int = 0) -> Part:
+def _times(rows: Sequence[TimeRow], key: str, say: Speaker, untimed: int = 0) -> Part:
     notes = [say(f"{key}_note")] + ([say("untimed", f"{untimed:,}")] if untimed else [])
     cells = tuple(
         (row.name, f"{row.tickets:,}", f"{row.total:,.1f}", *(f"{v:.2f}" for v in (row.median, row.p95, row.longest)))

@@ -33,8 +33,9 @@ _WHOLE = frozenset({"ok", "empty"})
 class Recipe:
     """What a worker needs to know, on whatever machine it is. It holds no secret: each worker loads the settings itself.
 
-    `folder` is the run's, where every worker reaches it. `sources` says whether the configured ones are asked; without, each ticket has its
-    bundle. `made` is what the snapshots are to be made with, and a worker whose program or settings are other refuses.
+    `folder` is the run's, where every worker reaches it. `sources` says whether the configured ones are asked; without, each
+    ticket has its bundle. `made` is what the snapshots are to be made with, and a worker whose program or settings are other
+    refuses.
     """
 
     folder: str

@@ -82,9 +82,9 @@ def learn(
     problem-snapshot learn --source logs --from 2026-02-01 --to 2026-03-01 --profile prod --out catalogue-2026-02
     problem-snapshot learn --merge catalogue-2026-01 catalogue-2026-02 --out catalogue
     """
-    from pipeline.learning.catalogue import check_target
     from pipeline.learning.local import learn as learn_units
     from pipeline.learning.merge import merge_catalogues
+    from pipeline.learning.writer import check_target
 
     check_target(out, replace=replace)
     begun = time.monotonic()
@@ -172,11 +172,11 @@ def _engine(asked: EngineAsked, out: str) -> Engine:
 
 def _tell(manifest: Manifest, out: str, output: str, seconds: float) -> int:
     """Prints what was learnt; 8 where parts are dead."""
-    import msgspec
+    from pipeline.learning.catalogue import manifest_json
 
     dead = manifest.tally.dead
     if output == "json":
-        emit(msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2).decode())
+        emit(manifest_json(manifest).decode())
     else:
         facts: list[tuple[str, Any]] = [
             ("lines", f"{manifest.lines:,}"),

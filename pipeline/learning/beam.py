@@ -15,17 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import msgspec
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.beam_options import LOCAL, beam_options
 from pipeline.errors import SnapshotError
-from pipeline.learning.catalogue import Tally
+from pipeline.learning.carried import TALLY, done_of, rows_of, united
 from pipeline.learning.local import Done, Engine, done
-from pipeline.learning.shards import by_day, decoded, encoded, unite
 from pipeline.learning.units import Unit, decode_unit, encode_unit
-
-_TALLY = "tally"
 
 
 @beam.typehints.with_input_types(bytes)
@@ -47,11 +43,10 @@ class ReadUnit(beam.DoFn):
         self._undated.inc(made.tally.undated)
         self._dead.inc(len(made.tally.dead))
         self._size.update(made.tally.rows)
-        yield _TALLY, msgspec.json.encode(made.tally)
-        for day, shard in by_day(made.shard) if made.shard is not None else ():
-            content = encoded(shard)
-            self._shuffled.inc(len(content))
-            yield str(day), content
+        for key, content in rows_of(made):
+            if key != TALLY:
+                self._shuffled.inc(len(content))
+            yield key, content
 
 
 class UniteFn(beam.CombineFn):
@@ -82,15 +77,6 @@ class UniteFn(beam.CombineFn):
 
     def _few(self, values: list[bytes]) -> list[bytes]:
         return [united(values)] if len(values) > self._MOST else values
-
-
-def united(values: Sequence[bytes]) -> bytes:
-    """Encoded shards, or encoded tallies, as one."""
-    if len(values) == 1:
-        return values[0]
-    if values[0][:1] == b"{":
-        return msgspec.json.encode(sum((msgspec.json.decode(one, type=Tally) for one in values), Tally()))
-    return encoded(unite([decoded(one) for one in values]))
 
 
 @beam.typehints.with_input_types(tuple[str, bytes])
@@ -135,8 +121,13 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
     """The engine of `pipeline.learning.local.learn` that reads units by a Beam pipeline.
 
     `options` are Beam's own, FnApiRunner unless they name a runner. `work` is a folder that workers and this process share, a path
-    or an fsspec URL, which is emptied; a folder of this machine unless given. Raises `SnapshotError` where the pipeline fails.
+    or an fsspec URL, which is emptied; a folder of this machine unless given. Raises `UsageError` for options that Beam does not
+    take, and the engine `SnapshotError` where the pipeline fails.
     """
+    named = [one for one in options if one.startswith("--runner")]
+    own = [] if named else [f"--runner={LOCAL}"]
+    runner = named[-1].removeprefix("--runner").lstrip("=") if named else LOCAL
+    asked = beam_options(options, own, runner=runner)
 
     def run(units: Sequence[Unit]) -> Iterator[Done]:
         import fsspec
@@ -146,9 +137,8 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
         # What an earlier run left there, which broke off, is none of ours.
         _empty(filesystem, root)
         try:
-            runner = [] if any(one.startswith("--runner") for one in options) else ["--runner=FnApiRunner"]
             try:
-                with beam.Pipeline(options=PipelineOptions([*runner, *options])) as pipeline:
+                with beam.Pipeline(options=asked) as pipeline:
                     _ = (
                         pipeline
                         | "Units" >> beam.Create([encode_unit(unit) for unit in units], reshuffle=False)
@@ -157,11 +147,7 @@ def beam_engine(options: Sequence[str] = (), *, work: str | None = None) -> Engi
             except (RuntimeError, ValueError) as error:
                 raise SnapshotError(f"the Beam pipeline failed: {str(error)[-300:]}") from error
             for path in sorted(filesystem.find(root)):
-                content = bytes(filesystem.cat_file(path))
-                if posixpath.basename(path) == _TALLY:
-                    yield Done(None, msgspec.json.decode(content, type=Tally))
-                else:
-                    yield Done(decoded(content), Tally())
+                yield done_of(posixpath.basename(path), bytes(filesystem.cat_file(path)))
         finally:
             _empty(filesystem, root)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pipeline.learning.catalogue import Dead, Manifest, Tally, write_catalogue
+from pipeline.learning.catalogue import Dead, Manifest, Tally
 from pipeline.learning.shards import Shard
 from pipeline.learning.spool import Spool
 from pipeline.learning.units import Unit, UnitFailed, read_unit, units_of
+from pipeline.learning.writer import write_catalogue
+from pipeline.processes import cores
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def learn(
 
 def threads(jobs: int | None = None) -> Engine:
     """The engine of this process: so many units are read at once, one a processor unless given."""
-    many = jobs or os.cpu_count() or 1
+    many = jobs or cores()
 
     def run(units: Sequence[Unit]) -> Iterator[Done]:
         with ThreadPoolExecutor(many) as pool:

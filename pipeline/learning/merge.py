@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.errors import UsageError
-from pipeline.learning.catalogue import Catalogue, Manifest, Tally, open_catalogue, write_catalogue
+from pipeline.learning.catalogue import Catalogue, Manifest, Tally, open_catalogue
 from pipeline.learning.shards import Shard, unite
 from pipeline.learning.spool import in_all
+from pipeline.learning.writer import write_catalogue
 
 
 def merge_catalogues(places: Sequence[str], out: str) -> Manifest:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from parsers.alike import alike, hashes
 from parsers.documents import parse_parquet_table
+from parsers.filling import one_array
 from parsers.mapping import AUTO, FieldMapping
 from parsers.masking import JOINED, mask
 from parsers.tables import TIME
@@ -162,7 +163,7 @@ class _Rows:
         if times and pa.types.is_timestamp(flat.schema.field(times[0]).type):
             column = flat.column(times[0])
             if not column.null_count and (column.type.tz or not self._zone):
-                time = _whole(column.cast(TIME, safe=False))
+                time = one_array(column.cast(TIME, safe=False))
         if services:
             column = _filled(flat.column(services[0]))
             service = column if not column.null_count else None
@@ -170,8 +171,8 @@ class _Rows:
         asked += [] if service is not None else services
         if asked:
             read = parse_parquet_table(flat.select(asked), source="", mapping=mapping, zone=self._zone).table
-            time = _whole(read.column("@timestamp")) if time is None else time
-            service = _whole(read.column("service.name")) if service is None else service
+            time = one_array(read.column("@timestamp")) if time is None else time
+            service = one_array(read.column("service.name")) if service is None else service
         size = flat.num_rows
         return (
             pa.nulls(size, TIME) if time is None else time,
@@ -223,15 +224,11 @@ def _first_of(flat: pa.Table, paths: Sequence[str]) -> Any:
 
 def _filled(column: Any) -> Any:
     """`column` as one array, empty strings as null."""
-    array = _whole(column)
+    array = one_array(column)
     if not pa.types.is_string(array.type):
         return array
     blank = pc.equal(pc.binary_length(array), 0)
     return pc.if_else(blank, pa.scalar(None, pa.string()), array) if pc.any(blank).as_py() else array
-
-
-def _whole(column: Any) -> Any:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _micros(times: Any) -> Any:

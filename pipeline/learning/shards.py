@@ -19,9 +19,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parsers.filling import one_array
+from pipeline.errors import UsageError
+
 SLOT_SECONDS = 300
 SLOT_US = SLOT_SECONDS * 1_000_000
 DAY_SLOTS = 86_400 // SLOT_SECONDS
+
+# Bytes of text that one column can hold: Arrow counts them in 32 bits.
+MOST_TEXT = (1 << 31) - 1
 
 # `day` counts from 1970-01-01, `first` and `last` are microseconds since then, both UTC.
 LINES = pa.schema(
@@ -66,10 +72,14 @@ def nothing() -> Shard:
 
 
 def unite(shards: Sequence[Shard]) -> Shard:
-    """The shard of all lines of `shards`."""
+    """The shard of all lines of `shards`. Raises `UsageError` where they hold more text than one shard can."""
     if not shards:
         return nothing()
     lines = pa.concat_tables([shard.lines for shard in shards])
+    check_text(lines.column("line"))
+    check_text(
+        pa.chunked_array([chunk for shard in shards for chunk in shard.samples.column("text").chunks], pa.string())
+    )
     order, starts, row_of = numbered(lines, ["day", "service", "line"])
     starting = np.cumsum([0, *(shard.lines.num_rows for shard in shards[:-1])])
     taken = lines.take(pa.array(order[starts])) if len(starts) else lines
@@ -93,6 +103,21 @@ def unite(shards: Sequence[Shard]) -> Shard:
         return table.set_column(0, "row", pa.array(row_of[np.concatenate(rows)], pa.int32()))
 
     return Shard(united.combine_chunks(), _counts(moved("counts")), least_samples(moved("samples")))
+
+
+def check_text(*columns: Any) -> None:
+    """Raises `UsageError` where the texts of `columns`, side by side, are more than one column can hold."""
+    size = sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in columns)
+    if size > MOST_TEXT:
+        raise too_much_text(f"{len(columns[0]):,} masked lines hold {size / 2**20:,.0f} MiB of text")
+
+
+def too_much_text(what: str) -> UsageError:
+    """The error that says what to do where there is more text than Arrow can hold in a column."""
+    return UsageError(
+        f"{what}, and {MOST_TEXT >> 20:,} MiB is the most that can be learnt at once; learn some of the services at a time, each "
+        "group into a catalogue of its own, and do not merge these"
+    )
 
 
 def by_day(shard: Shard) -> Iterator[tuple[int, Shard]]:
@@ -145,9 +170,7 @@ def values_of(table: pa.Table, name: str) -> Any:
 
 def ranks_of(column: Any) -> npt.NDArray[np.int64]:
     """Numbers that sort as the strings of `column` do, by their bytes."""
-    dictionary = pc.dictionary_encode(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
-    if isinstance(dictionary, pa.ChunkedArray):
-        dictionary = dictionary.combine_chunks()
+    dictionary = pc.dictionary_encode(one_array(column))
     rank = np.empty(len(dictionary.dictionary), np.int64)
     rank[pc.sort_indices(dictionary.dictionary).to_numpy()] = np.arange(len(rank))
     return np.asarray(rank[dictionary.indices.to_numpy(zero_copy_only=False)])

@@ -13,21 +13,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from pipeline.errors import NoSourceReached, SnapshotError, UsageError
-from pipeline.learning.catalogue import Tally
+from pipeline.learning.carried import Row, done_of, rows_of, united
 from pipeline.learning.local import Done, Engine, done
-from pipeline.learning.shards import by_day, decoded, encoded, unite
 from pipeline.learning.units import Unit, decode_unit, encode_unit
 
-Row = tuple[str, bytes]
 _ROWS = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.binary())])
 _DDL = "key string, value binary"
 # Units of one task at most, so that a lost worker loses little; and tasks at most, which the driver keeps account of.
 _TASKS = 10_000
-_TALLY = "tally"
 
 
 def spark_rows(
@@ -35,7 +31,7 @@ def spark_rows(
     units: Sequence[bytes],
     work: Callable[[bytes], Iterable[Row]],
     *,
-    unite: Callable[[str, list[bytes]], bytes] | None = None,
+    unite: Callable[[list[bytes]], bytes] | None = None,
     name: str = "problem-snapshot",
 ) -> Iterator[Row]:
     """The rows that `work` gives for each of `units`, in any order; those of one key united to one by `unite` where they meet.
@@ -49,13 +45,13 @@ def spark_rows(
             for unit in batch.column(0).to_pylist():
                 yield from _batches(work(unit))
 
-    def united(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         values: dict[str, list[bytes]] = {}
         for batch in batches:
             for key, value in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
                 values.setdefault(key, []).append(value)
         for key, some in values.items():
-            yield from _batches([(key, unite(key, some) if unite else some[0])])
+            yield from _batches([(key, unite(some) if unite else some[0])])
 
     if not units:
         return
@@ -65,7 +61,7 @@ def spark_rows(
         rows = session.createDataFrame(given, "unit binary").mapInArrow(worked, _DDL)
         # The exchange also makes Spark run all units at once, however slowly the rows are taken.
         rows = rows.repartition(max(1, min(tasks, 2 * session.sparkContext.defaultParallelism)), "key")
-        for row in (rows.mapInArrow(united, _DDL) if unite else rows).toLocalIterator():
+        for row in (rows.mapInArrow(gathered, _DDL) if unite else rows).toLocalIterator():
             yield row.key, bytes(row.value)
 
 
@@ -73,27 +69,15 @@ def spark_engine(master: str) -> Engine:
     """The engine of `pipeline.learning.local.learn` that reads units on Spark."""
 
     def run(units: Sequence[Unit]) -> Iterator[Done]:
-        for key, value in spark_rows(master, [encode_unit(unit) for unit in units], _read, unite=_unite):
-            if key == _TALLY:
-                yield Done(None, msgspec.json.decode(value, type=Tally))
-            else:
-                yield Done(decoded(value), Tally())
+        for key, value in spark_rows(master, [encode_unit(unit) for unit in units], read_rows, unite=united):
+            yield done_of(key, value)
 
     return run
 
 
-def _read(content: bytes) -> Iterator[Row]:
-    """One unit: its tally, and its shard by day."""
-    made = done(decode_unit(bytes(content)))
-    yield _TALLY, msgspec.json.encode(made.tally)
-    for day, shard in by_day(made.shard) if made.shard is not None else ():
-        yield str(day), encoded(shard)
-
-
-def _unite(key: str, values: list[bytes]) -> bytes:
-    if key == _TALLY:
-        return msgspec.json.encode(sum((msgspec.json.decode(one, type=Tally) for one in values), Tally()))
-    return values[0] if len(values) == 1 else encoded(unite([decoded(one) for one in values]))
+def read_rows(content: bytes) -> Iterator[Row]:
+    """The rows of one unit, which is read."""
+    return rows_of(done(decode_unit(bytes(content))))
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:

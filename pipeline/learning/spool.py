@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -43,7 +43,6 @@ class Spool:
         self._pending: dict[int, list[Shard]] = {}
         self._days: set[int] = set()
         self._size = 0
-        self.written = 0
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -72,7 +71,6 @@ class Spool:
             file.write(struct.pack("<q", len(content)))
             file.write(content)
         self._days.add(day)
-        self.written += len(content)
 
     def _file(self, day: int) -> Path:
         return Path(self._folder.name) / f"{day}.shards"
@@ -116,6 +114,3 @@ def in_all(shards: Iterator[Shard]) -> Shard:
         if rows > max(_ROWS, total.lines.num_rows):
             total, more, rows = unite([total, *more]), [], 0
     return unite([total, *more])
-
-
-Progress = Callable[[int, int], None]

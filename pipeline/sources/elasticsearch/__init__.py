@@ -2,8 +2,7 @@
 
     options     how to reach a cluster, and what to read there
     calls       requests with a deadline, and their errors
-    transport   requests that can be left behind
-    lines       how the client's connections are used, so that a request can be left behind
+    transport   how the client's connections are used, so that a request can be left behind
     targets     what index patterns stand for: fields, types, the date that bounds a window
     queries     the questions in the query language
     plan        which rows are read, in which order, of what the cluster counted

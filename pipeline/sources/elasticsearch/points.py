@@ -248,8 +248,9 @@ class Point:
     ) -> Iterator[tuple[list[msgspec.Raw] | Values, int, int]]:
         """Pages of hits, `want` in all or every one, then the end.
 
-        Each hit is the JSON that the server sent; where all of a page can be read at once, its `wanted` values. They come in the order in which the index holds them, which costs least and says nothing. Where the point in time
-        expires the reading begins anew: with each page come its bytes, and how many of its rows had come before.
+        Each hit is the JSON that the server sent; where all of a page can be read at once, its `wanted` values. They come in
+        the order in which the index holds them, which costs least and says nothing. Where the point in time expires the
+        reading begins anew: with each page come its bytes, and how many of its rows had come before.
         """
         at, left, after, read, had = self._now(), want, None, 0, 0
         while left is None or left > 0:
