@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from pipeline.batching.results import Folder
 from pipeline.batching.summary import LISTED, Summary, TimeRow
-from pipeline.charts import STYLE, Bar, bars, columns
+from pipeline.charts import Bar, bars, columns
+from pipeline.pages import Part, as_page
 from pipeline.scorecard import Section, table
 from snapshots.model import Text
 from snapshots.words import Language, class_name
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-_TEMPLATE = Path(__file__).with_name("summary.html.j2")
 
 _WORDS = {
     "title": Text(en="Batch of {0}", zh="批量快照：{0}"),
@@ -89,15 +83,6 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """A section with its chart. Where the chart says everything, the page leaves the table out; the terminal never does."""
-
-    section: Section
-    chart: Markup | None = None
-    chart_says_all: bool = False
-
-
 class _Speaker:
     def __init__(self, language: Language) -> None:
         self.language = language
@@ -124,10 +109,8 @@ def write_page(folder: Folder, summary: Summary, language: Language = "en") -> N
 
 def page_of(summary: Summary, language: Language) -> str:
     """The page: nothing is loaded and nothing runs in it."""
-    from snapshots.render.html import page
-
     tone = "undecided" if summary.dead or summary.interrupted else "no_fault"
-    return page(_TEMPLATE, STYLE, language=language, tone=tone, parts=list(parts_of(summary, language)))
+    return as_page(parts_of(summary, language), language, tone)
 
 
 def parts_of(summary: Summary, language: Language) -> Iterator[Part]:
