@@ -32,7 +32,7 @@ from pipeline.service.process import opened_base
 from pipeline.settings import load_settings, settings_digest
 from pipeline.sources import open_bundle
 from pipeline.tickets.file import read_ticket
-from snapshots.model import canonical_bytes
+from snapshots.model import canonical_bytes, with_id
 from snapshots.render import RENDERERS
 from snapshots.render.blocks import Links
 from snapshots.store import Store
@@ -287,6 +287,24 @@ def test_a_room_is_shown_acknowledged_and_closed_by_command(graded, monkeypatch)
     assert run(graded, "room", "told", "1", "desk:T-1").exit_code == 0
     assert run(graded, "room", "close", "1").exit_code == 0
     assert "T-1" not in run(graded, "room", "list").output
+
+
+def test_severity_shows_its_deadlines_in_the_tickets_own_zone_or_in_that_of_the_settings(graded):
+    """As every other output does; JSON holds them in UTC."""
+    made = snapshot("T-2")
+    ticket = msgspec.structs.replace(made.ticket, created_at="2026-10-12T04:18:15+08:00")
+    assert made.severity is not None
+    due = msgspec.structs.replace(
+        made.severity, respond_by="2026-10-12T20:48:15.5Z", resolve_by="2026-10-13T00:18:15.5Z"
+    )
+    made = with_id(msgspec.structs.replace(made, ticket=ticket, severity=due))
+    Store(load_settings(graded, None, {}).store).put(made, run_record(made))
+    head = run(graded, "severity", "T-2").output.splitlines()[0]
+    assert head == "P1  T-2  应答期限 2026-10-13 04:48:15 +08:00  解决期限 2026-10-13 08:18:15 +08:00"
+    assert json.loads(run(graded, "severity", "T-2", "-o", "json").output)["respond_by"] == due.respond_by
+    text = graded.read_text(encoding="utf-8").replace("[defaults]\n", '[defaults]\ntimezone = "Europe/Berlin"\n', 1)
+    graded.write_text(text, encoding="utf-8")
+    assert "Answer by 2026-10-12 22:48:15 +02:00" in run(graded, "severity", "T-2", "-l", "en").output
 
 
 def test_a_report_of_another_desks_events_needs_no_service(config, tmp_path, monkeypatch):

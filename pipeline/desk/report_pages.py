@@ -131,9 +131,7 @@ def _moves(made: Report, say: Say) -> Charted:
     return Charted(section, tuple(float(count) for _, count in moves))
 
 
-def _timed(
-    title: str, say: Say, head: str, some: Sequence[tuple[str, Spread]], notes: tuple[str, ...] = ()
-) -> Charted:
+def _timed(title: str, say: Say, head: str, some: Sequence[tuple[str, Spread]], notes: tuple[str, ...] = ()) -> Charted:
     section = Section(
         title,
         notes,
