@@ -21,6 +21,7 @@ import msgspec
 from pipeline.desk.calendar import calendar_of
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
 from pipeline.desk.happened import WHAT, Happened
+from pipeline.desk.moments import written
 from pipeline.desk.severity import deadlines
 from pipeline.errors import UsageError
 
@@ -271,4 +272,4 @@ def _yes(told: bool | None) -> str:
 
 
 def _z(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return "" if at is None else written(int(at))
