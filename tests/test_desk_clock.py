@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 
 from pipeline.desk.calendar import calendar_of
 from pipeline.desk.clock import Clocks, Warned
+from pipeline.desk.events import prune
 from pipeline.desk.grading_options import LEVELS, CalendarOptions, GradingOptions
-from pipeline.desk.happened import prune
 from pipeline.desk.severity import Facts, decide
 from pipeline.desk.severity_table import read_table
 from pipeline.desk.tables import clocks, events, warnings

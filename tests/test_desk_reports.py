@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from cli import commands
 from pipeline.desk.duty import Duty
+from pipeline.desk.events import Happened, read_events
 from pipeline.desk.grading_options import CalendarOptions, GradingOptions
-from pipeline.desk.happened import Happened
 from pipeline.desk.report_pages import as_html, as_markdown
-from pipeline.desk.reports import as_csv, read_events, report, spread
+from pipeline.desk.reports import as_csv, report, spread
 from pipeline.errors import UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.messages import Messages

@@ -118,7 +118,7 @@ def mark(*, event: str, ticket: str, who: str | None, role: str | None, where: F
     import time
 
     from pipeline.desk.clock import Clocks
-    from pipeline.desk.happened import Happened, record
+    from pipeline.desk.events import Happened, record
 
     system, _, ticket_id = ticket.partition(":")
     if not ticket_id:
@@ -279,7 +279,8 @@ def report(
     \b
     problem-snapshot desk report --from 2026-11-01 --to 2026-12-01 -o html --out november.html
     """
-    from pipeline.desk import happened, report_pages, reports
+    from pipeline.desk import events as desk_events
+    from pipeline.desk import report_pages, reports
     from pipeline.desk.options import DeskOptions
 
     settings = where.settings(sources=False, service=True)
@@ -288,10 +289,10 @@ def report(
         raise UsageError(f"--from {start} is not before --to {end}")
     options = (settings.desk or DeskOptions()).grading
     if events is not None:
-        found = [one for one in reports.read_events(events) if one.at < ended.timestamp()]
+        found = [one for one in desk_events.read_events(events) if one.at < ended.timestamp()]
     else:
         with _engine(where) as (engine, options):
-            found = happened.read(engine, begun.timestamp(), ended.timestamp())
+            found = desk_events.read(engine, begun.timestamp(), ended.timestamp())
     made = reports.report(found, begun, ended, options)
     if output == "csv":
         text = reports.as_csv(made)

@@ -17,8 +17,8 @@ import msgspec
 import sqlalchemy as sa
 
 from pipeline.desk.calendar import Deadline, calendar_of
+from pipeline.desk.events import Happened, record
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
-from pipeline.desk.happened import Happened, record
 from pipeline.desk.moments import seconds_of, written
 from pipeline.desk.tables import clocks, warnings
 from pipeline.errors import SnapshotError
