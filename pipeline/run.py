@@ -21,12 +21,9 @@ from typing import TYPE_CHECKING
 from pipeline.cluster import cluster
 from pipeline.collect import collect, explain
 from pipeline.contrast import contrast
-from pipeline.desk.advice import fill_knowledge
-from pipeline.desk.grading import grade
-from pipeline.desk.section import fill_desk
 from pipeline.diagnose import diagnose
 from pipeline.document import number, write_document
-from pipeline.evidence import detect, open_case
+from pipeline.evidence import Case, detect, open_case
 from pipeline.judge import weights_in_force
 from pipeline.scope import read_scope
 from pipeline.settings import Settings
@@ -115,10 +112,20 @@ def _take(
     snapshot = write_document(case, seen, diagnosis, sources, known=known, until=deadline)
     clock.lap("snapshot")
 
-    snapshot = fill_knowledge(fill_desk(grade(snapshot, case), settings), settings.desk)
     if settings.desk:
+        snapshot = _with_desk(snapshot, case)
         clock.lap("desk")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
+
+
+def _with_desk(snapshot: ProblemSnapshot, case: Case) -> ProblemSnapshot:
+    """The snapshot with its severity, the customer's sentence, and what the desk knows of tickets like it."""
+    # Whoever has no desk loads nothing of it.
+    from pipeline.desk.advice import fill_knowledge
+    from pipeline.desk.grading import grade
+    from pipeline.desk.section import fill_desk
+
+    return fill_knowledge(fill_desk(grade(snapshot, case), case.settings), case.settings.desk)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 import msgspec.inspect as shapes
 
-from pipeline.desk.options import DeskOptions
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
 from pipeline.notify import NotifyOptions
@@ -43,10 +42,12 @@ from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
 if TYPE_CHECKING:
     from parsers.redaction import Redactor
+    from pipeline.desk.options import DeskOptions
     from pipeline.tickets import TicketOptions
 else:
-    # All kinds of ticket system, which only the hook needs: `tickets_of` loads them.
-    TicketOptions = Any
+    # All kinds of ticket system, which only the hook needs, and the desk, which not everybody has: `tickets_of` and
+    # `desk_of` load them.
+    TicketOptions = DeskOptions = Any
 
 NAME = "problem-snapshot"
 FILE_NAME = "problem-snapshot.toml"
@@ -425,6 +426,8 @@ def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> Desk
         return None
     if isinstance(table, dict) and "connection" in table:
         raise where.wrong("desk.connection", "unknown key; source = the name of an Elasticsearch source says where")
+    from pipeline.desk.options import DeskOptions
+
     options: DeskOptions = _convert(_filled(table, "desk", where), DeskOptions, "desk", where)
     paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index", "knowledge")}
     found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None

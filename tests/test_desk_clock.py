@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 
 from pipeline.desk.calendar import calendar_of
 from pipeline.desk.clock import Clocks, Warned
+from pipeline.desk.events import prune
 from pipeline.desk.grading_options import LEVELS, CalendarOptions, GradingOptions
-from pipeline.desk.happened import prune
 from pipeline.desk.severity import Facts, decide
 from pipeline.desk.severity_table import read_table
 from pipeline.desk.tables import clocks, events, warnings
@@ -281,5 +281,6 @@ def test_a_warning_in_working_hours_comes_while_somebody_is_there():
     """Due at half past nine on Monday: its hour before is the last of Friday's, partly."""
     calendar, term = calendar_of(OPTIONS.calendar("cn")), OPTIONS.term("P4")
     due = datetime.fromisoformat("2026-11-09T09:30:00+08:00")
-    assert calendar.warn_at(due, term) == datetime.fromisoformat("2026-11-06T17:30:00+08:00")
-    assert calendar.open_at(calendar.warn_at(due, term))
+    warned = calendar.warn_at(due, term)
+    assert warned == datetime.fromisoformat("2026-11-06T17:30:00+08:00")
+    assert calendar.between(warned, warned + timedelta(minutes=1)) == 60

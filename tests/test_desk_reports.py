@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import random
+import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -18,10 +21,10 @@ from hypothesis import strategies as st
 
 from cli import commands
 from pipeline.desk.duty import Duty
+from pipeline.desk.events import Happened, read_events
 from pipeline.desk.grading_options import CalendarOptions, GradingOptions
-from pipeline.desk.happened import Happened
 from pipeline.desk.report_pages import as_html, as_markdown
-from pipeline.desk.reports import as_csv, read_events, report, spread
+from pipeline.desk.reports import as_csv, report, spread
 from pipeline.errors import UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.messages import Messages
@@ -29,7 +32,7 @@ from pipeline.service.opened import opened_base
 from pipeline.settings import load_settings, settings_digest
 from pipeline.sources import open_bundle
 from pipeline.tickets.file import read_ticket
-from snapshots.model import canonical_bytes
+from snapshots.model import canonical_bytes, with_id
 from snapshots.render import RENDERERS
 from snapshots.render.blocks import Links
 from snapshots.store import Store
@@ -111,11 +114,19 @@ def test_html_is_one_page_whose_charts_are_sound_svg(language):
     events = [*EVENTS, *way("T-9", "P2", (0, "opened", None), (1, "assigned", "<script>alert(1)</script>"))]
     page = as_html(report(events, START, END, OPTIONS), language)
     assert "<script" not in page
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "://" not in page
     charts = [part.partition("</svg>")[0] + "</svg>" for part in page.split("<svg")[1:]]
     assert len(charts) == 3
     for chart in charts:
-        assert ET.fromstring("<svg" + chart).findall("{http://www.w3.org/2000/svg}rect")
+        assert list(ET.fromstring("<svg" + chart).iter("rect"))
+
+
+def test_a_bar_is_as_long_as_its_share_of_the_longest():
+    page = as_html(MADE, "en")
+    widths = [float(one) for one in re.findall(r'<rect [^>]*width="([\d.]+)"', page.partition("Hand-overs")[2])]
+    # Two tickets were never handed over, one was once.
+    assert widths[1] == pytest.approx(widths[0] / 2, abs=0.1)
+    assert "| 1 | 1 | ██████████░░░░░░░░░░ |" in as_markdown(MADE, "en")
 
 
 def test_markdown_tells_the_bottleneck_in_both_languages():
@@ -171,6 +182,17 @@ def config(tmp_path) -> Path:
     path = tmp_path / "problem-snapshot.toml"
     path.write_text(CONFIG.format(folder=tmp_path), encoding="utf-8")
     return path
+
+
+def test_without_a_desk_nothing_of_it_is_loaded():
+    """Neither by the flow nor by the settings: most who take a snapshot have none."""
+    code = (
+        "import pipeline.run, pipeline.settings, sys; pipeline.settings.load_settings(None, None, {}); "
+        "print([name for name in sys.modules if name.startswith('pipeline.desk')])"
+    )
+    root = BUNDLE.parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def taken(config: Path, profile: str | None = None):
@@ -265,6 +287,24 @@ def test_a_room_is_shown_acknowledged_and_closed_by_command(graded, monkeypatch)
     assert run(graded, "room", "told", "1", "desk:T-1").exit_code == 0
     assert run(graded, "room", "close", "1").exit_code == 0
     assert "T-1" not in run(graded, "room", "list").output
+
+
+def test_severity_shows_its_deadlines_in_the_tickets_own_zone_or_in_that_of_the_settings(graded):
+    """As every other output does; JSON holds them in UTC."""
+    made = snapshot("T-2")
+    ticket = msgspec.structs.replace(made.ticket, created_at="2026-10-12T04:18:15+08:00")
+    assert made.severity is not None
+    due = msgspec.structs.replace(
+        made.severity, respond_by="2026-10-12T20:48:15.5Z", resolve_by="2026-10-13T00:18:15.5Z"
+    )
+    made = with_id(msgspec.structs.replace(made, ticket=ticket, severity=due))
+    Store(load_settings(graded, None, {}).store).put(made, run_record(made))
+    head = run(graded, "severity", "T-2").output.splitlines()[0]
+    assert head == "P1  T-2  应答期限 2026-10-13 04:48:15 +08:00  解决期限 2026-10-13 08:18:15 +08:00"
+    assert json.loads(run(graded, "severity", "T-2", "-o", "json").output)["respond_by"] == due.respond_by
+    text = graded.read_text(encoding="utf-8").replace("[defaults]\n", '[defaults]\ntimezone = "Europe/Berlin"\n', 1)
+    graded.write_text(text, encoding="utf-8")
+    assert "Answer by 2026-10-12 22:48:15 +02:00" in run(graded, "severity", "T-2", "-l", "en").output
 
 
 def test_a_report_of_another_desks_events_needs_no_service(config, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from pipeline.desk import happened
+from pipeline.desk import events
 from pipeline.desk.duty import Duty
 from pipeline.desk.grading_options import ROLES, GradingOptions, RoomOptions
 from pipeline.desk.room import WITHIN, Call, Rooms
@@ -372,12 +372,12 @@ def test_a_clock_runs_in_either_database(desk):
     assert list(clocks.open()) == []
     assert clocks.reopened("desk", ticket_id)
     assert [row.ticket_id for row in clocks.open()] == [ticket_id]
-    assert [one.event for one in happened.read(desk.engine, 0, 4e9)][-4:] == [
+    assert [one.event for one in events.read(desk.engine, 0, 4e9)][-4:] == [
         "graded",
         "responded",
         "resolved",
         "reopened",
     ]
     clocks.resolved("desk", ticket_id)
-    happened.prune(desk.engine, 4e9)
+    events.prune(desk.engine, 4e9)
     assert clocks.of("desk", ticket_id) is None

@@ -127,3 +127,14 @@ def test_what_is_no_export_is_refused_with_what_to_give(tmp_path, name):
 
 def test_links_and_pictures_are_left_out_of_the_text():
     assert html_to_markdown('<p>See <a href="javascript:x">this</a><img src=x onerror=y></p>').strip() == "See this"
+
+
+def test_an_english_page_that_names_a_chinese_product_stays_english(tmp_path):
+    """Languages are told apart as a ticket's are."""
+    path = tmp_path / "kb.csv"
+    path.write_text(
+        "title,steps\nA refund to 支付宝 is stuck and never arrives,Look at the refund\n退款到支付宝卡住,查看退款\n",
+        encoding="utf-8",
+    )
+    english, chinese = read_export(path, TODAY).entries
+    assert (english.zh, chinese.en) == (None, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -288,15 +288,36 @@ def test_holidays_and_the_weekends_worked_in_exchange_are_known():
     """The national day of 2026 is free from the first to the seventh; the tenth, a Saturday, is worked."""
     calendar = calendar_of(CalendarOptions(timezone="Asia/Shanghai", country="CN"))
     at = datetime.fromisoformat
-    assert not calendar.open_at(at("2026-10-01T10:00:00+08:00"))
-    assert calendar.open_at(at("2026-10-10T10:00:00+08:00"))
+    assert calendar.hours(date(2026, 10, 1)) is None
+    opens, _ = calendar.hours(date(2026, 10, 10)) or pytest.fail("a Saturday that is worked is free")
+    assert opens == at("2026-10-10T09:00:00+08:00")
     assert calendar.days_after(at("2026-09-30T10:00:00+08:00"), 1) == at("2026-10-08T10:00:00+08:00")
 
 
+@pytest.mark.parametrize(
+    ("country", "subdivision", "said"),
+    [
+        ("XX", None, "for country 'XX'; write an ISO 3166 code in capitals, such as CN, or leave country out"),
+        ("DE", "XX", "for subdivision 'XX' of DE; there are BB, BE"),
+    ],
+)
+def test_a_place_whose_holidays_nobody_knows_is_refused_with_what_to_write(country, subdivision, said):
+    with pytest.raises(UsageError, match=f"no public holidays are known {said}"):
+        calendar_of(CalendarOptions(country=country, subdivision=subdivision))
+
+
 def test_a_calendar_that_never_opens_is_refused():
-    never = CalendarOptions(hours=("sun 09:00-10:00",), country="XX")
-    with pytest.raises(UsageError, match="no public holidays are known for XX"):
-        calendar_of(never)
+    never = tuple(date(2026, 11, 1) + timedelta(days=n) for n in range(500))
+    with pytest.raises(UsageError, match="no working day within 400 days of 2026-11-02; look at `closed`"):
+        calendar_of(CalendarOptions(closed=never)).after(datetime(2026, 11, 2, tzinfo=UTC), 60)
+
+
+def test_hours_may_go_over_the_weeks_end():
+    """`fri-mon` are Friday to Monday, as in a handler's shift."""
+    calendar = calendar_of(CalendarOptions(hours=("fri-mon 09:00-18:00",)))
+    # From Thursday to Tuesday.
+    opened = [calendar.hours(date(2026, 11, day)) is not None for day in range(5, 11)]
+    assert opened == [False, True, True, True, True, False]
 
 
 def test_facts_cite_the_findings_that_they_rest_on():
@@ -337,8 +358,8 @@ def test_days_of_ones_own_are_read_from_the_configuration(tmp_path):
     settings = load_settings(path, None, {})
     assert settings.desk is not None
     calendar = calendar_of(settings.desk.grading.calendar("any"))
-    days = [datetime(2026, 11, day, 12, tzinfo=UTC) for day in (2, 3, 7, 8)]
-    assert [calendar.open_at(day) for day in days] == [True, False, True, False]
+    opened = [calendar.hours(date(2026, 11, day)) is not None for day in (2, 3, 7, 8)]
+    assert opened == [True, False, True, False]
     assert settings.desk.grading.term("P3").respond == 7200.0
 
 

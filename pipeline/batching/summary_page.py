@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.batching.results import Folder
 from pipeline.batching.summary import LISTED, Summary, TimeRow, summary_json
-from pipeline.charts import STYLE, Bar, bars, columns
+from pipeline.charts import Bar, bars, columns
+from pipeline.pages import Part, as_page
 from pipeline.scorecard import Section, table
 from snapshots.model import Text
 from snapshots.words import Language, Speaker, class_name
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-_TEMPLATE = Path(__file__).with_name("summary.html.j2")
 
 _WORDS = {
     "title": Text(en="Batch of {0}", zh="批量快照：{0}"),
@@ -87,15 +81,6 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """A section with its chart. Where the chart says everything, the page leaves the table out; the terminal never does."""
-
-    section: Section
-    chart: Markup | None = None
-    chart_says_all: bool = False
-
-
 def show_summary(summary: Summary, form: str, language: Language, *, width: int = 100, colour: bool = False) -> str:
     """The summary as `table` or `json`."""
     if form == "json":
@@ -110,10 +95,8 @@ def write_page(folder: Folder, summary: Summary, language: Language = "en") -> N
 
 def page_of(summary: Summary, language: Language) -> str:
     """The page: nothing is loaded and nothing runs in it."""
-    from snapshots.render.html import page
-
     tone = "undecided" if summary.dead or summary.interrupted else "no_fault"
-    return page(_TEMPLATE, STYLE, language=language, tone=tone, parts=list(parts_of(summary, language)))
+    return as_page(parts_of(summary, language), language, tone)
 
 
 def parts_of(summary: Summary, language: Language) -> Iterator[Part]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.commands.desk_grading import COMMANDS
-from pipeline.commands.desk_knowledge import ask, knowledge, output_option
+from pipeline.commands.desk_knowledge import ask, knowledge
+from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
 from pipeline.commands.desk_tasks import tasks
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import From, debug_option, from_options
@@ -19,16 +20,7 @@ from pipeline.errors import TicketNotFound
 if TYPE_CHECKING:
     from pipeline.desk.section import Answer, Desk
     from pipeline.settings import Settings
-    from snapshots.model import RoutedHandler, SimilarTicket, Text
-
-language_option = click.option(
-    "--language",
-    "-l",
-    type=click.Choice(["auto", "en", "zh"]),
-    default="auto",
-    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-    help="auto is the ticket's language.",
-)
+    from snapshots.model import RoutedHandler, SimilarTicket
 
 
 @click.group("desk")
@@ -81,7 +73,7 @@ def make(*, where: From) -> None:
 @desk.command("similar")
 @click.argument("ticket")
 @output_option
-@language_option
+@language_option("the ticket's language")
 @from_options
 @debug_option
 def similar(*, ticket: str, output: str, language: str, where: From) -> None:
@@ -99,7 +91,7 @@ def similar(*, ticket: str, output: str, language: str, where: From) -> None:
 @desk.command("route")
 @click.argument("ticket")
 @output_option
-@language_option
+@language_option("the ticket's language")
 @from_options
 @debug_option
 def route(*, ticket: str, output: str, language: str, where: From) -> None:
@@ -148,16 +140,10 @@ def _of_file(opened: Desk, path: Path) -> tuple[Answer, str]:
 
 
 def _show(value: object, output: str, lines: Sequence[str]) -> None:
-    import msgspec
-
     if output == "json":
-        emit(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+        show_json(value)
     else:
         emit("\n".join(lines))
-
-
-def _in(text: Text, language: str) -> str:
-    return text.zh if language == "zh" else text.en
 
 
 def _similar_lines(found: Sequence[SimilarTicket], language: str) -> list[str]:
@@ -167,7 +153,7 @@ def _similar_lines(found: Sequence[SimilarTicket], language: str) -> list[str]:
     lines: list[str] = []
     for one in found:
         lines.append(f"{one.id}  {one.score:.2f}  {one.title}")
-        lines += [f"    {_in(reason, language)}" for reason in one.reasons]
+        lines += [f"    {said_in(reason, language)}" for reason in one.reasons]
         if one.cause:
             lines.append(f"    {'原因：' if zh else 'cause: '}{one.cause}")
         again = ("（后来重新打开）" if zh else " (it came back)") if one.reopened else ""
@@ -179,11 +165,11 @@ def _route_lines(answer: Answer, language: str) -> list[str]:
     routing, zh = answer.routing, language == "zh"
     to = routing.lead if routing.abstained else (routing.handlers[0].handler if routing.handlers else None)
     lines = [f"{'分派给：' if zh else 'To: '}{to or ('负责人（未配置）' if zh else 'the lead (none is configured)')}"]
-    lines.append(_in(routing.reason, language))
+    lines.append(said_in(routing.reason, language))
     for one in routing.handlers:
         lines += _handler_lines(one, language)
-    return [*lines, _in(routing.line, language)]
+    return [*lines, said_in(routing.line, language)]
 
 
 def _handler_lines(one: RoutedHandler, language: str) -> list[str]:
-    return [f"  {one.handler}  {one.score:.2f}", *(f"      {_in(reason, language)}" for reason in one.reasons)]
+    return [f"  {one.handler}  {one.score:.2f}", *(f"      {said_in(reason, language)}" for reason in one.reasons)]

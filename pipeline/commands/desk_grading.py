@@ -10,39 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.desk_shown import in_minutes, language_option, output_option, show_json
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import NAME, From, debug_option, from_options
-from pipeline.console import columns, emit, say
+from pipeline.console import columns, emit, say, write_file
 from pipeline.errors import TicketNotFound, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from pipeline.desk.grading_options import GradingOptions
-
-output_option = click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
-)
+    from snapshots.model import ProblemSnapshot, Severity
 
 
 @click.command("severity")
 @click.argument("snapshot", metavar="ID|TICKET")
 @output_option
+@language_option("the ticket's language")
 @from_options
 @debug_option
-def severity(*, snapshot: str, output: str, where: From) -> None:
+def severity(*, snapshot: str, output: str, language: str, where: From) -> None:
     """Show how grave a ticket is and why: by itself, and with what its storm counts where the service has graded it.
 
     \b
     problem-snapshot desk severity TK-1042
     """
-    import msgspec
-
     settings = where.settings(sources=False, service=True)
     with opened_store(settings) as store:
         found = store.get(snapshot)
     held = found.severity
     if settings.desk is not None:
+        import msgspec
+
         from pipeline.desk.clock import Clocks
         from snapshots.model import Severity
 
@@ -52,14 +51,23 @@ def severity(*, snapshot: str, output: str, where: From) -> None:
     if held is None:
         raise UsageError(f"{found.snapshot_id} has no severity: it was taken without a table [defaults.desk]")
     if output == "json":
-        emit(msgspec.json.format(msgspec.json.encode(held), indent=2).decode() + "\n")
-        return
-    zh = found.ticket.language == "zh"
-    lines = [
-        f"{held.level}  {found.ticket.id}  {'应答' if zh else 'answer by'} {held.respond_by}  {'解决' if zh else 'solve by'} {held.resolve_by}"
-    ]
-    lines += [f"  {one.statement.zh if zh else one.statement.en}" + _cited(one.findings) for one in held.reasons]
-    emit("\n".join(lines) + "\n")
+        show_json(held)
+    else:
+        emit("\n".join(_severity_lines(found, held, language, settings.zone)))
+
+
+def _severity_lines(found: ProblemSnapshot, held: Severity, language: str, zone: dt.tzinfo | None) -> list[str]:
+    """The severity that holds; its times in `zone`, or in the ticket's own, as other outputs show them."""
+    from snapshots.render.reader import Reader
+    from snapshots.render.view import ticket_zone
+
+    spoken = found.ticket.language if language == "auto" else language
+    reader = Reader(found, "zh" if spoken == "zh" else "en", zone or ticket_zone(found))
+    head = [held.level, found.ticket.id]
+    for name, at in (("respond_by", held.respond_by), ("resolve_by", held.resolve_by)):
+        if moment := reader.moment(at):
+            head.append(f"{reader.say(name)} {moment.full}")
+    return ["  ".join(head), *(f"  {reader.text(one.statement)}{_cited(one.findings)}" for one in held.reasons)]
 
 
 def _cited(findings: list[str]) -> str:
@@ -82,11 +90,11 @@ def due(*, limit: int, output: str, where: From) -> None:
     with _engine(where) as (engine, options):
         rows = list(Clocks(engine, options).open(limit))
     if output == "json":
-        emit(_json([{key: value for key, value in row._asdict().items() if key != "severity"} for row in rows]))
+        show_json(_timed([{key: value for key, value in row._asdict().items() if key != "severity"} for row in rows]))
         return
     head = ("LEVEL", "TICKET", "SYSTEM", "ANSWER BY", "SOLVE BY")
     cells = [
-        (row.level, row.ticket_id, row.system, "answered" if row.responded_at else _time(row.respond_by), _time(row.resolve_by))
+        (row.level, row.ticket_id, row.system, "answered" if row.responded_at else in_minutes(row.respond_by), in_minutes(row.resolve_by))
         for row in rows
     ]  # fmt: skip
     emit(columns(head, cells) if cells else "")
@@ -110,7 +118,7 @@ def mark(*, event: str, ticket: str, who: str | None, role: str | None, where: F
     import time
 
     from pipeline.desk.clock import Clocks
-    from pipeline.desk.happened import Happened, record
+    from pipeline.desk.events import Happened, record
 
     system, _, ticket_id = ticket.partition(":")
     if not ticket_id:
@@ -156,11 +164,12 @@ def list_rooms(*, closed: bool, output: str, where: From) -> None:
     with _rooms(where) as rooms:
         rows = rooms.listed(closed=closed)
     if output == "json":
-        emit(_json([row._asdict() for row in rows]))
+        show_json(_timed([row._asdict() for row in rows]))
         return
     head = ("ROOM", "OPENED", "SYSTEM", "TICKET", "CLOSED")
     cells = [
-        (str(r.id), _time(r.opened_at), r.system, r.ticket_id, _time(r.closed_at) if r.closed_at else "") for r in rows
+        (str(r.id), in_minutes(r.opened_at), r.system, r.ticket_id, in_minutes(r.closed_at) if r.closed_at else "")
+        for r in rows
     ]
     emit(columns(head, cells) if cells else "")
 
@@ -177,31 +186,25 @@ def show_room(*, number: int, output: str, where: From) -> None:
     if not roles:
         raise TicketNotFound(f"there is no room {number}; `{NAME} desk room list --all` shows them")
     if output == "json":
-        emit(
-            _json(
-                {
-                    name: [row._asdict() for row in rows]
-                    for name, rows in (("roles", roles), ("calls", calls), ("care", care))
-                }
-            )
-        )
+        tables = {"roles": roles, "calls": calls, "care": care}
+        show_json(_timed({name: [row._asdict() for row in rows] for name, rows in tables.items()}))
         return
     lines = []
     for role in roles:
         said = (
-            f"acknowledged by {role.acknowledged_by} {_time(role.acknowledged_at)}"
+            f"acknowledged by {role.acknowledged_by} {in_minutes(role.acknowledged_at)}"
             if role.acknowledged_at
             else "no answer yet"
         )
-        above = f"; escalated {_time(role.escalated_at)}" if role.escalated_at else ""
+        above = f"; escalated {in_minutes(role.escalated_at)}" if role.escalated_at else ""
         lines.append(f"{role.role}: {said}{above}")
-        lines += [f"    {_time(c.called_at)}  {c.person}" for c in calls if c.role == role.role]
+        lines += [f"    {in_minutes(c.called_at)}  {c.person}" for c in calls if c.role == role.role]
     lines.append("Customers:")
     for row in care:
-        told = f"told {_time(row.told_at)}" if row.told_at else "not told"
+        told = f"told {in_minutes(row.told_at)}" if row.told_at else "not told"
         lines += [f"    {row.system}:{row.ticket_id}  {row.customer or '-'}  {told}"]
         lines += [f"        {text}" for text in (row.zh, row.en) if text]
-    emit("\n".join(lines) + "\n")
+    emit("\n".join(lines))
 
 
 @room.command("ack")
@@ -276,7 +279,8 @@ def report(
     \b
     problem-snapshot desk report --from 2026-11-01 --to 2026-12-01 -o html --out november.html
     """
-    from pipeline.desk import happened, report_pages, reports
+    from pipeline.desk import events as desk_events
+    from pipeline.desk import report_pages, reports
     from pipeline.desk.options import DeskOptions
 
     settings = where.settings(sources=False, service=True)
@@ -285,10 +289,10 @@ def report(
         raise UsageError(f"--from {start} is not before --to {end}")
     options = (settings.desk or DeskOptions()).grading
     if events is not None:
-        found = [one for one in reports.read_events(events) if one.at < ended.timestamp()]
+        found = [one for one in desk_events.read_events(events) if one.at < ended.timestamp()]
     else:
         with _engine(where) as (engine, options):
-            found = happened.read(engine, begun.timestamp(), ended.timestamp())
+            found = desk_events.read(engine, begun.timestamp(), ended.timestamp())
     made = reports.report(found, begun, ended, options)
     if output == "csv":
         text = reports.as_csv(made)
@@ -297,7 +301,7 @@ def report(
     if out is None:
         emit(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        write_file(out, text)
         say(f"Written: {out} ({len(made.lives):,} tickets)")
 
 
@@ -332,13 +336,8 @@ def _rooms(where: From) -> Iterator[Any]:
         yield Rooms(engine, options.room)
 
 
-def _time(moment: float) -> str:
-    return dt.datetime.fromtimestamp(moment, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _json(value: Any) -> str:
+def _timed(value: Any) -> Any:
     """Rows as JSON tells them: times as ISO 8601."""
-    import msgspec
 
     def told(one: Any, key: str = "") -> Any:
         if isinstance(one, dict):
@@ -348,7 +347,7 @@ def _json(value: Any) -> str:
         is_time = isinstance(one, float) and key.endswith(("_at", "_by"))
         return dt.datetime.fromtimestamp(one, dt.UTC).isoformat() if is_time else one
 
-    return msgspec.json.format(msgspec.json.encode(told(value)), indent=2).decode() + "\n"
+    return told(value)
 
 
 COMMANDS = (severity, due, mark, room, report)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import NAME, PATH, From, debug_option, from_options
 from pipeline.console import columns, emit, say, write_file
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pipeline.desk.graph import Way
     from pipeline.desk.shelf import Shelf
     from pipeline.settings import Settings
-    from snapshots.model import Text
 
 folder_option = click.option(
     "--folder",
@@ -28,17 +28,6 @@ folder_option = click.option(
     metavar="DIR",
     envvar="PROBLEM_SNAPSHOT_KNOWLEDGE",
     help="The folder of entries; desk.knowledge of the configuration.",
-)
-output_option = click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", help="The format.", show_default=True
-)
-language_option = click.option(
-    "--language",
-    "-l",
-    type=click.Choice(["auto", "en", "zh"]),
-    default="auto",
-    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-    help="auto is the question's language.",
 )
 
 
@@ -59,17 +48,6 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def show_json(value: object) -> None:
-    """Prints a value as JSON on standard output."""
-    import msgspec
-
-    emit(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _in(text: Text, language: str) -> str:
-    return text.zh if language == "zh" else text.en
-
-
 # ---- ask
 
 
@@ -79,7 +57,7 @@ def _in(text: Text, language: str) -> str:
 @click.option("--most", "-n", type=click.IntRange(1, 50), default=3, show_default=True, help="So many entries.")
 @folder_option
 @output_option
-@language_option
+@language_option("the question's language")
 @from_options
 @debug_option
 def ask(
@@ -154,7 +132,7 @@ def _hit_lines(hits: Sequence[Hit], language: str) -> list[str]:
     for hit in hits:
         entry = hit.entry
         draft = ("（草稿）" if zh else " (draft)") if entry.facts.status == "draft" else ""
-        lines.append(f"{hit.share:>4.0%}  {_in(entry.text('title'), language)}{draft}  [{entry.id}]")
+        lines.append(f"{hit.share:>4.0%}  {said_in(entry.text('title'), language)}{draft}  [{entry.id}]")
         lines += [f"      {line}" for line in entry_lines(entry, language)]
     return lines
 
@@ -163,10 +141,10 @@ def entry_lines(entry: Entry, language: str) -> list[str]:
     """Cause, steps and mistakes of an entry."""
     zh = language == "zh"
     lines = []
-    if cause := _in(entry.text("cause"), language):
+    if cause := said_in(entry.text("cause"), language):
         lines.append(f"{'原因：' if zh else 'cause: '}{cause}")
-    lines += [f"{number}. {_in(step, language)}" for number, step in enumerate(entry.texts("steps"), 1)]
-    lines += [f"{'注意：' if zh else 'mind: '}{_in(mistake, language)}" for mistake in entry.texts("mistakes")]
+    lines += [f"{number}. {said_in(step, language)}" for number, step in enumerate(entry.texts("steps"), 1)]
+    lines += [f"{'注意：' if zh else 'mind: '}{said_in(mistake, language)}" for mistake in entry.texts("mistakes")]
     if entry.facts.video:
         lines.append(entry.facts.video)
     return lines
@@ -183,7 +161,7 @@ def knowledge() -> None:
 @knowledge.command("list")
 @folder_option
 @output_option
-@language_option
+@language_option("English")
 @from_options
 @debug_option
 def list_(*, folder: Path | None, output: str, language: str, where: From) -> None:
@@ -201,7 +179,7 @@ def list_(*, folder: Path | None, output: str, language: str, where: From) -> No
         )
         return
     rows = [
-        (e.id, e.facts.status, e.facts.owner or "-", str(e.facts.review_by or "-"), _in(e.text("title"), language))
+        (e.id, e.facts.status, e.facts.owner or "-", str(e.facts.review_by or "-"), said_in(e.text("title"), language))
         for e in shelf.entries
     ]
     emit(columns(("id", "status", "owner", "review by", "title"), rows))
@@ -217,7 +195,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
 @knowledge.command()
 @folder_option
 @output_option
-@language_option
+@language_option("English")
 @click.option("--exit-code", "verdict", is_flag=True, help="Exit 9 where an entry is flagged or cannot be read.")
 @from_options
 @debug_option
@@ -244,7 +222,7 @@ def check(*, folder: Path | None, output: str, language: str, verdict: bool, whe
             }
         )
     else:
-        lines = [f"{flag.entry}: {_in(flag.statement, language)}" for flag in found]
+        lines = [f"{flag.entry}: {said_in(flag.statement, language)}" for flag in found]
         lines += [f"Not read: {problem}" for problem in shelf.problems]
         lines.append(
             f"{len(shelf.entries):,} entries, {len(found):,} flags, {len(shelf.problems):,} files that could not be read"
@@ -337,7 +315,7 @@ def seed(*, folder: Path | None, least: int, over: bool, where: From) -> None:
 )
 @click.option("--out", type=PATH, metavar="FILE", help="Write to FILE instead of standard output.")
 @folder_option
-@language_option
+@language_option("the language of --symptom, else English")
 @from_options
 @debug_option
 def graph(
@@ -415,7 +393,7 @@ def _way_lines(entries: Sequence[Entry], confirmed: dict[str, int], language: st
     lines: list[str] = []
     for problem in sorted({problem_key(entry) for entry in entries}):
         found = ways(entries, problem, confirmed)
-        lines.append(_in(problem_name(found[0].entry), language) if found else problem)
+        lines.append(said_in(problem_name(found[0].entry), language) if found else problem)
         for number, way in enumerate(found, 1):
             lines += _one_way(number, way, language, zh=zh)
     return lines
@@ -426,5 +404,5 @@ def _one_way(number: int, way: Way, language: str, *, zh: bool) -> list[str]:
     often = ""
     if way.of:
         often = f"，{way.of} 次中 {way.confirmed} 次" if zh else f", {way.confirmed:,} of {way.of:,} times"
-    head = f"  {number}. {_in(way.entry.text('title'), language)} ({cost}{often})  [{way.entry.id}]"
+    head = f"  {number}. {said_in(way.entry.text('title'), language)} ({cost}{often})  [{way.entry.id}]"
     return [head, *(f"       {line}" for line in entry_lines(way.entry, language))]

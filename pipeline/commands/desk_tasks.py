@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.desk_knowledge import folder_of, folder_option, known_faults, output_option, show_json, today
+from pipeline.commands.desk_knowledge import folder_of, folder_option, known_faults, today
+from pipeline.commands.desk_shown import in_minutes, output_option, show_json
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import PATH, From, debug_option, from_options
 from pipeline.console import columns, emit, say
@@ -71,7 +71,7 @@ def open_(*, ticket: str, assignee: str, where: From) -> None:
     draft = draft_of(snapshot, assignee, today())
     task, new = opened_tasks(settings).open(snapshot.ticket.system, snapshot.ticket.id, draft, assignee, time.time())
     emit(task.id)
-    say(f"{'Opened' if new else 'Is open already'}: {task.id} for {assignee}, due {_moment(task.due_at)}")
+    say(f"{'Opened' if new else 'Is open already'}: {task.id} for {assignee}, due {in_minutes(task.due_at)}")
 
 
 @tasks.command("list")
@@ -91,7 +91,7 @@ def list_(*, state: tuple[str, ...], output: str, where: From) -> None:
             task.id,
             task.state + (" late" if task.submitted_at is None and task.due_at < now else ""),
             task.assignee,
-            _moment(task.due_at),
+            in_minutes(task.due_at),
             task.ticket_id,
         )
         for task in found
@@ -225,7 +225,3 @@ def _plain(value: Any) -> dict[str, Any]:
     import dataclasses
 
     return {k: v for k, v in dataclasses.asdict(value).items() if k != "text"}
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

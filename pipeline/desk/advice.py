@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from pipeline.desk.checks import outdated, review
 from pipeline.desk.entry import Entry
+from pipeline.desk.history import text_of
 from pipeline.desk.modules import product_name, product_of
 from pipeline.desk.options import DeskOptions
 from pipeline.desk.postings import Postings
@@ -179,7 +180,7 @@ def _word_shares(snapshot: ProblemSnapshot, entries: list[Entry]) -> list[float]
     if not entries:
         return []
     postings = Postings(pa.array([_words_of(entry) for entry in entries], pa.list_(pa.string())))
-    ticket = split_words(f"{snapshot.ticket.title}\n{snapshot.ticket.description}")
+    ticket = split_words(text_of(snapshot.ticket.title, snapshot.ticket.description))
     return [float(share) for share in postings.shares(postings.known(ticket, len(entries)))]
 
 

@@ -33,6 +33,7 @@ from pipeline.desk.postings import Postings
 from pipeline.desk.reading import DOUBT, faults, read_questions
 from pipeline.desk.shelf import Shelf
 from pipeline.desk.words import split_words
+from pipeline.faults.wording_model import softmax
 
 Direction = Literal["question", "answer"]
 # So many sentences of an entry are compared by meaning.
@@ -109,8 +110,7 @@ class Answers:
             return []
         parts = self.parts([text], direction)
         scores = parts.scores(weights)[0]
-        odds = np.exp(scores - scores.max())
-        shares = odds / odds.sum()
+        shares = softmax(scores)
         order = sorted(range(len(scores)), key=lambda i: (-round(float(scores[i]), 6), self.entries[i].id))
         return [
             Hit(

@@ -54,24 +54,18 @@ class Calendar:
 
     def _days(self, start: date, step: int = 1) -> Iterator[tuple[datetime, datetime]]:
         """The working days from `start` on, or back from it."""
-        idle = 0
+        idle, day = 0, start
         while idle < _MOST_DAYS:
-            hours = self.hours(start)
+            hours = self.hours(day)
             idle = idle + 1 if hours is None else 0
             if hours is not None:
                 yield hours
-            start += timedelta(days=step)
-        raise UsageError(
-            f"desk.grading.calendars: no working day within {_MOST_DAYS} days of {start}; look at `closed`"
-        )
+            day += timedelta(days=step)
+        last = day - timedelta(days=step * idle)
+        raise UsageError(f"desk.grading.calendars: no working day within {_MOST_DAYS} days of {last}; look at `closed`")
 
     def _day(self, moment: datetime) -> date:
         return moment.astimezone(self._zone).date()
-
-    def open_at(self, moment: datetime) -> bool:
-        """Whether the desk works at `moment`."""
-        hours = self.hours(self._day(moment))
-        return hours is not None and hours[0] <= moment < hours[1]
 
     def after(self, moment: datetime, seconds: float) -> datetime:
         """`moment` and so much working time later."""
@@ -142,10 +136,18 @@ def _public(country: str, subdivision: str | None) -> Any:
     import holidays  # loads the country's module
 
     try:
+        known = holidays.country_holidays(country)
+    except NotImplementedError as error:
+        raise UsageError(
+            f"desk.grading.calendars: no public holidays are known for country {country!r}; write an ISO 3166 code in "
+            "capitals, such as CN, or leave country out and list the days as `closed`"
+        ) from error
+    if subdivision is None:
+        return known
+    try:
         return holidays.country_holidays(country, subdiv=subdivision)
     except NotImplementedError as error:
-        place = f"{country}, {subdivision}" if subdivision else country
+        there = f"there are {', '.join(known.subdivisions)}" if known.subdivisions else f"{country} has none"
         raise UsageError(
-            f"desk.grading.calendars: no public holidays are known for {place}; write an ISO 3166 code such as CN, or list "
-            "the days as `closed`"
+            f"desk.grading.calendars: no public holidays are known for subdivision {subdivision!r} of {country}; {there}"
         ) from error

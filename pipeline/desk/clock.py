@@ -17,8 +17,9 @@ import msgspec
 import sqlalchemy as sa
 
 from pipeline.desk.calendar import Deadline, calendar_of
+from pipeline.desk.events import Happened, record
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
-from pipeline.desk.happened import Happened, record
+from pipeline.desk.moments import seconds_of, written
 from pipeline.desk.tables import clocks, warnings
 from pipeline.errors import SnapshotError
 from pipeline.service.ledger import insert_into
@@ -108,7 +109,7 @@ class Clocks:
         known = connection.execute(sa.select(clocks).where(here)).one_or_none()
         now = self._clock()
         if known is None:
-            due = {which: _seconds(getattr(severity, f"{which}_by")) for which in WHICH}
+            due = {which: seconds_of(getattr(severity, f"{which}_by")) for which in WHICH}
             self._write(connection, system, ticket_id, snapshot_id, severity, opened_at, due, fresh=True)
             record(connection, Happened(system, ticket_id, opened_at, "opened", severity.level))
             record(connection, Happened(system, ticket_id, max(now, opened_at), "graded", severity.level))
@@ -117,7 +118,7 @@ class Clocks:
         if LEVELS.index(severity.level) >= LEVELS.index(held.level):
             return held
         due = {
-            which: min(getattr(known, f"{which}_by"), max(_seconds(getattr(severity, f"{which}_by")), by))
+            which: min(getattr(known, f"{which}_by"), max(seconds_of(getattr(severity, f"{which}_by")), by))
             for which, by in self._from_now(severity.level, system, now).items()
         }
         self._write(connection, system, ticket_id, snapshot_id, severity, known.opened_at, due, fresh=False)
@@ -142,7 +143,7 @@ class Clocks:
         fresh: bool,
     ) -> None:
         by = {f"{which}_by": moment for which, moment in due.items()}
-        held = msgspec.structs.replace(severity, **{name: _z(moment) for name, moment in by.items()})
+        held = msgspec.structs.replace(severity, **{name: written(moment) for name, moment in by.items()})
         values: dict[str, Any] = {
             "snapshot_id": snapshot_id,
             "level": severity.level,
@@ -286,11 +287,3 @@ def _drop(connection: Connection, system: str, ticket_id: str, which: tuple[Dead
     """Takes back warnings that were not told."""
     mine = sa.and_(_here(system, ticket_id, warnings), warnings.c.which.in_(which), warnings.c.told_at.is_(None))
     connection.execute(warnings.delete().where(mine))
-
-
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
-
-
-def _z(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")

@@ -13,8 +13,9 @@ import msgspec
 
 from pipeline.desk.clock import Clocks, Warned
 from pipeline.desk.grading_options import ROLES
+from pipeline.desk.moments import in_utc
 from pipeline.desk.room import Call, Rooms
-from pipeline.desk.severity import deadlines, in_utc, raised
+from pipeline.desk.severity import deadlines, raised
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@
     # 报表加载慢：索引丢失
     ## 问题 / 常见问法 / 原因 / 步骤 / 常见错误 / 预防
 
-Each first-level heading begins one language, told by its sections' names, else by its own characters. Front matter is read
+Each first-level heading begins one language, told by its sections' names, else by its own words. Front matter is read
 without YAML's guessing (`no` stays a word, 1.10 a version) and without aliases, which can make gigabytes of a few lines.
 Markdown is read by markdown-it-py (MIT), as CommonMark.
 """
@@ -52,7 +52,6 @@ SECTIONS: dict[str, dict[Language, tuple[str, ...]]] = {
     "codes": {"en": ("Codes",), "zh": ("返回码",)},
 }
 LISTS = frozenset({"questions", "steps", "mistakes", "codes"})
-_HAN = re.compile(r"[\u3400-\u9fff]")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,119}")
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 # What would begin another block at the start of a line.
@@ -218,7 +217,7 @@ def section_names() -> dict[str, tuple[str, Language]]:
 def _languages(body: str) -> Iterator[tuple[Language, Told]]:
     for title, sections in _titled(body):
         named = [section_names()[name][1] for name, _ in sections if name in section_names()]
-        language: Language = named[0] if named else ("zh" if _HAN.search(title) else "en")
+        language = named[0] if named else language_of(title)
         parts: dict[str, Any] = {}
         for name, items in sections:
             part = section_names().get(name, ("problem", language))[0]
@@ -227,6 +226,13 @@ def _languages(body: str) -> Iterator[tuple[Language, Told]]:
             else:
                 parts[part] = " ".join(filter(None, (parts.get(part, ""), *items)))
         yield language, Told(title=title, **parts)
+
+
+def language_of(text: str) -> Language:
+    """The language of a text that nothing else tells: as of a ticket."""
+    from pipeline.tickets.file import guess_language
+
+    return "zh" if guess_language(text) == "zh" else "en"
 
 
 def _titled(body: str) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:

@@ -17,16 +17,15 @@ last = ["director"]
 
 from __future__ import annotations
 
-import re
 from datetime import date, time
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from pipeline.desk.week import check_zone, read_week
+
 Level = Literal["P1", "P2", "P3", "P4"]
 LEVELS: tuple[Level, ...] = ("P1", "P2", "P3", "P4")
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ROLES = ("technology", "product", "operations")
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)]
 WorkingDays = Annotated[int, msgspec.Meta(ge=0, le=366)]
@@ -35,24 +34,17 @@ WorkingDays = Annotated[int, msgspec.Meta(ge=0, le=366)]
 def read_hours(text: str) -> dict[int, tuple[time, time]]:
     """Working hours by weekday (0 is Monday) of a text such as `mon-fri 09:00-18:00`. Raises `ValueError`.
 
+    The end of a day, 24:00, is its last microsecond.
+
     >>> read_hours("sat 10:00-14:00")
     {5: (datetime.time(10, 0), datetime.time(14, 0))}
     """
-    found = re.fullmatch(r"\s*([a-z,\-]+)\s+(\d\d:\d\d)-(\d\d:\d\d)\s*", text.lower())
     advice = f"hours {text!r}: write days and hours of one day, such as 'mon-fri 09:00-18:00'"
-    if found is None:
-        raise ValueError(advice)
     try:
-        start = time.fromisoformat(found[2])
-        # The end of a day; its last microsecond is lost.
-        end = time.max if found[3] == "24:00" else time.fromisoformat(found[3])
-        days: set[int] = set()
-        for part in found[1].split(","):
-            first, _, last = part.partition("-")
-            days |= set(range(DAYS.index(first), DAYS.index(last or first) + 1))
+        days, start, end = read_week(text)
     except ValueError as error:
         raise ValueError(advice) from error
-    if start >= end or not days:
+    if start >= end:
         raise ValueError(advice)
     return dict.fromkeys(sorted(days), (start, end))
 
@@ -78,12 +70,7 @@ class CalendarOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ValueError("hours: name at least one line, such as 'mon-fri 09:00-18:00'")
         for text in self.hours:
             read_hours(text)
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(
-                f"timezone {self.timezone!r} is not known; write an IANA name such as Asia/Shanghai"
-            ) from error
+        check_zone(self.timezone)
 
 
 class TermOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,7 +24,19 @@ from typing import Any
 
 import msgspec
 
-from pipeline.desk.entry import LISTS, SECTIONS, Entry, Facts, Language, Told, plain_line, read_entry, write_entry
+from pipeline.desk.entry import (
+    LISTS,
+    SECTIONS,
+    Entry,
+    Facts,
+    Language,
+    Told,
+    language_of,
+    plain_line,
+    read_entry,
+    section_names,
+    write_entry,
+)
 from pipeline.desk.seeds import REVIEWED
 from pipeline.errors import UsageError
 
@@ -39,7 +51,6 @@ _VOID = frozenset("area base br col embed hr img input link meta source track wb
 _TITLE = re.compile(r"(?is)<title[^>]{0,200}>([^<]{0,500})")
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 _LISTED = re.compile(r"^\s*(?:[*+-]|\d+[.)])\s+")
-_HAN = re.compile(r"[\u3400-\u9fff]")
 
 
 @dataclass
@@ -222,8 +233,6 @@ def _decoded(data: bytes) -> str:
 
 def _of_markdown(title: str, lines: list[str]) -> tuple[Told, Language]:
     """What the sections of a page say, and in which language."""
-    from pipeline.desk.entry import section_names
-
     names, part = section_names(), ""
     parts: dict[str, list[str]] = {}
     languages: list[Language] = []
@@ -252,7 +261,7 @@ def _of_markdown(title: str, lines: list[str]) -> tuple[Told, Language]:
     # A page without our headings is an answer as it stands.
     (parts.setdefault("problem", []) if parts else parts.setdefault("steps", [])).extend(before)
     whole = f"{title} {' '.join(' '.join(held) for held in parts.values())}"
-    language: Language = languages[0] if languages else ("zh" if len(_HAN.findall(whole)) * 4 > len(whole) else "en")
+    language = languages[0] if languages else language_of(whole)
     values: dict[str, Any] = {
         name: tuple(map(plain_line, held)) if name in LISTS else plain_line(" ".join(held))
         for name, held in parts.items()
@@ -333,7 +342,7 @@ def _of_row(row: dict[str, str], origin: str, today: date, owner: str) -> Entry:
     told: dict[str, Told] = {}
     for language in ("en", "zh"):
         values = {name: row[f"{name}_{language}"] for name in _TEXTS if row[f"{name}_{language}"]}
-        if not values and row["title"] and ("zh" if _HAN.search(row["title"]) else "en") == language:
+        if not values and row["title"] and language_of(row["title"]) == language:
             values = {name: row[name] for name in _TEXTS if row[name]}
         if values:
             if "title" not in values:

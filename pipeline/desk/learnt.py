@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.desk.words import missing, surface_words
+from pipeline.faults.wording_model import softmax
 
 FILE = "queues.npz"
 # Fewer closed tickets than this teach nothing, nor does a queue with fewer than that.
@@ -80,7 +81,7 @@ class Queues:
             for weight, bias in zip(self.weights, self.biases, strict=True)
         )
         share = SHARE_OF_MARGINS
-        mixed: NDArray[np.float64] = (1 - share) * _softmax(logistic) + share * _softmax(SHARPNESS * margin)
+        mixed: NDArray[np.float64] = (1 - share) * softmax(logistic) + share * softmax(SHARPNESS * margin)
         return mixed
 
     def write(self, folder: Path) -> None:
@@ -216,9 +217,3 @@ def _features(
     if vectors is not None:
         parts.append(sparse.csr_matrix(vectors.astype(np.float64) * MEANING))
     return sparse.hstack(parts).tocsr()
-
-
-def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers: NDArray[np.float64] = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return shares

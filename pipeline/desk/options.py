@@ -14,19 +14,18 @@ timezone = "Asia/Shanghai"
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from pipeline.desk.grading_options import GradingOptions
+from pipeline.desk.week import MIDNIGHT, check_zone, read_week
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
 DEFAULT_INDEX = "problem-snapshot-desk"
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Many = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -55,24 +54,12 @@ def read_shift(text: str) -> Shift:
     >>> sorted(read_shift("fri-mon 22:00-06:00").days)
     [0, 4, 5, 6]
     """
-    found = re.fullmatch(r"\s*([a-z,\-]+)\s+(\d\d:\d\d)-(\d\d:\d\d)\s*", text.lower())
-    advice = f"shift {text!r}: write days and hours, such as 'mon-fri 09:00-18:00'"
-    if found is None:
-        raise ValueError(advice)
     try:
-        days: set[int] = set()
-        for part in found[1].split(","):
-            first, _, last = part.partition("-")
-            start, end = DAYS.index(first), DAYS.index(last or first)
-            days |= {day % 7 for day in range(start, end + 1 if end >= start else end + 8)}
-        return Shift(frozenset(days), _clock(found[2]), _clock(found[3]))
+        days, start, end = read_week(text)
     except ValueError as error:
-        raise ValueError(advice) from error
-
-
-def _clock(text: str) -> time:
+        raise ValueError(f"shift {text!r}: write days and hours, such as 'mon-fri 09:00-18:00'") from error
     # A whole day is written 00:00-24:00, which ends as the next begins.
-    return time() if text == "24:00" else time.fromisoformat(text)
+    return Shift(days, start, time() if end == MIDNIGHT else end)
 
 
 class HandlerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,12 +79,7 @@ class HandlerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """Refuses a shift or a zone that cannot be read."""
         for text in self.shift:
             read_shift(text)
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(
-                f"timezone {self.timezone!r} is not known; write an IANA name such as Asia/Shanghai"
-            ) from error
+        check_zone(self.timezone)
 
     def works(self, at: datetime) -> bool:
         """Whether he is there at `at`, which is aware."""

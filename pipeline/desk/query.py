@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.desk import meaning
+from pipeline.desk.history import text_of
 from pipeline.desk.postings import Known
 from pipeline.desk.said import marks_of
 from pipeline.desk.words import split_words
@@ -78,7 +79,7 @@ class Index(Protocol):
 def query_of(snapshot: ProblemSnapshot, *, with_meaning: bool) -> Query:
     """The query of a snapshot: its ticket's words as they stand there, redacted, and what the system said."""
     ticket = snapshot.ticket
-    text = "\n".join(part for part in (ticket.title, ticket.description) if part)
+    text = text_of(ticket.title, ticket.description)
     at = datetime.fromisoformat(ticket.created_at)
     return query_for(ticket.id, text, at, marks_of(snapshot), with_meaning=with_meaning)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from pipeline.charts import Bar, bars
 from pipeline.desk.grading_options import LEVELS
 from pipeline.desk.reports import STAGES, Report, Spread
+from pipeline.pages import Part, as_page
 from pipeline.scorecard import Section, markdown
 from snapshots.model import Text
 from snapshots.words import Language
@@ -55,7 +57,18 @@ _WORDS = {
 _BAR = 20
 
 
-def sections(made: Report, language: Language) -> Iterator[Section]:
+@dataclass(frozen=True)
+class Charted:
+    """A section, and the number of each of its rows that a bar shows; its last column is that number in words."""
+
+    section: Section
+    values: tuple[float, ...] = ()
+
+
+Say = Callable[..., str]
+
+
+def sections(made: Report, language: Language) -> Iterator[Charted]:
     """The report in the order in which it is read."""
 
     def say(key: str, *values: object) -> str:
@@ -67,8 +80,26 @@ def sections(made: Report, language: Language) -> Iterator[Section]:
     back = sum(life.reopened > 0 for life in lives)
     notes = [say("tickets", len(lives), solved, len(lives) - solved, back), say("measure")]
     notes += [say("unplaced", made.unplaced)] if made.unplaced else []
-    yield Section(say("title", f"{made.start:%Y-%m-%d %H:%M} UTC", f"{made.end:%Y-%m-%d %H:%M} UTC"), tuple(notes))
-    yield Section(
+    title = say("title", f"{made.start:%Y-%m-%d %H:%M} UTC", f"{made.end:%Y-%m-%d %H:%M} UTC")
+    yield Charted(Section(title, tuple(notes)))
+    yield Charted(_levels(made, say))
+    stages = [(say(name), made.stage(name)) for name in STAGES]
+    yield _timed(say("stages"), say, "stage", stages)
+    roles = list(made.roles.items())
+    whole = sum(one.total for _, one in roles)
+    if roles:
+        share = percent(roles[0][1].total / whole if whole else None)
+        yield _timed(say("roles"), say, "role", roles, (say("bottleneck", roles[0][0], share),))
+    else:
+        yield Charted(Section(say("roles"), (say("unassigned"),)))
+    yield _moves(made, say)
+    ever = sum(life.resolved_at is not None or life.reopened > 0 for life in lives)
+    said = say("reopened_said", back, ever, percent(back / ever if ever else None))
+    yield Charted(Section(say("reopened"), (said,)))
+
+
+def _levels(made: Report, say: Say) -> Section:
+    return Section(
         say("levels"),
         heads=tuple(map(say, ("level", "count", "to_answer", "answer_p90", "in_time", "to_solve", "in_time"))),
         rows=tuple(
@@ -85,50 +116,32 @@ def sections(made: Report, language: Language) -> Iterator[Section]:
         ),
         right=frozenset(range(1, 7)),
     )
-    stages = [(say(name), made.stage(name)) for name in STAGES]
-    yield _timed(say("stages"), say, "stage", stages)
-    roles = list(made.roles.items())
-    whole = sum(one.total for _, one in roles)
-    if roles:
-        share = percent(roles[0][1].total / whole if whole else None)
-        yield _timed(say("roles"), say, "role", roles, (say("bottleneck", roles[0][0], share),))
-    else:
-        yield Section(say("roles"), (say("unassigned"),))
-    moves = made.reassignments
-    handed = sum(count for times, count in moves.items() if times)
-    most = max(moves.values(), default=0)
-    yield Section(
+
+
+def _moves(made: Report, say: Say) -> Charted:
+    moves = sorted(made.reassignments.items())
+    handed = sum(count for times, count in moves if times)
+    section = Section(
         say("moves"),
-        (say("moves_said", handed, len(lives), sum(times * count for times, count in moves.items())),),
-        heads=(say("times"), say("count"), ""),
-        rows=tuple((str(times), str(count), bar(count, most)) for times, count in sorted(moves.items())),
+        (say("moves_said", handed, len(made.lives), sum(times * count for times, count in moves)),),
+        heads=(say("times"), say("count")),
+        rows=tuple((str(times), str(count)) for times, count in moves),
         right=frozenset({0, 1}),
     )
-    ever = sum(life.resolved_at is not None or life.reopened > 0 for life in lives)
-    yield Section(say("reopened"), (say("reopened_said", back, ever, percent(back / ever if ever else None)),))
+    return Charted(section, tuple(float(count) for _, count in moves))
 
 
-def _timed(
-    title: str, say: object, head: str, some: Sequence[tuple[str, Spread]], notes: tuple[str, ...] = ()
-) -> Section:
-    most = max((one.total for _, one in some), default=0.0)
-    names = [say(key) for key in (head, "count", "median", "answer_p90", "total")]  # type: ignore[operator]
-    return Section(
+def _timed(title: str, say: Say, head: str, some: Sequence[tuple[str, Spread]], notes: tuple[str, ...] = ()) -> Charted:
+    section = Section(
         title,
         notes,
-        heads=(*names, ""),
+        heads=tuple(map(say, (head, "count", "median", "answer_p90", "total"))),
         rows=tuple(
-            (name, str(one.tickets), duration(one.median), duration(one.p90), duration(one.total), bar(one.total, most))
-            for name, one in some
+            (name, str(one.tickets), duration(one.median), duration(one.p90), duration(one.total)) for name, one in some
         ),
         right=frozenset(range(1, 5)),
     )
-
-
-def bar(value: float, most: float) -> str:
-    """A bar of characters, whole where `value` is the most there is."""
-    filled = round(value / most * _BAR) if most else 0
-    return "█" * filled + "░" * (_BAR - filled)
+    return Charted(section, tuple(one.total for _, one in some))
 
 
 def percent(share: float | None) -> str:
@@ -148,61 +161,28 @@ def duration(seconds: float) -> str:
 
 
 def as_markdown(made: Report, language: Language) -> str:
-    """The report as GitHub's Markdown."""
-    return markdown(sections(made, language))
+    """The report as GitHub's Markdown, with bars of characters."""
+    return markdown(_with_bars(one) for one in sections(made, language))
 
 
-_STYLE = (
-    "body{font:1rem/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2328;background:#fff}"
-    "table{border-collapse:collapse;margin:.5rem 0}th,td{padding:.25rem .75rem;border-bottom:1px solid #d0d7de;text-align:left}"
-    ".n{text-align:right}svg{display:block;max-width:100%}"
-)
+def _with_bars(one: Charted) -> Section:
+    part = one.section
+    if not one.values:
+        return part
+    most = max(one.values) or 1.0
+    filled = [round(value / most * _BAR) for value in one.values]
+    rows = tuple((*row, "█" * n + "░" * (_BAR - n)) for row, n in zip(part.rows, filled, strict=True))
+    return replace(part, heads=(*part.heads, ""), rows=rows)
 
 
 def as_html(made: Report, language: Language) -> str:
-    """The report as one page without scripts or addresses; its charts are SVG, and the numbers stand beside them."""
-    parts = list(sections(made, language))
-    body = [f"<h1>{html.escape(parts[0].title)}</h1>", *(f"<p>{html.escape(note)}</p>" for note in parts[0].notes)]
-    for part in parts[1:]:
-        body.append(f"<h2>{html.escape(part.title)}</h2>")
-        body += [f"<p>{html.escape(note)}</p>" for note in part.notes]
-        if part.rows and part.heads[-1] == "":
-            # The last column is a bar, and the one before it its number.
-            body.append(bars_svg([(row[0], row[-2], row[-1].count("█") / _BAR) for row in part.rows], part.title))
-        if part.rows:
-            body.append(_table(part))
-    return (
-        f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(parts[0].title)}</title>'
-        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
-    )
+    """The report as one page without scripts or addresses; its charts are SVG, and the numbers stand below them."""
+    return as_page(map(_with_chart, sections(made, language)), language)
 
 
-def _table(part: Section) -> str:
-    shown = [i for i, head in enumerate(part.heads) if head]
-
-    def cells(row: Sequence[str], tag: str) -> str:
-        made = (f"<{tag}{' class=n' if i in part.right else ''}>{html.escape(row[i])}</{tag}>" for i in shown)
-        return "<tr>" + "".join(made) + "</tr>"
-
-    rows = "\n".join(cells(row, "td") for row in part.rows)
-    return f"<table><thead>{cells(part.heads, 'th')}</thead><tbody>\n{rows}\n</tbody></table>"
-
-
-def bars_svg(rows: Sequence[tuple[str, str, float]], title: str) -> str:
-    """A chart of bars: name, number and share of the longest bar of each, in the manner of `pipeline.scorecard.plot_svg`."""
-    left, wide, high = 180, 320, 28
-    height = len(rows) * high + 10
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="600" height="{height}" viewBox="0 0 600 {height}" '
-        f'font-family="sans-serif" font-size="12" role="img" aria-label="{html.escape(title, quote=True)}">'
-    ]
-    for number, (name, value, share) in enumerate(rows):
-        y = number * high + 5
-        shown = name if len(name) <= 24 else name[:23] + "…"
-        parts.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{html.escape(shown)}</text>')
-        parts.append(
-            f'<rect x="{left}" y="{y}" width="{round(share * wide, 1)}" height="20" fill="#1f6feb" fill-opacity="0.7"/>'
-        )
-        parts.append(f'<text x="{left + round(share * wide, 1) + 6}" y="{y + 15}">{html.escape(value)}</text>')
-    return "\n".join([*parts, "</svg>"])
+def _with_chart(one: Charted) -> Part:
+    part = one.section
+    if not one.values:
+        return Part(part)
+    rows = [Bar(row[0], value, row[-1]) for row, value in zip(part.rows, one.values, strict=True)]
+    return Part(part, bars(rows, part.title))

@@ -11,18 +11,15 @@ import csv
 import io
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-
-import msgspec
 
 from pipeline.desk.calendar import calendar_of
+from pipeline.desk.events import WHAT, Happened
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
-from pipeline.desk.happened import WHAT, Happened
+from pipeline.desk.moments import written
 from pipeline.desk.severity import deadlines
-from pipeline.errors import UsageError
 
 STAGES = ("answer", "work", "again")
 
@@ -198,48 +195,6 @@ class _Clock:
         return self._calendar.between(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
 
 
-# ---- events of a file
-
-
-def read_events(path: Path) -> list[Happened]:
-    """The events of a CSV with the columns ticket_id, at (ISO 8601 with offset), event, and system, level, role, who.
-
-    Raises `UsageError` with the line that is wrong.
-    """
-    found = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), start=2):
-                found.append(_event(row, f"{path}, line {number}"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 (byte {error.start})") from error
-    return sorted(found, key=lambda one: one.at)
-
-
-def _event(row: Mapping[str, str | None], where: str) -> Happened:
-    if not row.get("ticket_id"):
-        raise UsageError(f"{where}: ticket_id is missing")
-    try:
-        at = datetime.fromisoformat(row.get("at") or "")
-    except ValueError as error:
-        raise UsageError(f"{where}: at {row.get('at')!r} is no ISO 8601 time") from error
-    if at.tzinfo is None:
-        raise UsageError(f"{where}: at {row.get('at')!r} has no offset; write it as 2026-11-02T09:00:00+08:00")
-    values = {
-        "system": row.get("system") or "file",
-        "ticket_id": row["ticket_id"],
-        "at": at.timestamp(),
-        "event": row.get("event"),
-        **{name: row.get(name) or None for name in ("level", "role", "who")},
-    }
-    try:
-        return msgspec.convert(values, Happened)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{where}: event {row.get('event')!r} is none of {', '.join(WHAT)}") from error
-
-
 # ---- one line a ticket
 
 
@@ -271,4 +226,4 @@ def _yes(told: bool | None) -> str:
 
 
 def _z(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return "" if at is None else written(int(at))

@@ -17,6 +17,7 @@ import msgspec
 
 from pipeline.desk.calendar import calendar_of
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
+from pipeline.desk.moments import in_utc
 from pipeline.desk.severity_table import AVAILABILITY, SIZES, Table, compiled, read_table
 from snapshots.model import ProblemSnapshot, Severity, SeverityReason, SeverityScope, Text, Urgency
 
@@ -298,8 +299,3 @@ def read_level(value: object) -> Level | None:
 def _named(answers: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     wanted = {name.casefold() for name in names}
     return ((name, value) for name, value in sorted(answers.items()) if name.strip().casefold() in wanted)
-
-
-def in_utc(moment: datetime) -> str:
-    """An aware moment as the document writes it."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.desk.moments import in_utc
 from pipeline.desk.query import Gathered, Index, Like, Query
 from pipeline.desk.said import say
 from snapshots.model import SimilarTicket, Text
@@ -83,7 +83,7 @@ def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered,
     return SimilarTicket(
         id=row["id"],
         title=row["title"] or "",
-        closed_at=stamp(row["closed_at"]),
+        closed_at=in_utc(row["closed_at"]),
         score=round(one.score, 3),
         reasons=_reasons(query, one, row, gathered),
         category=row["category"],
@@ -96,11 +96,6 @@ def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered,
         said=round(like.said, 3) if query.said else None,
         category_share=round(one.category, 3) if compared else None,
     )
-
-
-def stamp(at: datetime) -> str:
-    """A time as the document writes it."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _reasons(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered) -> list[Text]:

@@ -8,7 +8,6 @@ from pipeline.service.tables import PREFIX
 
 # Their own collection: the desk makes them where it is used, whether or not a service runs.
 metadata = sa.MetaData()
-_Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 tasks = sa.Table(
     f"{PREFIX}knowledge_tasks",

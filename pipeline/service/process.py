@@ -137,7 +137,7 @@ class _Keeper:
     def _run(self) -> None:
         from datetime import UTC, datetime, timedelta
 
-        from pipeline.desk.happened import prune as prune_desk
+        from pipeline.desk.events import prune as prune_desk
         from pipeline.service.messages import prune
 
         while not self._stopping.wait(_PRUNE):

@@ -1,13 +1,18 @@
-"""What happened to tickets at the desk, one event a row: the report is made from it."""
+"""What happened to tickets at the desk, one event a row, in the service's database or in a file: the report is made from it."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 import sqlalchemy as sa
 
 from pipeline.desk.tables import calls, care, clocks, events, roles, rooms, warnings
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -63,3 +68,45 @@ def read(engine: Engine, start: float, end: float) -> list[Happened]:
     names = Happened.__struct_fields__
     with engine.connect() as connection:
         return [Happened(**{name: getattr(row, name) for name in names}) for row in connection.execute(query)]
+
+
+# ---- events of a file
+
+
+def read_events(path: Path) -> list[Happened]:
+    """The events of a CSV with the columns ticket_id, at (ISO 8601 with offset), event, and system, level, role, who.
+
+    Raises `UsageError` with the line that is wrong.
+    """
+    found = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                found.append(_event(row, f"{path}, line {number}"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 (byte {error.start})") from error
+    return sorted(found, key=lambda one: one.at)
+
+
+def _event(row: Mapping[str, str | None], where: str) -> Happened:
+    if not row.get("ticket_id"):
+        raise UsageError(f"{where}: ticket_id is missing")
+    try:
+        at = datetime.fromisoformat(row.get("at") or "")
+    except ValueError as error:
+        raise UsageError(f"{where}: at {row.get('at')!r} is no ISO 8601 time") from error
+    if at.tzinfo is None:
+        raise UsageError(f"{where}: at {row.get('at')!r} has no offset; write it as 2026-11-02T09:00:00+08:00")
+    values = {
+        "system": row.get("system") or "file",
+        "ticket_id": row["ticket_id"],
+        "at": at.timestamp(),
+        "event": row.get("event"),
+        **{name: row.get(name) or None for name in ("level", "role", "who")},
+    }
+    try:
+        return msgspec.convert(values, Happened)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: event {row.get('event')!r} is none of {', '.join(WHAT)}") from error
