@@ -81,7 +81,7 @@ clean: ## delete everything that was made here, .venv and the test services too
 	    || "$$python" -m venv --clear --without-pip .venv; } \
 	  && if $(BIN)/python -m pip --version; then pip="$(BIN)/python -m pip"; \
 	     else pip="$$python -m pip --python $(BIN)/python"; fi \
-	  && $$pip install --no-input --disable-pip-version-check --require-hashes -r requirements-dev.lock \
+	  && $$pip install --no-input --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock \
 	  && $$pip install --no-input --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	} > "$$log" 2>&1 || { tail -n 30 "$$log" >&2; echo "make: .venv could not be filled; the lines above say why" >&2; exit 1; }; \
 	touch $@

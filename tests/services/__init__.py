@@ -18,6 +18,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 
 STATE = Path(__file__).parent / ".state"
+_APT = threading.RLock()
 # Services whose absence does not fail a run that requires services: Jaeger and Prism are built from source, which takes a new
 # Go, the network and minutes. Its tests are skipped then, by name; what they hold of its answers is tested on recorded ones as well.
 # jira820 is a mock server, one more look at what the tests of Jira hold. Spark's package is 490 MB, twice what all else here takes;
@@ -87,13 +89,24 @@ def can_install() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
+def apt_get(*words: str) -> subprocess.CompletedProcess[str]:
+    """Runs apt-get, which does one thing at a time."""
+    with _APT:
+        return run("apt-get", *words)
+
+
 def install_packages(*packages: str, start: bool = True) -> None:
     """Installs Debian packages, without starting the services in them where `start` says so. Raises `Unavailable`."""
+    with _APT:
+        _install_packages(packages, start)
+
+
+def _install_packages(packages: tuple[str, ...], start: bool) -> None:
     names = " ".join(packages)
     if not can_install():
         reason = f"not installed, and not root on Debian to install it: {names}"
         raise Unavailable(reason)
-    update = run("apt-get", "update", "-qq")
+    update = apt_get("update", "-qq")
     # Debian starts a new service at once; this is the documented way to forbid it.
     policy = Path("/usr/sbin/policy-rc.d")
     own = not start and not policy.exists() and os.access(policy.parent, os.W_OK)
@@ -101,7 +114,7 @@ def install_packages(*packages: str, start: bool = True) -> None:
         policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
         policy.chmod(0o755)
     try:
-        done = run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+        done = apt_get("install", "-y", "-qq", "--no-install-recommends", *packages)
     finally:
         if own:
             policy.unlink()
