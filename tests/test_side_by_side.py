@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests import services
-from tests.side_by_side import FIRST, LANES, ROOT, lane, rank, turn
+from tests.side_by_side import FIRST, LANES, ROOT, end_workers, lane, rank, turn
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +119,40 @@ def test_two_that_are_not_alone_run_at_the_same_time(tmp_path: Path):
 
     with ThreadPoolExecutor(2) as threads:
         assert sorted(threads.map(run, range(2))) == [0, 1]
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from tests.side_by_side import joins
+
+session = Path(sys.argv[1])
+try:
+    joins(session)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    (session / f"cleaned by {sys.argv[2]}").touch()
+"""
+
+
+def test_an_end_is_waited_for_until_each_process_has_cleaned_up(tmp_path: Path):
+    """Also where Ctrl-C has reached them before: a second signal does not end their cleaning up."""
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, tmp_path, name], cwd=ROOT) for name in ("one", "other")]
+    try:
+        until = time.monotonic() + 60
+        while len(list(tmp_path.glob("*.worker"))) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        workers[0].send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        end_workers(tmp_path)
+        assert {path.name for path in tmp_path.glob("cleaned*")} == {"cleaned by one", "cleaned by other"}
+        assert [worker.wait() for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
 
 
 def test_whoever_asks_for_a_service_of_a_lane_is_in_that_lane(request: pytest.FixtureRequest):
