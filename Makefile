@@ -9,6 +9,8 @@ BIN := .venv/bin
 PYTHON ?=
 # pytest's own options: `make test PYTEST="-k elasticsearch -x"`
 PYTEST ?=
+# Processes that share the tests; with 0 there is one, which can be looked into (`PYTEST="--pdb"`).
+WORKERS ?= 2
 
 help:
 	@awk -F ': .*## |:.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -17,7 +19,7 @@ demo: .venv/.ready ## take a snapshot of a bundled incident and show it
 	@$(BIN)/problem-snapshot demo
 
 test: .venv/.ready ## run all tests; services that cannot be brought are skipped by name and count
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST)
 
 check: .venv/.ready ## lint, format, types, and which package may import which
 	@rc=0; \
@@ -79,7 +81,7 @@ clean: ## delete everything that was made here, .venv and the test services too
 	    || "$$python" -m venv --clear --without-pip .venv; } \
 	  && if $(BIN)/python -m pip --version; then pip="$(BIN)/python -m pip"; \
 	     else pip="$$python -m pip --python $(BIN)/python"; fi \
-	  && $$pip install --no-input --disable-pip-version-check --require-hashes -r requirements-dev.lock \
+	  && $$pip install --no-input --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock \
 	  && $$pip install --no-input --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	} > "$$log" 2>&1 || { tail -n 30 "$$log" >&2; echo "make: .venv could not be filled; the lines above say why" >&2; exit 1; }; \
 	touch $@

@@ -1,33 +1,37 @@
 """What all tests share: the real services, the evaluation data, and the account of what was skipped for want of them.
 
-A test that asks for `elasticsearch_url`, `postgresql_url`, `mariadb_url`, `jaeger_url`, `helpdesk_url`, `redmine_url`, `rt_url` or `prism_url` gets the address of a real service, started once per session
-on loopback and stopped at its end, also after Ctrl-C. One started by `make services-up` is used instead and left
-running, so give indices, tables and the like names of their own. Where a service cannot be had the test is skipped, by
-name and count at the end of the run; with REQUIRE_SERVICES=1 it fails.
+A test that asks for `elasticsearch_url`, `postgresql_url`, `mariadb_url`, `jaeger_url`, `helpdesk_url`, `redmine_url`,
+`rt_url` or `prism_url` gets the address of a real service, started once per session on loopback, also where several
+processes share the tests, and stopped at its end, also after Ctrl-C. One started by `make services-up` is used instead
+and left running, so give indices, tables and the like names of their own. Where a service cannot be had the test is
+skipped, by name and count at the end of the run; with REQUIRE_SERVICES=1 it fails. `tests/side_by_side.py` says which
+tests run beside which.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hypothesis
 import pytest
 
-from tests import services
+from tests import services, side_by_side
 from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, postgresql, prism, redmine, rt, spark
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVICES = (elasticsearch_node, postgresql, mariadb, jaeger, helpdesk, redmine, rt, prism)
 MISSING = re.compile(r"Skipped: missing (?P<kind>service|data) (?P<name>[\w-]+): (?P<reason>.*)", re.DOTALL)
-SKIPPED = pytest.StashKey[Counter[tuple[str, str, str]]]()
+SESSION = pytest.StashKey[Path]()
 
 # A busy machine is no reason to fail, and a run is to be repeatable.
 hypothesis.settings.register_profile(
@@ -45,32 +49,81 @@ def _terminated(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def shares(config: pytest.Config) -> bool:
+    """Whether this is one of several processes that share the tests."""
+    return hasattr(config, "workerinput")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SKIPPED] = Counter()
-    signal.signal(signal.SIGTERM, _terminated)
+    if shares(config):
+        config.stash[SESSION] = Path(config.workerinput["session"])
+        side_by_side.joins(config.stash[SESSION])
+    else:
+        config.stash[SESSION] = Path(tempfile.mkdtemp(prefix="problem-snapshot-tests-"))
+        signal.signal(signal.SIGTERM, _terminated)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # Of a shell's background: what tests start would inherit it, and is sent Ctrl-C.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A process that shares the tests finds the others' services in the session's folder."""
+    node.workerinput["session"] = str(node.config.stash[SESSION])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return side_by_side.scheduler(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """After everything else the services are stopped; before, databases in them are dropped."""
+    folder = session.config.stash[SESSION]
+    if shares(session.config):
+        try:
+            return (yield)
+        finally:
+            side_by_side.leaves(folder)
+    try:
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            side_by_side.end_workers(folder)
+        return (yield)
+    finally:
+        try:
+            services.stop_all(SERVICES, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+# Last: pytest orders tests by the parameters of their fixtures, too.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for a service carries its marker, so that `-m "not elasticsearch"` leaves it out."""
     for item in items:
-        for name in ("elasticsearch", "postgresql", "mariadb", "jaeger", "helpdesk", "redmine", "rt", "prism"):
+        for service in SERVICES:
+            name = service.NAME.replace("-", "_")
             if f"{name}_url" in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
         if "spark_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("spark")
+    items.sort(key=lambda item: side_by_side.rank(item.nodeid))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report = yield
-    if report.skipped and isinstance(report.longrepr, tuple) and (match := MISSING.match(report.longrepr[2])):
-        item.config.stash[SKIPPED][match["kind"], match["name"], match["reason"]] += 1
-    return report
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if not shares(item.config):
+        return (yield)
+    with side_by_side.turn(item.config.stash[SESSION], alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = (report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    found = Counter(match.group("kind", "name", "reason") for why in reasons if (match := MISSING.match(why)))
     for kind in ("service", "data"):
-        missing = {(name, why): n for (which, name, why), n in sorted(config.stash[SKIPPED].items()) if which == kind}
+        missing = {(name, why): n for (which, name, why), n in sorted(found.items()) if which == kind}
         if missing:
             told = ", ".join(f"{name} ({why}): {n} test{'s' * (n != 1)}" for (name, why), n in missing.items())
             terminalreporter.write_line(f"skipped {kind if kind == 'data' else 'services'}: {told}", yellow=True)
@@ -83,14 +136,11 @@ def missing(name: str, reason: str) -> NoReturn:
     pytest.skip(f"missing service {name}: {reason}")
 
 
-def _address(service: ModuleType) -> Iterator[str]:
-    """The address of `service`: the one of `make services-up` if it runs, else one for this session only."""
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(services.running(service))
-        except services.Unavailable as error:
-            missing(service.NAME, str(error))
-        yield url
+def _address(service: ModuleType, request: pytest.FixtureRequest) -> str:
+    try:
+        return services.address(service, request.config.stash[SESSION])
+    except services.Unavailable as error:
+        missing(service.NAME, str(error))
 
 
 @pytest.fixture
@@ -105,14 +155,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_url() -> Iterator[str]:
+def elasticsearch_url(request: pytest.FixtureRequest) -> str:
     """The address of a real Elasticsearch node. Give indices names of their own, and delete them."""
-    yield from _address(elasticsearch_node)
+    return _address(elasticsearch_node, request)
 
 
 @pytest.fixture(scope="session")
-def _postgresql_server() -> Iterator[str]:
-    yield from _address(postgresql)
+def _postgresql_server(request: pytest.FixtureRequest) -> str:
+    return _address(postgresql, request)
 
 
 @pytest.fixture(scope="session")
@@ -129,8 +179,8 @@ def postgresql_url(_postgresql_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _jaeger_server() -> Iterator[str]:
-    yield from _address(jaeger)
+def _jaeger_server(request: pytest.FixtureRequest) -> str:
+    return _address(jaeger, request)
 
 
 @pytest.fixture(scope="session")
@@ -157,14 +207,14 @@ def spark_cluster() -> Iterator[services.Running]:
 
 
 @pytest.fixture(scope="session")
-def prism_url() -> Iterator[str]:
+def prism_url(request: pytest.FixtureRequest) -> str:
     """The addresses of a job server of Beam and of a pool of Python workers for it, with a space between them."""
-    yield from _address(prism)
+    return _address(prism, request)
 
 
 @pytest.fixture(scope="session")
-def _mariadb_server() -> Iterator[str]:
-    yield from _address(mariadb)
+def _mariadb_server(request: pytest.FixtureRequest) -> str:
+    return _address(mariadb, request)
 
 
 @pytest.fixture(scope="session")
@@ -184,21 +234,21 @@ def mariadb_url(_mariadb_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def helpdesk_url() -> Iterator[str]:
+def helpdesk_url(request: pytest.FixtureRequest) -> str:
     """A real django-helpdesk, as `tests.services.helpdesk.Desk` takes it. Tickets of others are in it, too."""
-    yield from _address(helpdesk)
+    return _address(helpdesk, request)
 
 
 @pytest.fixture(scope="session")
-def redmine_url() -> Iterator[str]:
+def redmine_url(request: pytest.FixtureRequest) -> str:
     """A real Redmine, as `tests.services.redmine.Desk` takes it. Tickets of others are in it, too."""
-    yield from _address(redmine)
+    return _address(redmine, request)
 
 
 @pytest.fixture(scope="session")
-def rt_url() -> Iterator[str]:
+def rt_url(request: pytest.FixtureRequest) -> str:
     """A real Request Tracker with our scrips, as `tests.services.rt.Desk` takes it. Tickets of others are in it, too."""
-    yield from _address(rt)
+    return _address(rt, request)
 
 
 @pytest.fixture(scope="session")

@@ -70,30 +70,37 @@ def test_documents_are_those_of_take_byte_for_byte(home: Path, runner: str, jobs
         assert (home / "out" / "documents" / f"{name}.json").read_bytes() == canonical_bytes(taken(name))
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("runner", ["local", "FnApiRunner"])
-def test_a_hundred_cases_give_the_documents_of_take(home: Path, cases: Path, runner: str):
-    """One process took each with `take`; here they are taken over two."""
+@pytest.fixture(scope="module")
+def hundred(cases: Path) -> dict[str, bytes]:
+    """A hundred cases, each taken with `take` in this process: name -> document."""
     from pipeline.run import take_snapshot
     from pipeline.settings import Settings
     from pipeline.sources import open_bundle
     from pipeline.tickets.file import find_ticket
 
-    names = sorted(path.name for path in cases.iterdir())[:100]
-    few = home / "cases"
-    few.mkdir()
-    for name in names:
-        (few / name).symlink_to(cases / name)
-    well(run(few, "--out-dir", home / "out", "--runner", runner, "--jobs", 2))
+    found = {}
     settings = Settings(budget=60, store="unused")
-    for name in names:
+    for name in sorted(path.name for path in cases.iterdir())[:100]:
         ticket, bundle = find_ticket(name, cases)
         assert bundle is not None
         source = open_bundle(bundle, zone=ticket.created_at.tzinfo)
-        alone = canonical_bytes(take_snapshot(ticket, [source], settings).snapshot)
+        found[name] = canonical_bytes(take_snapshot(ticket, [source], settings).snapshot)
         source.close()
+    assert len(found) == 100
+    return found
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", ["local", "FnApiRunner"])
+def test_a_hundred_cases_give_the_documents_of_take(home: Path, cases: Path, hundred: dict[str, bytes], runner: str):
+    """One process took each with `take`; here they are taken over two."""
+    few = home / "cases"
+    few.mkdir()
+    for name in hundred:
+        (few / name).symlink_to(cases / name)
+    well(run(few, "--out-dir", home / "out", "--runner", runner, "--jobs", 2))
+    for name, alone in hundred.items():
         assert (home / "out" / "documents" / f"{name}.json").read_bytes() == alone, name
-    assert len(names) == 100
 
 
 @engines
@@ -275,7 +282,8 @@ def test_a_ticket_that_ends_its_process_is_a_dead_letter_and_the_others_are_take
     units.close_workers()
     (letter,) = letters_of(home / "out")
     assert (letter["ticket"], letter["error"]) == ("B-0005", "ProcessDied")
-    assert len(list((home / "out" / "documents").iterdir())) == 11
+    # The other process is ended with it, and may leave the beginning of a file.
+    assert len(list((home / "out" / "documents").glob("[!.]*"))) == 11
 
 
 def test_a_full_disk_ends_the_run_and_is_no_tickets_fault(home: Path, dozen: Path, monkeypatch: pytest.MonkeyPatch):

@@ -722,8 +722,7 @@ def test_a_point_in_time_that_never_lasts_ends_with_an_error(
 
 def test_the_point_in_time_is_given_back(index: Index, client: Any, source: Any) -> None:
     def open_contexts() -> int:
-        nodes = client.nodes.stats(metric="indices", index_metric="search")["nodes"]
-        return sum(node["indices"]["search"]["open_contexts"] for node in nodes.values())
+        return client.indices.stats(index=index.name, metric="search")["_all"]["total"]["search"]["open_contexts"]
 
     index.put(lines(50))
     before = open_contexts()

@@ -135,7 +135,7 @@ def test_every_error_has_a_reason_whatever_its_shape(body: Any) -> None:
     [
         ("7", 7, 7),
         ("0", 0, 0),
-        ((datetime.now(UTC) + timedelta(hours=6)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 3600, 6 * 3600),
+        ("in six hours", 3600, 6 * 3600),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
         ("soon", 0, 0),
         ("-3", 0, 0),
@@ -143,6 +143,8 @@ def test_every_error_has_a_reason_whatever_its_shape(body: Any) -> None:
     ],
 )
 def test_the_time_to_wait_is_read_as_seconds_or_as_a_date(value: str | None, least: float, most: float) -> None:
+    if value == "in six hours":
+        value = f"{datetime.now(UTC) + timedelta(hours=6):%a, %d %b %Y %H:%M:%S} GMT"
     told = SimpleNamespace(meta=SimpleNamespace(headers={} if value is None else {"retry-after": value}))
     assert least <= retry_after(told) <= most
 
@@ -273,6 +275,7 @@ def test_a_shard_that_is_busy_for_a_moment_loses_no_rows_of_the_page(read: Any, 
 # ---- lines
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("rate", [40, 400])
 def test_an_answer_that_trickles_is_left_behind_by_the_clock(read: Any, line: Proxy, rate: int) -> None:
     """Every byte is in time; the whole is not. Also where it does not get beyond its header."""
@@ -297,6 +300,7 @@ def test_one_connection_that_goes_dead_costs_no_row(read: Any, line: Proxy) -> N
     assert (row.status, row.used) == ("ok", LINES)
 
 
+@pytest.mark.alone
 def test_pages_become_small_where_the_line_is_thin_and_the_documents_are_heavy(
     read: Any, line: Proxy, elasticsearch_url: str
 ) -> None:

@@ -899,6 +899,7 @@ def test_a_field_that_differs_in_a_remote_cluster_fails_no_shard(place: Place, f
     assert "o0" in ids(fetched)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("remote", ["gone", "needed", "nobody"])
 @pytest.mark.usefixtures("two")
 def test_a_remote_cluster_that_is_away_costs_its_own_rows_at_once(place: Place, source: Any, remote: str) -> None:
@@ -913,6 +914,7 @@ def test_a_remote_cluster_that_is_away_costs_its_own_rows_at_once(place: Place, 
     assert any(remote in line for line in one.probe())
 
 
+@pytest.mark.alone
 def test_a_remote_cluster_that_accepts_and_never_answers_leaves_the_local_rows(
     place: Place, client: Any, source: Any
 ) -> None:

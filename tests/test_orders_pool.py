@@ -28,7 +28,7 @@ __all__ = ["closed"]
 
 # A source's connections as the server counts them, and who the one that counts is.
 COUNT = {
-    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'problem-snapshot'",
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'problem-snapshot' AND datname = '{0}'",
     "mariadb": "SELECT count(*) FROM information_schema.processlist WHERE db = '{0}'",
 }
 SLOW = {
@@ -108,6 +108,7 @@ def test_the_pool_is_as_large_as_it_is_set_and_close_gives_it_back(database: Dat
     assert counter.most == pool
 
 
+@pytest.mark.alone
 def test_waiting_for_a_connection_ends_by_the_deadline_and_is_told_as_such(database: Database) -> None:
     source = database.source(pool=1, query=SLOW[database.kind].format(3))
     busy = threading.Thread(target=lambda: source.fetch(Ask("order_events", HOUR)))

@@ -473,6 +473,7 @@ def test_a_missing_table_tells_to_set_a_query(database: Database) -> None:
         ask(database.source())
 
 
+@pytest.mark.alone
 def test_a_slow_query_ends_by_the_deadline(database: Database) -> None:
     database.fill(history(1))
     slow = {

@@ -34,6 +34,9 @@ from tests.outage_samples import BUDGET, GRACE, LINES, SECRET, USER, Outcome, fi
 from tests.proxies import Proxy
 from tests.services import elasticsearch_node, nginx
 
+# Each snapshot is held to its budget.
+pytestmark = pytest.mark.alone
+
 
 @dataclass(frozen=True)
 class Incident:

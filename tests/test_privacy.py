@@ -260,6 +260,7 @@ def test_all_sources_open_their_records_at_once():
     assert {"a", "b"} <= {e.source for e in all_evidence(snapshot)}
 
 
+@pytest.mark.alone
 def test_sources_that_hang_share_one_deadline_and_are_named():
     snapshot, seconds = stamped(Waiting("a", None), Waiting("b", None), budget=1)
     assert seconds < 1.9

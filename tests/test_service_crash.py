@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -57,6 +58,14 @@ class Service:
         finally:
             self._log.close()
 
+    def end(self) -> None:
+        """Leaves nothing running, whatever became of the test."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self._log.close()
+
     def workers(self) -> list[int]:
         """The process ids of the workers."""
         assert self.process is not None
@@ -109,11 +118,12 @@ def test_killed_at_any_moment_it_loses_no_delivery_and_writes_no_note_twice(data
     workers = 2 if database.startswith("postgresql") else 1
     listen = f"127.0.0.1:{free_port()}"
     log = tmp_path / "serve.log"
-    with desk() as board:
+    with desk() as board, contextlib.ExitStack() as cleaning:
         fill(board)
         config = tmp_path / "problem-snapshot.toml"
         config.write_text(configuration(board, database, listen, tmp_path / "store", workers=workers), encoding="utf-8")
         service = Service(config, small_bundle(tmp_path / "bundle"), log)
+        cleaning.callback(service.end)
         service.start()
         stop = threading.Event()
         pace = iter(range(DELIVERIES))

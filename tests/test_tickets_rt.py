@@ -160,6 +160,7 @@ def test_a_ticket_is_opened_while_nobody_receives_and_polling_finds_it(desk: rt.
     assert system.changed(after.cursor).events == ()
 
 
+@pytest.mark.alone
 def test_a_receiver_that_hangs_delays_a_ticket_by_seconds_and_no_more(desk: rt.Desk) -> None:
     with receiving(desk.hook, delay=8) as receiver:
         started = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from tests import services
 from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, nginx, postgresql, prism, redmine, rt, spark
@@ -12,15 +13,18 @@ ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk, redmine, p
 
 
 def install() -> int:
+    """All at once: some download, some build, and apt-get does one thing after the other."""
     missing = 0
     # What nginx does is up to the test that starts it, and Spark's two workers would idle in a gigabyte each.
-    for service in (*ALL, nginx, spark):
-        try:
-            service.install()
-            print(f"{service.NAME}: ready to start")
-        except services.Unavailable as reason:
-            missing += service.NAME not in services.OPTIONAL
-            print(f"{service.NAME}: {reason}", file=sys.stderr)
+    wanted = (*ALL, nginx, spark)
+    with ThreadPoolExecutor(len(wanted)) as threads:
+        for service, done in [(service, threads.submit(service.install)) for service in wanted]:
+            try:
+                done.result()
+                print(f"{service.NAME}: ready to start", flush=True)
+            except services.Unavailable as reason:
+                missing += service.NAME not in services.OPTIONAL
+                print(f"{service.NAME}: {reason}", file=sys.stderr)
     return 1 if missing and os.environ.get("REQUIRE_SERVICES") == "1" else 0
 
 

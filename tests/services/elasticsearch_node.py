@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.services import Running, Unavailable, can_install, free_port, install_packages, last_lines, run
+from tests.services import Running, Unavailable, apt_get, can_install, free_port, install_packages, last_lines, run
 
 NAME = "elasticsearch"
 KIT = Path(__file__).parent / "elasticsearch" / "run-es.sh"
@@ -43,7 +43,7 @@ def _install_jdk() -> None:
     reason = "no JDK >= 21"
     if not can_install():
         raise Unavailable(reason)
-    run("apt-get", "update", "-qq")
+    apt_get("update", "-qq")
     for package in JDKS:
         if re.search(r"Candidate: \d", run("apt-cache", "policy", package).stdout):
             install_packages(package)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 from tests.services import Unavailable, can_install, install_packages, last_lines, run
+
+_BUILD = threading.Lock()
 
 
 def built(module: str, package: str, version: str, kept: Path, seconds: float) -> Path:
     """The program of `package` of `module`, built once and kept as the file `kept`. Raises `Unavailable` where that cannot be done."""
     if kept.exists():
         return kept
-    with tempfile.TemporaryDirectory(prefix=f"problem-snapshot-{kept.name}-") as folder:
+    # One at a time: each takes all processors, and has its time.
+    with _BUILD, tempfile.TemporaryDirectory(prefix=f"problem-snapshot-{kept.name}-") as folder:
         # As a tool of a module: installed by name, Go would refuse the replacements in the module's own go.mod.
         (Path(folder) / "go.mod").write_text("module build\n\ngo 1.24\n", encoding="utf-8")
         program = Path(folder) / kept.name

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from tests.services import Running, Unavailable, install_packages, last_lines, processes, run
+from tests.services import Running, Unavailable, apt_get, install_packages, last_lines, processes, run
 from tests.services.processes import account, answers, launched, on_free_port, process_of
 
 NAME = "redmine"
@@ -40,7 +40,7 @@ def install() -> str:
             install_packages(*PACKAGES, start=False)
         except Unavailable:
             # Half configured it would stand in the way of every later installation.
-            run("apt-get", "purge", "-y", "-qq", *PACKAGES[:2])
+            apt_get("purge", "-y", "-qq", *PACKAGES[:2])
             raise
     program = shutil.which("rackup")
     if program is None or not (HOME / "Gemfile.lock").exists():
