@@ -8,6 +8,7 @@
     plan        which rows are read, in which order, of what the cluster counted
     explained   which lines a sample accounts for, so that the rest can be asked for
     points      a point in time, read page by page
+    esql        the same pages through ES|QL, where the cluster has it and the settings ask for it
     tallies     rows by service and level
     intake      where readers hand in their pages
     tables      the table of an answer, in order and each document once

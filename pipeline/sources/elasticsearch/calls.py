@@ -110,6 +110,8 @@ class Connection:
         self.down_until = 0.0
         # Until when nothing is sent, since the cluster said that it has too much to do.
         self.paused_until = 0.0
+        # Whether the cluster has ES|QL that answers in Arrow; None until it has told.
+        self.esql: bool | None = None
 
     def client(self) -> Elasticsearch:
         """The official client, made on first use."""
@@ -155,6 +157,7 @@ class Connection:
 
     def _connect(self) -> Elasticsearch:
         # Imported here: the client and what it brings along take most of a second.
+        from elastic_transport import Serializer
         from elasticsearch import Elasticsearch
         from elasticsearch.serializer import JsonSerializer
 
@@ -179,6 +182,12 @@ class Connection:
                     "_clusters": answer.clusters,
                 }
 
+        class ArrowSerializer(Serializer):
+            """Leaves a stream of Arrow batches as the bytes that it came in; the client's own puts them into its error."""
+
+            def loads(self, data: bytes) -> bytes:
+                return data
+
         options = self.options
         settings: dict[str, Any] = {"max_retries": 0, "http_compress": options.compress}
         urls = [without_login(url) for url in options.urls]
@@ -201,7 +210,11 @@ class Connection:
         # What fails is told by our own errors; without a handler its warnings would go to the user's screen.
         logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
         serializer = PageSerializer()
-        plain = {"application/json": serializer, "application/vnd.elasticsearch+json": serializer}
+        plain = {
+            "application/json": serializer,
+            "application/vnd.elasticsearch+json": serializer,
+            "application/vnd.apache.arrow.stream": ArrowSerializer(),
+        }
         try:
             return Elasticsearch(
                 hosts=[with_port(url) for url in urls],
@@ -323,6 +336,27 @@ class Calls:
                 "and any proxy before it"
             )
         return answer.body
+
+    def stream(
+        self, request: Callable[[Elasticsearch], ApiResponse[Any]], within: float | None, patience: float | None = None
+    ) -> bytes:
+        """The body of an answer in Arrow, as it came; times as for `ask`.
+
+        Asked for once, since whoever asks has another way, and a failure here does not give the connection up for the rest.
+        """
+        import elastic_transport
+        from elasticsearch import ApiError
+
+        deadline = self.deadline if within is None else min(self.deadline, time.monotonic() + within)
+        try:
+            body = self._once(self.connection.client(), request, deadline, patience).body
+        except ApiError as error:
+            raise self._from_status(error) from error
+        except elastic_transport.TransportError as error:
+            raise self._from_transport(error) from error
+        if not isinstance(body, bytes):
+            raise SourceBroken(f"{self.connection.where()} answered no Arrow stream")
+        return body
 
     def _wait_after(self, error: BaseException | None, attempt: int, others: int) -> float:
         """Seconds to wait after the `attempt`-th (from 1) failed; `others` are the further addresses."""
