@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parsers.documents import parse_documents, parse_values, wanted_of
+from parsers.mapping import AUTO
 from pipeline.errors import SourceBroken
 from pipeline.settings import Settings, settings_digest
 from pipeline.sources.elasticsearch import Options
@@ -386,6 +388,16 @@ def test_a_page_is_the_json_that_a_search_would_have_sent() -> None:
     assert json.loads(bytes(first)) == {"_index": "a", "_id": 'x"\\\n', "_source": {"n": 1.5}}
     assert bytes(first).endswith(b'{"n":1.50}}')
     assert json.loads(bytes(second))["_source"] == {"m": "A"}
+
+
+def test_the_compiled_loop_reads_such_a_page_as_the_parser_of_lines_does() -> None:
+    sources = [json.dumps(one, ensure_ascii=False) for one in lines(500)]
+    rows = pa.table({"_index": ["a"] * 500, "_id": [f"d{n}" for n in range(500)], "_source": sources})
+    page = page_of(rows)
+    values = wanted_of(AUTO).read(page)
+    assert values is not None
+    by_line = parse_documents(b"\n".join(page.hits()), source="es", envelope="hit").table
+    assert parse_values(values, source="es").table.equals(by_line)
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xff\xff\xff", b"ARROW1", b"\xff\xff\xff\xff\x10\x00\x00\x00" + bytes(16)])
