@@ -171,12 +171,21 @@ class Point:
                     self._id = point
 
     def _note_shards(self, shards: dict[str, Any]) -> None:
-        if shards.get("failed"):
-            self._tally.problems[self._said(shards)] = None
+        if not shards.get("failed"):
+            return
+        problems = self._tally.problems
+        without = self._said({**shards, "failures": []})
+        said = self._said(shards)
+        if said != without:
+            # The same shards, of which a point in time says no more than their number.
+            problems.pop(without, None)
+        elif any(told.startswith(f"{_failed(shards)}: ") for told in problems):
+            return
+        problems[said] = None
 
     def _said(self, shards: dict[str, Any]) -> str:
         why = next((reason_of_shard(failure)[1] for failure in shards.get("failures", [])), "no reason given")
-        return self._calls.connection.clean(f"{shards['failed']} of {shards['total']} shards failed: {why}")
+        return self._calls.connection.clean(f"{_failed(shards)}: {why}")
 
     def _note_clusters(self, clusters: dict[str, Any]) -> None:
         """Remote clusters without which a search goes on where `skip_unavailable` is set."""
@@ -328,6 +337,10 @@ class Point:
         aim = min(_PAGE_SECONDS, self._calls.left() / 3)
         by_time = int(rows * max(aim, wait) / max(seconds - wait, 0.001))
         self._size = max(1, min(self._largest, _PAGE_BYTES // weight, by_time, 10 * rows))
+
+
+def _failed(shards: dict[str, Any]) -> str:
+    return f"{shards['failed']} of {shards['total']} shards failed"
 
 
 def histogram(target: Target, width_ms: int) -> dict[str, Any]:
