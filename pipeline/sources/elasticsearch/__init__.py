@@ -1,7 +1,8 @@
 """Logs and spans out of Elasticsearch 8 and 9, with the official client.
 
     options     how to reach a cluster, and what to read there
-    calls       requests with a deadline, and their errors
+    calls       requests with a deadline
+    causes      why a request failed, as the cluster and the client say it
     transport   how the client's connections are used, so that a request can be left behind
     targets     what index patterns stand for: fields, types, the date that bounds a window
     queries     the questions in the query language

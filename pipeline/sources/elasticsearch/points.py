@@ -13,14 +13,13 @@ import msgspec
 from parsers.hits import Page, Values, Wanted
 from pipeline.errors import SourceBroken, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import (
-    ASKS_TOO_MUCH,
     Calls,
     DeclinedError,
     OutOfTimeError,
     PointGoneError,
     Sorted,
-    reason_of_shard,
 )
+from pipeline.sources.elasticsearch.causes import ASKS_TOO_MUCH, reason_of_shard
 from pipeline.sources.elasticsearch.queries import Query
 from pipeline.sources.elasticsearch.targets import Target
 
