@@ -45,7 +45,7 @@ from pipeline.commands.options import (
 )
 from pipeline.commands.service import jobs, poll, serve, work
 from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
-from pipeline.errors import NoSourceReached, SnapshotError, TicketNotFound, UsageError
+from pipeline.errors import NoSourceReached, Refused, SnapshotError, TicketNotFound, UsageError
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -364,7 +364,7 @@ def _published(snapshot: ProblemSnapshot, target: PublishOptions) -> bool:
 
 
 def show_plan(scope: Scope, planned: Sequence[Planned], view: View, spoken: str) -> int:
-    """Prints what would be fetched, as lines or as JSON; 8 where a source could not say, 5 where none could."""
+    """Prints what would be fetched, as lines or as JSON; 8 where a source could not say, 5 where none could, 4 where all refused."""
     import msgspec
 
     from pipeline.values import Span
@@ -389,8 +389,10 @@ def show_plan(scope: Scope, planned: Sequence[Planned], view: View, spoken: str)
     else:
         write_file(view.out, text)
         say(f"Written: {view.out}")
-    failed = sum(one.error is not None for one in planned)
-    return 0 if not failed else 5 if failed == len(planned) else PARTIAL
+    failed = [one for one in planned if one.error is not None]
+    if not failed or len(failed) < len(planned):
+        return PARTIAL if failed else 0
+    return Refused.exit_code if all(one.refused for one in failed) else NoSourceReached.exit_code
 
 
 def exit_code_of(snapshot: ProblemSnapshot, *, verdict: bool) -> int:

@@ -6,7 +6,13 @@ each with Drain3 (with the masks that its README proposes) and counts the templa
 mines it. Both run in this process in turn, and the median of each counts.
 
 "The same templates" is checked: lines that one of both puts together and the other apart are counted pair by pair (the Rand
-index over lines), since wildcards are written differently. Goals: at least 15 times as fast, and a Rand index of 0.99.
+index over lines), since wildcards are written differently. The script mines the whole `message`, ours the body of it, without
+the header that some loggers write before it; so a statement that one logger writes with a header and another without is two
+templates to the script and one to ours, whatever mines them. Both are printed: the index against the script's templates, and
+the index against those of Drain3 line by line, with the script's configuration, over the bodies that ours mined. The second
+compares two minings of one text, and the goal is asked of it; it is not timed.
+
+Goals: at least 15 times as fast as the script, and a Rand index of 0.99 over the same text.
 """
 
 from __future__ import annotations
@@ -42,13 +48,11 @@ def documents(count: int) -> Iterator[dict[str, Any]]:
         yield {**document, "@timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
 
 
-def rival(url: str) -> dict[str, str]:
-    """Document id -> template."""
-    import pandas as pd
+def drain3() -> Any:
+    """Drain3 as the script has it: its own defaults, with the masks that its README proposes."""
     from drain3 import TemplateMiner
     from drain3.masking import MaskingInstruction
     from drain3.template_miner_config import TemplateMinerConfig
-    from elasticsearch import Elasticsearch, helpers
 
     config = TemplateMinerConfig()
     config.masking_instructions = [
@@ -56,7 +60,15 @@ def rival(url: str) -> dict[str, str]:
         MaskingInstruction(r"((?<=[^A-Za-z0-9])|^)(0x[a-f0-9A-F]+)((?=[^A-Za-z0-9])|$)", "HEX"),
         MaskingInstruction(r"((?<=[^A-Za-z0-9])|^)([\-\+]?\d+)((?=[^A-Za-z0-9])|$)", "NUM"),
     ]
-    miner = TemplateMiner(config=config)
+    return TemplateMiner(config=config)
+
+
+def rival(url: str) -> dict[str, str]:
+    """Document id -> template."""
+    import pandas as pd
+    from elasticsearch import Elasticsearch, helpers
+
+    miner = drain3()
     rows = []
     with Elasticsearch(url, request_timeout=60) as client:
         for hit in helpers.scan(client, index=INDEX, size=10_000):
@@ -72,7 +84,7 @@ def rival(url: str) -> dict[str, str]:
 
 
 def ours(url: str) -> Any:
-    """Document ids and template ids, as Arrow columns."""
+    """Document ids, template ids and the bodies that were mined, as Arrow columns."""
     from pipeline.cluster import cluster
     from pipeline.sources.elasticsearch import ElasticsearchSource, Options
     from pipeline.values import Ask, Span
@@ -80,7 +92,14 @@ def ours(url: str) -> Any:
     source = ElasticsearchSource("elk", Options(url=url, logs=(INDEX,)))
     window = Span(_node.BEGIN, _node.BEGIN + timedelta(hours=2))
     logs = source.fetch(Ask("logs", window, limit=10**6, deadline=time.monotonic() + 600)).table
-    return logs.column("_id"), cluster(logs).template_ids
+    return logs.column("_id"), cluster(logs).template_ids, logs.column("body")
+
+
+def line_by_line(ids: list[str], bodies: list[str | None]) -> dict[str, str]:
+    """Document id -> template of its body, mined as the script mines messages."""
+    miner = drain3()
+    mined = (str(miner.add_log_message(body or "")["cluster_id"]) for body in bodies)
+    return dict(zip(ids, mined, strict=True))
 
 
 def rand(mine: dict[str, str], theirs: dict[str, str]) -> float:
@@ -111,20 +130,23 @@ def main() -> int:
         count = _node.fill(url, INDEX, documents(options.lines), MAPPINGS)
         ours(url)
         for _ in range(options.rounds):
-            (ids, templates), wall, _cpu = _node.measured(lambda: ours(url))
+            (ids, templates, bodies), wall, _cpu = _node.measured(lambda: ours(url))
             times["ours"].append(wall)
             theirs, wall, _cpu = _node.measured(lambda: rival(url))
             times["rival"].append(wall)
     mine = dict(zip(ids.to_pylist(), templates.to_pylist(), strict=True))
-    index = rand(mine, theirs)
+    same_text = line_by_line(ids.to_pylist(), bodies.to_pylist())
+    index = rand(mine, same_text)
     medians = {name: statistics.median(runs) for name, runs in times.items()}
     print(f"{count:,} lines; ours {medians['ours']:.2f} s, {len(set(mine.values()))} templates")
-    print(f"the script {medians['rival']:.2f} s, {len(set(theirs.values()))} templates")
+    print(f"the script {medians['rival']:.2f} s, {len(set(theirs.values()))} templates of whole messages")
+    print(f"Drain3 line by line over the bodies that ours mined: {len(set(same_text.values()))} templates")
+    print(f"Rand index against the script's templates, which are of other text: {rand(mine, theirs):.4f}")
     ratio = medians["rival"] / medians["ours"]
     holds = ratio >= GOAL and index >= GOAL_RAND
     print(
-        f"script: {ratio:.1f} times as fast as scan, Drain3 line by line and pandas (goal {GOAL:g}), Rand index {index:.4f} "
-        f"(goal {GOAL_RAND:g}): {'holds' if holds else 'MISSED'}"
+        f"script: {ratio:.1f} times as fast as scan, Drain3 line by line and pandas (goal {GOAL:g}), Rand index over the same "
+        f"text {index:.4f} (goal {GOAL_RAND:g}): {'holds' if holds else 'MISSED'}"
     )
     return 0 if holds else 1
 

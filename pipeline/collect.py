@@ -172,7 +172,8 @@ def _planned(source: Source, asked: Ask) -> Planned:
     try:
         plan, said, notes = source.explain(asked)
     except SourceError as error:
-        return Planned(source.name, source.kind, asked.what, "nothing", error=str(error))
+        refused = isinstance(error, SourceRefused)
+        return Planned(source.name, source.kind, asked.what, "nothing", error=str(error), refused=refused)
     return Planned(source.name, source.kind, asked.what, said, plan, notes)
 
 

@@ -16,6 +16,7 @@ from pipeline.faults.tables import SeedClass
 from pipeline.judge import GAP, NO_FAULT, Weights, probabilities, seed_shares, weights
 from pipeline.values import Found, Seen
 from snapshots.model import Candidate, Culprit, Diagnosis, Location, Missing, Text, Window
+from snapshots.words import term
 
 _SHOWN = 5
 # Characters of a log line that a summary repeats.
@@ -191,7 +192,11 @@ def _culprits(mine: Sequence[_Vote], of: float) -> list[Culprit]:
 
 def _missing(case: Case, seen: Seen, candidates: Sequence[Candidate]) -> list[Missing]:
     window = Window(start=_z(case.scope.window.start), end=_z(case.scope.window.end))
-    missing = [_from_gap(found, window) for found in seen.found if found.kind.startswith(GAP)]
+    gaps = [found for found in seen.found if found.kind.startswith(GAP)]
+    if any(found.kind == f"{GAP}source" and found.code == "logs" for found in gaps):
+        # Why there is no line is known, and asked about already.
+        gaps = [found for found in gaps if found.kind != f"{GAP}no_logs"]
+    missing = [_from_gap(found, window) for found in gaps]
     for found in seen.found:
         if found.kind == "channel_code.unknown":
             question = Text(
@@ -220,8 +225,8 @@ def _from_gap(found: Found, window: Window) -> Missing:
         return Missing(source="orders", window=window, question=question, kind=found.kind)
     if what == "source" and found.code:
         question = Text(
-            en=f"Can you get the {found.code} again? {_sentence(found.statement.en)}",
-            zh=f"能否重新取得 {found.code}？{found.statement.zh}。",
+            en=f"Can you get the {term(found.code, 'en')} again? {_sentence(found.statement.en)}",
+            zh=f"能否重新取得{term(found.code, 'zh')}？{found.statement.zh}。",
         )
         return Missing(source=found.code, window=window, question=question, kind=found.kind)
     if what == "no_order":

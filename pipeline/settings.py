@@ -847,7 +847,7 @@ def _knowledge_digest(folder: str) -> str | None:
 
 
 # How a source is read, not what is read.
-_HOW = frozenset({"timeout", "retries", "page_size", "compress"})
+_HOW = frozenset({"timeout", "retries", "page_size", "compress", "esql"})
 
 
 def _without_secrets(value: Any) -> Any:

@@ -158,7 +158,10 @@ class Planning(Protocol):
 
 @dataclass(frozen=True)
 class Planned:
-    """What one source would be asked for: in words, and as a plan where it can count. `error` where it cannot be asked."""
+    """What one source would be asked for: in words, and as a plan where it can count.
+
+    `error` where it cannot be asked, `refused` where that is for our credentials.
+    """
 
     source: str
     kind: str
@@ -167,6 +170,7 @@ class Planned:
     plan: FetchPlan | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from pipeline.commands.options import language_of
 from pipeline.doctor import Health
 from pipeline.settings import load_settings
 from snapshots.model import Coverage, ProblemSnapshot, canonical_bytes, with_id
+from tests.test_elasticsearch import PRODUCT
+from tests.test_elasticsearch import serving as cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, "-c", "from cli import main; main()"]
@@ -537,6 +539,19 @@ def test_a_source_that_refuses_us_exits_4(bundle: Path) -> None:
         configure(locked=url)
         result = run("take", ticket, "--budget", "3s")
     assert (result.exit_code, result.stdout) == (4, ""), result.stderr
+
+
+def test_a_plan_that_no_source_can_tell_exits_as_the_snapshot_would(bundle: Path) -> None:
+    """4 where every one refuses us, 5 where nobody is there."""
+    ticket = bundle.parent / "lone.json"
+    ticket.write_bytes((bundle / "ticket.json").read_bytes())
+    source = '[defaults.sources.es]\nkind = "elasticsearch"\nlogs = ["logs-*"]\nretries = 0\nurl = "{}"\n'
+    with cluster(lambda *_: (401, PRODUCT, b'{"error": "who are you"}')) as url:
+        for address, code in ((url, 4), (closed(), 5)):
+            Path("problem-snapshot.toml").write_text(source.format(address), encoding="utf-8")
+            for more in ((), ("--explain-plan",)):
+                result = run("take", ticket, "--budget", "3s", *more)
+                assert result.exit_code == code, result.output
 
 
 def test_a_source_that_hangs_holds_the_program_back_no_longer_than_the_budget(bundle: Path) -> None:

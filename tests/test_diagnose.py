@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,15 @@ def test_an_abstention_keeps_its_candidates_and_names_what_is_missing():
     assert [(m.source, m.service) for m in diagnosis.missing] == [("logs", "pay-channel")]
     assert "Not decided" in diagnosis.summary.en
     assert "未定" in diagnosis.summary.zh
+
+
+def test_logs_that_a_source_failed_to_give_are_asked_for_once():
+    """That there is no line then needs no question of its own; of other things that failed it is one."""
+    down = replace(gap("gap.source"), code="logs")
+    assert [m.kind for m in judged(down, gap("gap.no_logs")).missing] == ["gap.source"]
+    assert "日志" in judged(down).missing[0].question.zh
+    spans = replace(down, code="spans")
+    assert [m.kind for m in judged(spans, gap("gap.no_logs")).missing] == ["gap.source", "gap.no_logs"]
 
 
 @pytest.mark.parametrize("kind", GAPS)

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceRefused, SourceUnavailable
 from pipeline.sources.elasticsearch import ElasticsearchSource, Options
-from pipeline.sources.elasticsearch.calls import Calls, Connection, reason_of_shard, retry_after, root_cause
+from pipeline.sources.elasticsearch.calls import Calls, Connection
+from pipeline.sources.elasticsearch.causes import reason_of_shard, retry_after, root_cause
 from pipeline.values import Ask, Fetched, Span
 from tests.flow_samples import ORDER, START
 from tests.outage_samples import LINES, adds_up, documents, fill

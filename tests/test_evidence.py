@@ -530,7 +530,9 @@ def test_orders_of_another_channel_or_day_are_no_cohort():
 def test_a_failed_source_is_a_gap():
     failed = Coverage(source="es", kind="elasticsearch", what="logs", status="failed", asked="", error="down")
     case = case_of(usual_lines(), FAILED, coverage=[failed])
-    assert "down" in says("gaps", case)["gap.source"].statement.en
+    statement = says("gaps", case)["gap.source"].statement
+    assert statement.en == "es gave no logs: down"
+    assert statement.zh == "es 未能提供日志：down"
 
 
 @pytest.mark.parametrize(

@@ -388,6 +388,7 @@ def test_where_half_of_the_shards_are_gone_the_other_half_is_read_and_the_gap_is
         says(outcome, "partial", "2 of 4 shards|shard.* unassigned|shard.* missing|shards failed")
         assert outcome.logs.used == len(indexed), "what the other shards hold is all there"
         assert "reason None" not in (outcome.logs.error or "")
+        assert (outcome.logs.error or "").count("shards failed") == 1
     finally:
         client.indices.delete(index=index)
 

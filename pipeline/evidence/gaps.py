@@ -21,6 +21,7 @@ from pipeline.evidence.case import Case
 from pipeline.payments import Attempt, Order, Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
+from snapshots.words import term
 
 # A stretch without a single line is a hole where lines otherwise come at least this many times as often.
 _HOLE_SHORTEST = timedelta(minutes=6)
@@ -75,8 +76,8 @@ def _gaps(case: Case) -> Iterator[Found]:
         if row.status == "failed":
             yield _gap(
                 "gap.source",
-                f"{row.source} gave no {row.what}: {row.error}",
-                f"{row.source} 未能提供 {row.what}：{row.error}",
+                f"{row.source} gave no {term(row.what, 'en')}: {row.error}",
+                f"{row.source} 未能提供{term(row.what, 'zh')}：{row.error}",
                 about=row.what,
             )
     if not logs.num_rows:

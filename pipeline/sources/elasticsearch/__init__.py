@@ -1,13 +1,15 @@
 """Logs and spans out of Elasticsearch 8 and 9, with the official client.
 
     options     how to reach a cluster, and what to read there
-    calls       requests with a deadline, and their errors
+    calls       requests with a deadline
+    causes      why a request failed, as the cluster and the client say it
     transport   how the client's connections are used, so that a request can be left behind
     targets     what index patterns stand for: fields, types, the date that bounds a window
     queries     the questions in the query language
     plan        which rows are read, in which order, of what the cluster counted
     explained   which lines a sample accounts for, so that the rest can be asked for
     points      a point in time, read page by page
+    esql        the same pages through ES|QL, where the cluster has it and the settings ask for it
     tallies     rows by service and level
     intake      where readers hand in their pages
     tables      the table of an answer, in order and each document once

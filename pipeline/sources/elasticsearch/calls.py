@@ -11,13 +11,23 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
+from pipeline.sources.elasticsearch.causes import (
+    ASKS_TOO_MUCH,
+    BUSY,
+    REMOTE_GONE,
+    is_passing,
+    retry_after,
+    root_cause,
+    tls_advice,
+    was_connecting,
+)
 from pipeline.sources.elasticsearch.options import Options, login_of, with_port, without_login
 
 if TYPE_CHECKING:
@@ -35,13 +45,6 @@ _DOWN_SECONDS = 5.0
 _LONGEST_WAIT = 5.0
 _LONGEST_PAUSE = 60.0
 _TOO_MANY = 429
-_BUSY = frozenset({429, 502, 503, 504})
-# What a cluster says of a request that asks more of it than its limits allow.
-ASKS_TOO_MUCH = frozenset({"too_many_buckets_exception", "circuit_breaking_exception", "too_many_clauses"})
-# What a cluster says of another one that it was to ask. It is told at once: asking again takes the time of the others.
-_REMOTE_GONE = frozenset({
-    "connect_transport_exception", "no_such_remote_cluster_exception", "no_seed_node_left_exception",
-})  # fmt: skip
 
 
 class _Hits(msgspec.Struct):
@@ -110,6 +113,8 @@ class Connection:
         self.down_until = 0.0
         # Until when nothing is sent, since the cluster said that it has too much to do.
         self.paused_until = 0.0
+        # Whether the cluster has ES|QL that answers in Arrow; None until it has told.
+        self.esql: bool | None = None
 
     def client(self) -> Elasticsearch:
         """The official client, made on first use."""
@@ -155,6 +160,7 @@ class Connection:
 
     def _connect(self) -> Elasticsearch:
         # Imported here: the client and what it brings along take most of a second.
+        from elastic_transport import Serializer
         from elasticsearch import Elasticsearch
         from elasticsearch.serializer import JsonSerializer
 
@@ -179,6 +185,12 @@ class Connection:
                     "_clusters": answer.clusters,
                 }
 
+        class ArrowSerializer(Serializer):
+            """Leaves a stream of Arrow batches as the bytes that it came in; the client's own puts them into its error."""
+
+            def loads(self, data: bytes) -> bytes:
+                return data
+
         options = self.options
         settings: dict[str, Any] = {"max_retries": 0, "http_compress": options.compress}
         urls = [without_login(url) for url in options.urls]
@@ -201,7 +213,11 @@ class Connection:
         # What fails is told by our own errors; without a handler its warnings would go to the user's screen.
         logging.getLogger("elastic_transport").addHandler(logging.NullHandler())
         serializer = PageSerializer()
-        plain = {"application/json": serializer, "application/vnd.elasticsearch+json": serializer}
+        plain = {
+            "application/json": serializer,
+            "application/vnd.elasticsearch+json": serializer,
+            "application/vnd.apache.arrow.stream": ArrowSerializer(),
+        }
         try:
             return Elasticsearch(
                 hosts=[with_port(url) for url in urls],
@@ -295,7 +311,7 @@ class Calls:
             return state.attempt_number > most or time.monotonic() + state.upcoming_sleep >= deadline
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_passing), wait=wait, stop=is_too_late, reraise=True
+            retry=tenacity.retry_if_exception(is_passing), wait=wait, stop=is_too_late, reraise=True
         )
         began = time.monotonic()
         try:
@@ -323,6 +339,27 @@ class Calls:
                 "and any proxy before it"
             )
         return answer.body
+
+    def stream(
+        self, request: Callable[[Elasticsearch], ApiResponse[Any]], within: float | None, patience: float | None = None
+    ) -> bytes:
+        """The body of an answer in Arrow, as it came; times as for `ask`.
+
+        Asked for once, since whoever asks has another way, and a failure here does not give the connection up for the rest.
+        """
+        import elastic_transport
+        from elasticsearch import ApiError
+
+        deadline = self.deadline if within is None else min(self.deadline, time.monotonic() + within)
+        try:
+            body = self._once(self.connection.client(), request, deadline, patience).body
+        except ApiError as error:
+            raise self._from_status(error) from error
+        except elastic_transport.TransportError as error:
+            raise self._from_transport(error) from error
+        if not isinstance(body, bytes):
+            raise SourceBroken(f"{self.connection.where()} answered no Arrow stream")
+        return body
 
     def _wait_after(self, error: BaseException | None, attempt: int, others: int) -> float:
         """Seconds to wait after the `attempt`-th (from 1) failed; `others` are the further addresses."""
@@ -379,7 +416,7 @@ class Calls:
             # The socket's own timeout comes first where it comes at all: it knows more of what was waited for.
             answer: ApiResponse[Any] = sent.answer(seconds + 0.05)
         except (TooLateError, elastic_transport.ConnectionTimeout) as error:
-            if patience is not None and not _was_connecting(error):
+            if patience is not None and not was_connecting(error):
                 raise self.out_of_time() from error
             if isinstance(error, TooLateError):
                 message = "the answer was not complete in time"
@@ -399,11 +436,11 @@ class Calls:
 
         where, reason = self.connection.where(), self.connection.clean(str(error.message))
         if isinstance(error, elastic_transport.ConnectionTimeout):
-            if not _was_connecting(error) or time.monotonic() >= self.deadline:
+            if not was_connecting(error) or time.monotonic() >= self.deadline:
                 return self.out_of_time()
             return UnreachableError(f"{where} cannot be reached: nobody accepts the connection; check the address")
         if isinstance(error, elastic_transport.TlsError):
-            return SourceUnavailable(f"{where}: TLS failed: {reason}; {_tls_advice(error, reason)}")
+            return SourceUnavailable(f"{where}: TLS failed: {reason}; {tls_advice(error, reason)}")
         if isinstance(error, elastic_transport.ConnectionError):
             # A node that speaks TLS hangs up on whoever does not.
             plain = math.isinf(self.quickest) and any(url.startswith("http:") for url in self.connection.options.urls)
@@ -421,130 +458,16 @@ class Calls:
         reason = self.connection.clean(reason)
         if _NO_CONTEXT in kinds:
             return PointGoneError(reason)
-        if kinds & _REMOTE_GONE:
+        if kinds & REMOTE_GONE:
             return RemoteGoneError(where, f"a remote cluster is away: {reason}")
         if error.status_code == 401:
             return SourceRefused(f"{where} refused the login (401); check api_key, or username and password")
         if error.status_code == 403:
             return SourceRefused(f"{where} forbids this (403): {reason}; the account needs `read` on the indices")
-        if error.status_code in _BUSY:
+        if error.status_code in BUSY:
             return DeclinedError(
                 f"{where} is overloaded or restarting ({error.status_code}): {reason}; try again later"
             )
         if kinds & ASKS_TOO_MUCH:
             return DeclinedError(f"{where} declined ({error.status_code}): {reason}")
         return SourceBroken(f"{where} answered {error.status_code}: {reason}")
-
-
-def root_cause(body: Any) -> tuple[set[str], str]:
-    """The error types in an Elasticsearch error, and one reason for people: the innermost that says anything."""
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        return set(), (str(error) if error else "no reason given")[:300]
-    causes = list(_causes(error))
-    reasons = [reason for cause in reversed(causes) if (reason := _reason_of(cause))]
-    kinds = [str(cause["type"]) for cause in causes if cause.get("type")]
-    return set(kinds), [*reasons, *reversed(kinds), "no reason given"][0][:300]
-
-
-def _causes(error: Any) -> Iterator[dict[str, Any]]:
-    """`error`, then what it says of its causes, then what each failed shard says."""
-    if not isinstance(error, dict):
-        return
-    yield error
-    yield from _causes(error.get("caused_by"))
-    for one in _list(error.get("root_cause")):
-        yield from _causes(one)
-    for shard in _list(error.get("failed_shards")):
-        yield from _causes(shard.get("reason") if isinstance(shard, dict) else None)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _reason_of(cause: dict[str, Any]) -> str:
-    """Its reason, or nothing where that is empty or speaks of none: `[node][address] ` alone, `null`, `None`."""
-    reason = cause.get("reason")
-    return reason.strip() if isinstance(reason, str) and reason.strip() not in {"", "null", "None"} else ""
-
-
-def reason_of_shard(failure: Mapping[str, Any]) -> tuple[str, str]:
-    """(type, reason for people) of a shard that failed."""
-    causes = list(_causes(failure.get("reason")))
-    kind = str(causes[0].get("type") or "") if causes else ""
-    reason = next((reason for cause in reversed(causes) if (reason := _reason_of(cause))), "")
-    return kind, reason or kind or "no reason given"
-
-
-def _is_lasting(body: Any) -> bool:
-    """Whether a breaker says that waiting does not help: what it counts is there to stay.
-
-    `durability` is TRANSIENT or PERMANENT: org.elasticsearch.common.breaker.CircuitBreaker.Durability.
-    """
-    error = body.get("error") if isinstance(body, dict) else None
-    return any(cause.get("durability") == "PERMANENT" for cause in _causes(error))
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether the same request may be answered a moment later."""
-    import elastic_transport
-    from elasticsearch import ApiError
-
-    if isinstance(error, ApiError):
-        return (
-            error.status_code in _BUSY and not _is_lasting(error.body) and not root_cause(error.body)[0] & _REMOTE_GONE
-        )
-    if isinstance(error, elastic_transport.TlsError):
-        return False
-    return isinstance(error, elastic_transport.ConnectionError | elastic_transport.ConnectionTimeout)
-
-
-def retry_after(error: Any) -> float:
-    """Seconds that the answer asks to wait (RFC 9110, 10.2.3: seconds or a date), 0 where it does not."""
-    import urllib3
-
-    with contextlib.suppress(urllib3.exceptions.InvalidHeader):
-        return float(urllib3.Retry().parse_retry_after(error.meta.headers.get("retry-after") or "0"))
-    return 0.0
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what led to it."""
-    seen: set[int] = set()
-    waiting: list[Any] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one, BaseException) and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            waiting += [one.__cause__, one.__context__, *getattr(one, "errors", ()), *one.args]
-
-
-def _was_connecting(error: BaseException) -> bool:
-    """Whether what took too long was the connection itself."""
-    import urllib3
-
-    return any(isinstance(one, urllib3.exceptions.ConnectTimeoutError) for one in _chain(error))
-
-
-def _tls_advice(error: BaseException, reason: str) -> str:
-    """What to do about a handshake that failed, by what the library says of the certificate.
-
-    The numbers are OpenSSL's, https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
-    """
-    import ssl
-
-    codes = {one.verify_code for one in _chain(error) if isinstance(one, ssl.SSLCertVerificationError)}
-    text = reason.lower()
-    if codes & {62, 64} or "mismatch" in text or "doesn't match" in text:
-        return "check the host name in the url: it must be one of those that the certificate is for"
-    if 10 in codes or "expired" in text:
-        return "the certificate must be renewed (and check this machine's clock)"
-    if 9 in codes or "not yet valid" in text:
-        return "the certificate is not valid yet; check this machine's clock"
-    if codes & {18, 19, 20, 21} or "self-signed" in text or "self signed" in text or "issuer" in text:
-        return "the authority is unknown; check ca_certs, which must hold the certificate of the one that signed"
-    if "wrong_version_number" in text or "wrong version number" in text or "http request" in text:
-        return "nobody speaks TLS there; check the address: perhaps it begins with http://"
-    return "check ca_certs, the fingerprint and the client certificate"

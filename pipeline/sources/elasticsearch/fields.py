@@ -379,7 +379,7 @@ def table(found: Fields, redact: Callable[[Sequence[str]], Sequence[str]]) -> li
             continue
         # Of documents that were not seen nothing is known.
         if not found.seen:
-            lines.append([use.column, "no document yet", "", "", "", ""])
+            lines.append([use.column, "no document yet" if found.indices else "no index", "", "", "", ""])
             continue
         whole = use.share >= 1.0 - 1e-9
         lines.append([use.column, "not found" if whole else f"{_percent(use.share)} lack it", "", "", "", ""])

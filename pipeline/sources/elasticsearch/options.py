@@ -44,7 +44,7 @@ class Options(Access, frozen=True, kw_only=True, tag="elasticsearch", tag_field=
     field that the window bounds; without it the first of the mapping's that is a date. `order_fields`, `trace_fields`
     and `customer_fields` are searched for identifiers before the usual ones. `zone` is the IANA zone of times without one.
     `readers` pages of one question are read at once; `connections` bounds the requests under way of all questions of this
-    process together.
+    process together. With `esql` "auto" rows come through ES|QL where the cluster has it (see `esql.py`).
     """
 
     url: str | tuple[str, ...]
@@ -61,6 +61,7 @@ class Options(Access, frozen=True, kw_only=True, tag="elasticsearch", tag_field=
     readers: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
     connections: Annotated[int, msgspec.Meta(ge=1, le=100)] = 8
     zone: str | None = None
+    esql: Literal["off", "auto"] = "off"
 
     def __post_init__(self) -> None:
         """Refuses what cannot work, before anything is asked."""

@@ -13,14 +13,13 @@ import msgspec
 from parsers.hits import Page, Values, Wanted
 from pipeline.errors import SourceBroken, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import (
-    ASKS_TOO_MUCH,
     Calls,
     DeclinedError,
     OutOfTimeError,
     PointGoneError,
     Sorted,
-    reason_of_shard,
 )
+from pipeline.sources.elasticsearch.causes import ASKS_TOO_MUCH, reason_of_shard
 from pipeline.sources.elasticsearch.queries import Query
 from pipeline.sources.elasticsearch.targets import Target
 
@@ -171,12 +170,21 @@ class Point:
                     self._id = point
 
     def _note_shards(self, shards: dict[str, Any]) -> None:
-        if shards.get("failed"):
-            self._tally.problems[self._said(shards)] = None
+        if not shards.get("failed"):
+            return
+        problems = self._tally.problems
+        without = self._said({**shards, "failures": []})
+        said = self._said(shards)
+        if said != without:
+            # The same shards, of which a point in time says no more than their number.
+            problems.pop(without, None)
+        elif any(told.startswith(f"{_failed(shards)}: ") for told in problems):
+            return
+        problems[said] = None
 
     def _said(self, shards: dict[str, Any]) -> str:
         why = next((reason_of_shard(failure)[1] for failure in shards.get("failures", [])), "no reason given")
-        return self._calls.connection.clean(f"{shards['failed']} of {shards['total']} shards failed: {why}")
+        return self._calls.connection.clean(f"{_failed(shards)}: {why}")
 
     def _note_clusters(self, clusters: dict[str, Any]) -> None:
         """Remote clusters without which a search goes on where `skip_unavailable` is set."""
@@ -228,6 +236,11 @@ class Point:
             raise self._calls.out_of_time()
 
     @property
+    def size(self) -> int:
+        """The rows of the next page."""
+        return self._size
+
+    @property
     def _retries(self) -> int:
         return self._calls.connection.options.retries
 
@@ -244,17 +257,18 @@ class Point:
         return buckets_of(found["aggregations"]["t"])
 
     def pages(
-        self, query: Query, want: int | None, wanted: Wanted | None = None
+        self, query: Query, want: int | None, wanted: Wanted | None = None, had: int = 0
     ) -> Iterator[tuple[list[msgspec.Raw] | Values, int, int]]:
         """Pages of hits, `want` in all or every one, then the end.
 
         Each hit is the JSON that the server sent; where all of a page can be read at once, its `wanted` values. They come in
         the order in which the index holds them, which costs least and says nothing. Where the point in time expires the
-        reading begins anew: with each page come its bytes, and how many of its rows had come before.
+        reading begins anew: with each page come its bytes, and how many of its rows had come before. `had` of them came to
+        the caller before, in another way.
         """
-        at, left, after, read, had = self._now(), want, None, 0, 0
+        at, left, after, read = self._now(), want, None, 0
         while left is None or left > 0:
-            free = self._size
+            free = self.size
             size = free if left is None else min(free, left)
             body: dict[str, Any] = {"query": query, "sort": [{"_shard_doc": "asc"}], "size": size}
             if after is not None:
@@ -264,7 +278,7 @@ class Point:
             began = time.monotonic()
             try:
                 # By the point in time that it began with: the places in the order of another one are others.
-                answer = self.search(at=at, patience=self._patience(size), **body, track_total_hits=False)
+                answer = self.search(at=at, patience=self.patience(size), **body, track_total_hits=False)
             except PointGoneError:
                 self.reopen(at[1])
                 at, left, after, read, had = self._now(), want, None, 0, max(had, read)
@@ -276,7 +290,7 @@ class Point:
                 continue
             now = self._now()
             at = now if now[1] == at[1] else at
-            hits, last = self._read(answer["hits"]["hits"], wanted)
+            hits, last = self.read(answer["hits"]["hits"], wanted)
             if not len(hits):
                 return
             after = last
@@ -285,13 +299,13 @@ class Point:
             read += len(hits)
             if len(hits) == free:
                 # A short page, as the last of a stretch is, says nothing of how large one may be.
-                self._fit(len(hits), answer["bytes"], time.monotonic() - began)
+                self.fit(len(hits), answer["bytes"], time.monotonic() - began)
             yield hits, answer["bytes"], again
             # A shard that failed may have held rows back that a later page brings.
             if len(hits) < size and not self._tally.problems:
                 return
 
-    def _read(
+    def read(
         self, page: Page | list[msgspec.Raw], wanted: Wanted | None
     ) -> tuple[list[msgspec.Raw] | Values, list[Any]]:
         """The hits of an answer, and the place of the last in the order."""
@@ -305,14 +319,14 @@ class Point:
         except msgspec.DecodeError as error:
             raise SourceBroken(f"{self._calls.connection.where()} answered something that is not JSON") from error
 
-    def _patience(self, size: int) -> float | None:
+    def patience(self, size: int) -> float | None:
         """The seconds after which a page is asked for again, smaller; never so few that a slow cluster cannot answer."""
         if size <= _SMALLEST_PAGE:
             return None
         seconds = max(_PATIENCE * self._calls.left(), 4 * self._calls.quickest, 3 * _PAGE_SECONDS)
         return seconds if seconds < self._calls.left() else None
 
-    def _fit(self, rows: int, size: int, seconds: float) -> None:
+    def fit(self, rows: int, size: int, seconds: float) -> None:
         """The next page's size: near `_PAGE_BYTES` and `_PAGE_SECONDS`, at most ten times the last one."""
         weight = size // rows + 1
         self._heavy = self._heavy or (weight > _HEAVY and self._columns is not True)
@@ -322,6 +336,10 @@ class Point:
         aim = min(_PAGE_SECONDS, self._calls.left() / 3)
         by_time = int(rows * max(aim, wait) / max(seconds - wait, 0.001))
         self._size = max(1, min(self._largest, _PAGE_BYTES // weight, by_time, 10 * rows))
+
+
+def _failed(shards: dict[str, Any]) -> str:
+    return f"{shards['failed']} of {shards['total']} shards failed"
 
 
 def histogram(target: Target, width_ms: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 
 from parsers.columns import columns_of, read_columns, wanted_columns
@@ -19,6 +20,7 @@ from parsers.mapping import source_fields
 from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceBroken, SourceError, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import Calls, DeclinedError, OutOfTimeError
+from pipeline.sources.elasticsearch.esql import Esql
 from pipeline.sources.elasticsearch.explained import explained_by
 from pipeline.sources.elasticsearch.intake import Intake, Part
 from pipeline.sources.elasticsearch.plan import (
@@ -96,6 +98,7 @@ class Reading:
         self.intake = Intake(self._parse, self._parse_values, calls.left)
         # What a compiled loop reads of each hit, where there are enough of them.
         self.wanted: Wanted | None = None
+        self.esql = Esql(calls, target) if source.options.esql == "auto" else None
 
     def explain(self) -> tuple[FetchPlan | None, str, tuple[str, ...]]:
         """What would be read, without reading it, the same in words, and notes. Raises `SourceError`."""
@@ -131,6 +134,8 @@ class Reading:
         Nothing of a part is given back: who asks for columns counts with them.
         """
         self.fields = tuple(fields)
+        # Of heavy documents a search leaves out what is not wanted.
+        self.esql = None
         with self.intake.parsing(), _without_collector(), self._point() as point, self.intake.open():
             self.queries = {"all": self.questions.within(self.ask.window)}
             by_time = point.by_time(self.queries["all"], self.width)
@@ -228,6 +233,8 @@ class Reading:
             self._prepare(0)
             self._read_blind(point)
             return
+        if self.esql and self.steps:
+            self.esql.probe()
         self._prepare(sum(step.wanted for step in self.steps))
         rare = self._has("unexplained")
         first = 0.0
@@ -423,7 +430,7 @@ class Reading:
                     except queue.Empty:
                         return
                     inside = all_of(query, self.questions.within(span))
-                    for hits, size, again in point.pages(inside, want, self.wanted):
+                    for hits, size, again in self._pages(point, part, inside, want):
                         # What has come is kept, whatever befell the other readers meanwhile.
                         if not self.intake.take(part, hits, size, again, most) or failures:
                             return
@@ -444,6 +451,14 @@ class Reading:
         for error in failures:
             raise error
         part.done = True
+
+    def _pages(
+        self, point: Point, part: Part, query: Query, want: int | None
+    ) -> Iterator[tuple[list[msgspec.Raw] | Values, int, int]]:
+        """The pages of a stretch. Only what is read whole may come through ES|QL: a draw has to be the search's own."""
+        if self.esql and part.whole and want is None:
+            return self.esql.pages(point, query, self.wanted)
+        return point.pages(query, want, self.wanted)
 
     def _prepare(self, rows: int) -> None:
         """Loads the compiled loop where so many rows are worth it."""
@@ -529,6 +544,8 @@ class Reading:
             problems.append("how many rows there are is not known, since the cluster did not count them")
         if self.tally.reopened:
             self.notes.append(f"the point in time expired and was opened again ({self.tally.reopened} times)")
+        if self.esql and fetched:
+            self.notes.append(self.esql.said())
         patterns = ", ".join(self.target.patterns)
         failed = bool(problems)
         status: Status = "partial" if failed else "ok" if fetched else "empty"

@@ -15,6 +15,7 @@ from parsers.columns import read_columns
 from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
 from pipeline.sources.elasticsearch.calls import Calls, Connection, RemoteGoneError
+from pipeline.sources.elasticsearch.esql import answers_in_arrow
 from pipeline.sources.elasticsearch.fields import Fields, look
 from pipeline.sources.elasticsearch.options import LARGEST_PAGE, Options
 from pipeline.sources.elasticsearch.reading import Reading, between, window_of
@@ -183,6 +184,9 @@ class ElasticsearchSource:
         except SourceRefused:
             # Reading rows needs no right to see the cluster; whether we may read shows below.
             lines.append("version not told: the account lacks the cluster privilege `monitor`")
+        if self.options.esql == "auto":
+            told = {True: "yes", False: "no, rows are read by search", None: "not told, rows are read by search"}
+            lines.append(f"ES|QL that answers in Arrow: {told[answers_in_arrow(calls)]}")
         for what, patterns in self._patterns.items():
             for pattern in patterns:
                 try:

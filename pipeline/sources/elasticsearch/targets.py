@@ -9,7 +9,8 @@ from typing import Any
 
 from parsers.mapping import FieldMapping
 from pipeline.errors import SourceBroken, SourceUnavailable
-from pipeline.sources.elasticsearch.calls import Calls, OutOfTimeError, RemoteGoneError, root_cause
+from pipeline.sources.elasticsearch.calls import Calls, OutOfTimeError, RemoteGoneError
+from pipeline.sources.elasticsearch.causes import root_cause
 from pipeline.values import What
 
 EXACT = frozenset({"keyword", "constant_keyword", "flattened", "wildcard"})

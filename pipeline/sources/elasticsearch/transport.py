@@ -124,6 +124,8 @@ def _told(base: Any) -> Any:
             _note(self)
             super().request(*args, **kwargs)
 
+    # Its errors name it.
+    Told.__name__ = base.__name__
     return Told
 
 
