@@ -101,8 +101,11 @@ def due(*, limit: int, output: str, where: From) -> None:
     say(f"{len(rows):,} open")
 
 
+MARKS = ("assigned", "responded", "waiting", "continued", "resolved", "reopened")
+
+
 @click.command("mark")
-@click.argument("event", type=click.Choice(["assigned", "responded", "resolved", "reopened"]))
+@click.argument("event", type=click.Choice(MARKS))
 @click.argument("ticket", metavar="SYSTEM:TICKET")
 @click.option("--by", "who", metavar="NAME", help="Who did it.")
 @click.option("--role", metavar="ROLE", help="Whose turn it is now, such as a queue; for assigned.")
@@ -111,29 +114,22 @@ def due(*, limit: int, output: str, where: From) -> None:
 def mark(*, event: str, ticket: str, who: str | None, role: str | None, where: From) -> None:
     """Write down what happened to a ticket: an answer or a solution stops its clock.
 
+    Ticket systems that remember it themselves (docs/desk.md) are asked; this is for the others.
+
     \b
     problem-snapshot desk mark responded helpdesk:4711 --by li
     problem-snapshot desk mark assigned helpdesk:4711 --role payments
     """
-    import time
-
     from pipeline.desk.clock import Clocks
-    from pipeline.desk.events import Happened, record
 
     system, _, ticket_id = ticket.partition(":")
     if not ticket_id:
         raise UsageError(f"{ticket!r} is no SYSTEM:TICKET, such as helpdesk:4711")
     if (event == "assigned") != (role is not None):
         raise UsageError("--role belongs to assigned: it says whose turn it is")
+    what: Any = event
     with _engine(where) as (engine, options):
-        clocks = Clocks(engine, options)
-        if event == "assigned":
-            known = clocks.of(system, ticket_id) is not None
-            if known:
-                with engine.begin() as connection:
-                    record(connection, Happened(system, ticket_id, time.time(), "assigned", role=role, who=who))
-        else:
-            known = getattr(clocks, event)(system, ticket_id, who)
+        known = Clocks(engine, options).mark(system, ticket_id, what, who, role)
     if not known:
         raise TicketNotFound(
             f"{ticket} has no clock: the service has not graded it; `{NAME} desk due` lists those that have"

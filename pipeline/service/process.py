@@ -88,7 +88,7 @@ def work(settings: Settings, sources: Sequence[Source], executor: str, stop: thr
             options.retries,
             acknowledge=Answers(options, None).link,
         )
-        duty = Duty(base.engine, settings.desk.grading, messages, store) if settings.desk else None
+        duty = Duty(base.engine, settings.desk, messages, store, systems=systems) if settings.desk else None
         bench = Bench(base.ledger, systems, sources, store, settings, links, storms, messages, duty)
         worker = Worker(
             base.engine,
