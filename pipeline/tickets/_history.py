@@ -43,14 +43,21 @@ class History:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All steps, in order of time. Of an agent's replies only the first one counts, and the first after each reopening."""
+        """All steps, in order of time.
+
+        Of an agent's replies only the first one counts, and the first after each reopening. A hand-over to who has it is none.
+        """
         found: list[Step] = []
-        answered = False
+        answered, holder = False, None
         for step in sorted((*self._steps, *self._changes()), key=lambda one: (one.at, _ORDER.index(one.what))):
             if step.what == "responded":
                 if answered:
                     continue
                 answered = True
+            if step.what == "assigned":
+                if step.to == holder:
+                    continue
+                holder = step.to
             if step.what == "reopened":
                 answered = False
             found.append(step)
