@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.charts import Bar, bars
 from pipeline.desk.grading_options import LEVELS
-from pipeline.desk.reports import STAGES, Report, Spread
+from pipeline.desk.reports import STAGES, Report, Spread, as_csv
 from pipeline.pages import Part, as_page
 from pipeline.scorecard import Section, markdown
 from snapshots.model import Text
@@ -215,3 +215,21 @@ def _with_chart(one: Charted) -> Part:
         return Part(part)
     rows = [Bar(row[0], value, row[-1]) for row, value in zip(part.rows, one.values, strict=True)]
     return Part(part, bars(rows, part.title))
+
+
+def as_json(made: Report, _language: Language) -> str:
+    """The report as JSON, whose names are the same in every language."""
+    import msgspec
+
+    from pipeline.desk.plain import health
+
+    return msgspec.json.format(msgspec.json.encode(health(made)), indent=2).decode()
+
+
+# How each format is written.
+WRITERS: dict[str, Callable[[Report, Language], str]] = {
+    "md": as_markdown,
+    "html": as_html,
+    "csv": lambda made, _: as_csv(made),
+    "json": as_json,
+}
