@@ -189,6 +189,13 @@ def task(one: Task, *, text: bool = False) -> KnowledgeTask:
     )
 
 
+class Acceptance(Plain):
+    """The entry that was filed, and what is to be said of its signature."""
+
+    entry: str
+    verdict: str
+
+
 class PersonStanding(Plain):
     """What one person did; `timeliness` is null without a task."""
 
@@ -215,6 +222,12 @@ def standing(one: Standing) -> PersonStanding:
 
 
 # ---- clocks and rooms
+
+
+class Done(Plain):
+    """It is done."""
+
+    done: bool
 
 
 class TicketClock(Plain):

@@ -101,6 +101,10 @@ class Standing:
         return self.in_time / self.tasks if self.tasks else None
 
 
+class TaskNotFound(UsageError):
+    """There is no knowledge task of that id."""
+
+
 class Tasks:
     """The tasks in one database, SQLite or PostgreSQL."""
 
@@ -233,7 +237,7 @@ class Tasks:
     # ---- reading
 
     def get(self, task_id: str) -> Task:
-        """One task. Raises `UsageError` where there is none."""
+        """One task. Raises `TaskNotFound` where there is none."""
         with self._begun() as connection:
             return _task(connection, task_id)
 
@@ -322,7 +326,7 @@ def _task(connection: Connection, task_id: str, *, lock: bool = False) -> Task:
     query = sa.select(tasks).where(tasks.c.id == task_id)
     row = connection.execute(query.with_for_update() if lock else query).mappings().first()
     if row is None:
-        raise UsageError(f"there is no knowledge task {task_id!r}; `problem-snapshot desk tasks list` shows them")
+        raise TaskNotFound(f"there is no knowledge task {task_id!r}; `problem-snapshot desk tasks list` shows them")
     return Task(**row)
 
 
