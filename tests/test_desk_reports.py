@@ -252,7 +252,7 @@ def graded(config) -> Path:
         people = {"tech": Chat("tech")}
         messages = Messages(base.engine, lambda *_: None, people, store, lambda _: Links(), (5.0,))
         assert settings.desk is not None
-        duty = Duty(base.engine, settings.desk.grading, messages, store)
+        duty = Duty(base.engine, settings.desk, messages, store)
         found = snapshot("T-1")
         store.put(found, run_record(found))
         assert found.severity is not None

@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 from pipeline.desk import events
 from pipeline.desk.duty import Duty
 from pipeline.desk.grading_options import ROLES, GradingOptions, RoomOptions
+from pipeline.desk.options import DeskOptions
 from pipeline.desk.room import WITHIN, Call, Rooms
 from pipeline.desk.severity import raised
 from pipeline.errors import UsageError
@@ -254,7 +255,9 @@ def desk(engine, tmp_path) -> Desk:
         acknowledge=Answers(SERVICE, None).link,
     )
     store.put(snapshot(), run_record(snapshot()))
-    return Desk(Duty(engine, OPTIONS, messages, store, moment), messages, people, queue, engine, moment)
+    return Desk(
+        Duty(engine, DeskOptions(grading=OPTIONS), messages, store, moment), messages, people, queue, engine, moment
+    )
 
 
 def graded(desk: Desk, taken: ProblemSnapshot) -> None:
@@ -340,7 +343,7 @@ def test_graded_again_calls_nobody_again(desk):
 def test_who_is_not_configured_is_told_at_once(desk):
     del desk.people["tech-3"]
     with pytest.raises(UsageError, match=r"there is no \[notify.tech-3\]"):
-        Duty(desk.engine, OPTIONS, desk.messages, Store("memory://x"), desk.clock)
+        Duty(desk.engine, DeskOptions(grading=OPTIONS), desk.messages, Store("memory://x"), desk.clock)
 
 
 def test_a_ticket_that_its_storm_makes_a_p1_opens_the_storms_room(desk):

@@ -70,7 +70,7 @@ def service(tmp_path) -> Iterator[Service]:
     store, queue, desk = Store(settings.store), [], Desk()
     people = {name: Chat(name) for name in PEOPLE}
     messages = Messages(engine, lambda _, message, *__: queue.append(message), people, store, lambda _: Links(), (5.0,))
-    duty = Duty(engine, OPTIONS, messages, store)
+    duty = Duty(engine, DeskOptions(grading=OPTIONS), messages, store)
     source = open_bundle(BUNDLE)
     jobs: list[str] = []
     ledger = Ledger(engine, lambda _, delivery, *__: jobs.append(delivery))

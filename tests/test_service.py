@@ -20,10 +20,12 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline import run
+from pipeline.desk.options import DeskOptions
 from pipeline.errors import NoSourceReached, Refused
 from pipeline.notify.target import Event, Sent, Target, TargetUnavailable
 from pipeline.service.app import Parts, make_app
 from pipeline.service.database import opened, prepare
+from pipeline.service.desk_counter import DeskCounter
 from pipeline.service.durable import Enqueuer, Worker
 from pipeline.service.ledger import OPEN, STARTS, Busy, Job, Ledger, NewDelivery
 from pipeline.service.links import Pages
@@ -81,12 +83,18 @@ class Hook:
 
 @contextlib.contextmanager
 def running(
-    database: str, folder: Path, *, work: bool = True, targets: dict[str, Target] | None = None, **service: object
+    database: str,
+    folder: Path,
+    *,
+    work: bool = True,
+    targets: dict[str, Target] | None = None,
+    office: DeskOptions | None = None,
+    **service: object,
 ) -> Iterator[Hook]:
-    """The service on a free port, with one worker in this process."""
+    """The service on a free port, with one worker in this process; `office` is its desk."""
     settings = load_settings(env={})
     options = msgspec.structs.replace(settings.service, database=database, **{"retries": (0.2, 0.2), **service})
-    settings = msgspec.structs.replace(settings, store=str(folder / "store"), service=options)
+    settings = msgspec.structs.replace(settings, store=str(folder / "store"), service=options, desk=office)
     desk = Desk()
     engine = opened(database)
     prepare(engine, database)
@@ -106,7 +114,9 @@ def running(
         executor="test:1:0",
         jobs=2,
     )
-    server = Server(make_app(Parts({"desk": desk}, ledger, options, pages.page)), "127.0.0.1", port := free_port())
+    counter = DeskCounter(settings, engine, store)
+    app = make_app(Parts({"desk": desk}, ledger, options, pages.page, desk=counter))
+    server = Server(app, "127.0.0.1", port := free_port())
     thread = threading.Thread(target=server.run, daemon=True)
     if work:
         worker.start()

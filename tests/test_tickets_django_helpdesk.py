@@ -18,7 +18,7 @@ import pytest
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import open_system
 from pipeline.tickets.django_helpdesk import DjangoHelpdeskSystem, Options, _FollowUp, _Page, plain_markdown
-from pipeline.tickets.system import Incoming, SystemUnavailable, TicketSystem, Unverified
+from pipeline.tickets.system import Incoming, Remembers, SystemUnavailable, TicketSystem, Unverified
 from tests import services
 from tests.services import helpdesk
 from tests.tickets_polling import drained
@@ -100,6 +100,31 @@ def test_an_agents_update_is_told_and_our_own_note_is_known_as_ours(
         ("ticket.updated", "our own note"),
     ]
     assert len(hook.received) == 4
+
+
+def test_what_happened_to_a_ticket_is_told_as_the_desk_did_it(
+    desk: helpdesk.Desk, system: TicketSystem, hook: Receiver
+) -> None:
+    """Assigned, answered, solved, closed, opened again; private notes, ours among them, are no answers."""
+    del hook  # it takes what the desk posts
+    ticket_id = desk.new_ticket("Payment failed", "Order 1")
+    desk.update(ticket_id, "The channel, I think", public=False)
+    system.attach(ticket_id, note_for(ticket_id, "first"))
+    agent = str(desk.ask("GET", "/followups/?page=last")["results"][-1]["user"] or "")
+    desk.update(ticket_id, "", owner="1")
+    desk.update(ticket_id, "We are on it")
+    desk.update(ticket_id, "Which order?")
+    desk.update(ticket_id, "", new_status="3")
+    desk.update(ticket_id, "", new_status="4")
+    desk.update(ticket_id, "It fails again", new_status="2")
+    assert isinstance(system, Remembers)
+    steps = system.history(ticket_id)
+    assert [one.what for one in steps] == ["opened", "assigned", "responded", "resolved", "reopened"]
+    assert steps[1].to == "agent"
+    assert {one.who for one in steps[1:]} == {"1"}
+    assert agent != "1", "our own account is another one"
+    assert [one.at for one in steps] == sorted(one.at for one in steps)
+    assert system.history(ticket_id) == steps
 
 
 def test_a_ticket_is_kept_while_nobody_receives_and_polling_finds_it(desk: helpdesk.Desk, system: TicketSystem) -> None:

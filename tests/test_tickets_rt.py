@@ -112,17 +112,54 @@ def test_replies_comments_and_edits_are_told_and_what_matters_not_is_not(
     desk.edit(ticket_id, Priority=50)
     desk.edit(ticket_id, Status="resolved")
     desk.edit(ticket_id, Subject="the last")
-    events = [system.receive(request) for request in hook.wait(6)]
-    assert [(event.kind, event.actor) for event in events] == [
-        ("ticket.created", rt.CUSTOMER),
-        ("ticket.replied", rt.CUSTOMER),
-        ("ticket.commented", "agent"),
-        ("ticket.updated", "agent"),
-        ("ticket.updated", "agent"),
-        ("ticket.updated", "agent"),
+    desk.edit(ticket_id, DueDate="2026-12-24")
+    events = [system.receive(request) for request in hook.wait(9)]
+    assert [(event.kind, event.actor, event.routine) for event in events] == [
+        ("ticket.created", rt.CUSTOMER, False),
+        ("ticket.replied", rt.CUSTOMER, False),
+        # RT opens a new ticket by itself when somebody writes.
+        ("ticket.state", "RT_System", True),
+        ("ticket.commented", "agent", False),
+        ("ticket.updated", "agent", False),
+        ("ticket.updated", "agent", False),
+        ("ticket.state", "agent", True),
+        ("ticket.state", "agent", True),
+        ("ticket.updated", "agent", False),
     ]
     assert not [event for event in events if event.ignored]
-    assert len({event.delivery_id for event in events}) == 6
+    assert len({event.delivery_id for event in events}) == 9
+
+
+def test_what_happened_to_a_ticket_is_told_as_the_desk_did_it(desk: rt.Desk, system: RtSystem) -> None:
+    """Taken, answered, stalled, taken up, solved, opened again; comments, the customer's replies and our notes are no answers."""
+    ticket_id = desk.new_ticket("Payment failed", "Order 1")
+    desk.comment(ticket_id, "Looks like the channel")
+    desk.reply(ticket_id, "Is anybody there?")
+    system.attach(ticket_id, note_for(ticket_id, "first"))
+    desk.edit(ticket_id, Owner="agent")
+    desk.reply(ticket_id, "We are on it", who="agent")
+    desk.reply(ticket_id, "Which order?", who="agent")
+    desk.edit(ticket_id, Status="stalled")
+    desk.edit(ticket_id, Status="open")
+    desk.edit(ticket_id, Priority=50)
+    desk.edit(ticket_id, Status="resolved")
+    desk.edit(ticket_id, Status="open")
+    steps = system.history(ticket_id)
+    assert [(one.what, one.who, one.to) for one in steps if one.what != "prioritised"] == [
+        ("opened", rt.CUSTOMER, None),
+        ("assigned", "agent", "agent"),
+        ("responded", "agent", None),
+        ("waiting", "agent", None),
+        ("continued", "agent", None),
+        ("resolved", "agent", None),
+        ("reopened", "agent", None),
+    ]
+    assert [(one.who, one.to) for one in steps if one.what == "prioritised"][-1] == ("agent", "50")
+    assert [one.at for one in steps] == sorted(one.at for one in steps)
+    assert abs((steps[-1].at - datetime.now(UTC)).total_seconds()) < 60
+    assert system.history(ticket_id) == steps
+    with pytest.raises(TicketNotFound):
+        system.history("999999")
 
 
 def test_our_own_note_and_fields_call_nobody(desk: rt.Desk, system: RtSystem, hook: Receiver) -> None:

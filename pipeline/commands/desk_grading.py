@@ -14,6 +14,7 @@ from pipeline.commands.desk_shown import in_minutes, language_option, output_opt
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import NAME, From, debug_option, from_options
 from pipeline.console import columns, emit, say, write_file
+from pipeline.desk.enquiry import check_span, options_of, report_of, severity_of_ticket
 from pipeline.errors import TicketNotFound, UsageError
 
 if TYPE_CHECKING:
@@ -38,18 +39,11 @@ def severity(*, snapshot: str, output: str, language: str, where: From) -> None:
     settings = where.settings(sources=False, service=True)
     with opened_store(settings) as store:
         found = store.get(snapshot)
-    held = found.severity
-    if settings.desk is not None:
-        import msgspec
-
-        from pipeline.desk.clock import Clocks
-        from snapshots.model import Severity
-
-        with _engine(where) as (engine, options):
-            row = Clocks(engine, options).named(found.ticket.id, found.snapshot_id)
-        held = msgspec.json.decode(row.severity, type=Severity) if row else held
-    if held is None:
-        raise UsageError(f"{found.snapshot_id} has no severity: it was taken without a table [defaults.desk]")
+    if settings.desk is None:
+        held = severity_of_ticket(settings, None, found)
+    else:
+        with _engine(where) as (engine, _):
+            held = severity_of_ticket(settings, engine, found)
     if output == "json":
         show_json(held)
     else:
@@ -85,12 +79,13 @@ def due(*, limit: int, output: str, where: From) -> None:
     \b
     problem-snapshot desk due
     """
+    from pipeline.desk import plain
     from pipeline.desk.clock import Clocks
 
     with _engine(where) as (engine, options):
         rows = list(Clocks(engine, options).open(limit))
     if output == "json":
-        show_json(_timed([{key: value for key, value in row._asdict().items() if key != "severity"} for row in rows]))
+        show_json([plain.clock(row) for row in rows])
         return
     head = ("LEVEL", "TICKET", "SYSTEM", "ANSWER BY", "SOLVE BY")
     cells = [
@@ -101,8 +96,11 @@ def due(*, limit: int, output: str, where: From) -> None:
     say(f"{len(rows):,} open")
 
 
+MARKS = ("assigned", "responded", "waiting", "continued", "resolved", "reopened")
+
+
 @click.command("mark")
-@click.argument("event", type=click.Choice(["assigned", "responded", "resolved", "reopened"]))
+@click.argument("event", type=click.Choice(MARKS))
 @click.argument("ticket", metavar="SYSTEM:TICKET")
 @click.option("--by", "who", metavar="NAME", help="Who did it.")
 @click.option("--role", metavar="ROLE", help="Whose turn it is now, such as a queue; for assigned.")
@@ -111,29 +109,22 @@ def due(*, limit: int, output: str, where: From) -> None:
 def mark(*, event: str, ticket: str, who: str | None, role: str | None, where: From) -> None:
     """Write down what happened to a ticket: an answer or a solution stops its clock.
 
+    Ticket systems that remember it themselves (docs/desk.md) are asked; this is for the others.
+
     \b
     problem-snapshot desk mark responded helpdesk:4711 --by li
     problem-snapshot desk mark assigned helpdesk:4711 --role payments
     """
-    import time
-
     from pipeline.desk.clock import Clocks
-    from pipeline.desk.events import Happened, record
 
     system, _, ticket_id = ticket.partition(":")
     if not ticket_id:
         raise UsageError(f"{ticket!r} is no SYSTEM:TICKET, such as helpdesk:4711")
     if (event == "assigned") != (role is not None):
         raise UsageError("--role belongs to assigned: it says whose turn it is")
+    what: Any = event
     with _engine(where) as (engine, options):
-        clocks = Clocks(engine, options)
-        if event == "assigned":
-            known = clocks.of(system, ticket_id) is not None
-            if known:
-                with engine.begin() as connection:
-                    record(connection, Happened(system, ticket_id, time.time(), "assigned", role=role, who=who))
-        else:
-            known = getattr(clocks, event)(system, ticket_id, who)
+        known = Clocks(engine, options).mark(system, ticket_id, what, who, role)
     if not known:
         raise TicketNotFound(
             f"{ticket} has no clock: the service has not graded it; `{NAME} desk due` lists those that have"
@@ -161,10 +152,12 @@ def room() -> None:
 @debug_option
 def list_rooms(*, closed: bool, output: str, where: From) -> None:
     """List the open rooms, newest first."""
+    from pipeline.desk import plain
+
     with _rooms(where) as rooms:
         rows = rooms.listed(closed=closed)
     if output == "json":
-        show_json(_timed([row._asdict() for row in rows]))
+        show_json([plain.room(row) for row in rows])
         return
     head = ("ROOM", "OPENED", "SYSTEM", "TICKET", "CLOSED")
     cells = [
@@ -181,13 +174,14 @@ def list_rooms(*, closed: bool, output: str, where: From) -> None:
 @debug_option
 def show_room(*, number: int, output: str, where: From) -> None:
     """Show who was called and answered, and the customer-care list with what each may be told."""
+    from pipeline.desk import plain
+
     with _rooms(where) as rooms:
         roles, calls, care = rooms.of(number)
     if not roles:
         raise TicketNotFound(f"there is no room {number}; `{NAME} desk room list --all` shows them")
     if output == "json":
-        tables = {"roles": roles, "calls": calls, "care": care}
-        show_json(_timed({name: [row._asdict() for row in rows] for name, rows in tables.items()}))
+        show_json(plain.room_state(roles, calls, care))
         return
     lines = []
     for role in roles:
@@ -261,7 +255,12 @@ def close_room(*, number: int, where: From) -> None:
     "--events", type=click.Path(path_type=Path), metavar="CSV", help="Events of another desk instead of the service's."
 )
 @click.option(
-    "--output", "-o", type=click.Choice(["md", "html", "csv"]), default="md", show_default=True, help="The format."
+    "--output",
+    "-o",
+    type=click.Choice(["md", "html", "csv", "json"]),
+    default="md",
+    show_default=True,
+    help="The format.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of stdout.")
 @click.option(
@@ -281,23 +280,17 @@ def report(
     """
     from pipeline.desk import events as desk_events
     from pipeline.desk import report_pages, reports
-    from pipeline.desk.options import DeskOptions
 
     settings = where.settings(sources=False, service=True)
     begun, ended = (_moment(name, text, settings.zone) for name, text in (("--from", start), ("--to", end)))
-    if begun >= ended:
-        raise UsageError(f"--from {start} is not before --to {end}")
-    options = (settings.desk or DeskOptions()).grading
+    check_span(begun, ended)
     if events is not None:
         found = [one for one in desk_events.read_events(events) if one.at < ended.timestamp()]
+        made = reports.report(found, begun, ended, options_of(settings).grading)
     else:
-        with _engine(where) as (engine, options):
-            found = desk_events.read(engine, begun.timestamp(), ended.timestamp())
-    made = reports.report(found, begun, ended, options)
-    if output == "csv":
-        text = reports.as_csv(made)
-    else:
-        text = (report_pages.as_html if output == "html" else report_pages.as_markdown)(made, language)
+        with _engine(where) as (engine, _):
+            made = report_of(settings, engine, begun, ended)
+    text = report_pages.WRITERS[output](made, language)
     if out is None:
         emit(text)
     else:
@@ -315,12 +308,11 @@ def _moment(option: str, text: str, zone: dt.tzinfo | None) -> dt.datetime:
 
 @contextmanager
 def _engine(where: From) -> Iterator[tuple[Engine, GradingOptions]]:
-    from pipeline.desk.options import DeskOptions
     from pipeline.service.opened import opened_base
 
     settings = where.settings(sources=False, service=True)
     with opened_base(settings) as base:
-        yield base.engine, (settings.desk or DeskOptions()).grading
+        yield base.engine, options_of(settings).grading
 
 
 @contextmanager
@@ -334,20 +326,6 @@ def _rooms(where: From) -> Iterator[Any]:
                 f"operations and last; `{NAME} init` shows it"
             )
         yield Rooms(engine, options.room)
-
-
-def _timed(value: Any) -> Any:
-    """Rows as JSON tells them: times as ISO 8601."""
-
-    def told(one: Any, key: str = "") -> Any:
-        if isinstance(one, dict):
-            return {name: told(inner, name) for name, inner in one.items()}
-        if isinstance(one, list):
-            return [told(inner) for inner in one]
-        is_time = isinstance(one, float) and key.endswith(("_at", "_by"))
-        return dt.datetime.fromtimestamp(one, dt.UTC).isoformat() if is_time else one
-
-    return told(value)
 
 
 COMMANDS = (severity, due, mark, room, report)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +12,13 @@ from pipeline.commands.desk_shown import language_option, output_option, said_in
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import NAME, PATH, From, debug_option, from_options
 from pipeline.console import columns, emit, say, write_file
+from pipeline.desk.enquiry import doubts_of, entries_of_symptom, knowledge_folder, open_answers, today
 from pipeline.errors import SnapshotError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.desk.ask import Answers, Hit
+    from pipeline.desk.ask import Hit
     from pipeline.desk.entry import Entry
-    from pipeline.desk.graph import Way
+    from pipeline.desk.plain import Solution
     from pipeline.desk.shelf import Shelf
     from pipeline.settings import Settings
 
@@ -29,23 +29,6 @@ folder_option = click.option(
     envvar="PROBLEM_SNAPSHOT_KNOWLEDGE",
     help="The folder of entries; desk.knowledge of the configuration.",
 )
-
-
-def folder_of(settings: Settings, folder: Path | None) -> Path:
-    """The folder of entries. Raises `UsageError` where none is named."""
-    if folder is not None:
-        return folder
-    if settings.desk is None or settings.desk.knowledge is None:
-        raise UsageError(
-            f'nothing says where knowledge lies (profile {settings.profile}): add knowledge = "DIR" to a table [defaults.desk], '
-            "or give --folder DIR"
-        )
-    return Path(settings.desk.knowledge)
-
-
-def today() -> date:
-    """The day in UTC."""
-    return datetime.now(UTC).date()
 
 
 # ---- ask
@@ -69,31 +52,26 @@ def ask(
     problem-snapshot desk ask "支付宝提示余额不足怎么办"
     problem-snapshot desk ask --answer "query the order before you retry"
     """
+    from pipeline.desk import plain
     from pipeline.tickets.file import guess_language
 
     settings = where.settings(sources=False)
-    answers = open_answers(settings, folder_of(settings, folder))
+    answers = open_answers(settings, told_shelf(knowledge_folder(settings, folder)))
     hits = answers.ask(question, most, "answer" if backwards else "question")
     spoken = guess_language(question) if language == "auto" else language
     if output == "json":
-        show_json([_plain(hit) for hit in hits])
+        show_json([plain.answer(hit) for hit in hits])
     else:
         emit("\n".join(_hit_lines(hits, spoken)))
 
 
-def open_answers(settings: Settings, folder: Path) -> Answers:
-    """The entries of `folder`, ready to be asked; what could not be read is told on stderr."""
-    import platformdirs
-
-    from pipeline.desk.ask import Answers
-    from pipeline.desk.meaning import open_meaning
-    from pipeline.desk.options import DeskOptions
+def told_shelf(folder: Path) -> Shelf:
+    """The entries of `folder`; what could not be read is told on stderr."""
     from pipeline.desk.shelf import read_shelf
 
     shelf = read_shelf(folder)
     _tell_problems(shelf)
-    cache = platformdirs.user_cache_path(NAME, appauthor=False) / "knowledge"
-    return Answers(shelf, with_meaning=open_meaning((settings.desk or DeskOptions()).meaning), cache=cache)
+    return shelf
 
 
 def _tell_problems(shelf: Shelf) -> None:
@@ -101,27 +79,6 @@ def _tell_problems(shelf: Shelf) -> None:
         say(f"Not read: {problem}")
     if len(shelf.problems) > 5:
         say(f"Not read: {len(shelf.problems) - 5:,} more; `{NAME} desk knowledge check` names them")
-
-
-def _plain(hit: Hit) -> dict[str, Any]:
-    entry = hit.entry
-    return {
-        "id": entry.id,
-        "title": entry.text("title"),
-        "share": round(hit.share, 3),
-        "words": round(hit.words, 3),
-        "meaning": None if hit.meaning is None else round(hit.meaning, 3),
-        "fault": round(hit.fault, 3),
-        "code": hit.code,
-        "product": hit.product,
-        "cause": entry.text("cause"),
-        "steps": entry.texts("steps"),
-        "mistakes": entry.texts("mistakes"),
-        "video": entry.facts.video,
-        "versions": entry.facts.versions,
-        "owner": entry.facts.owner,
-        "status": entry.facts.status,
-    }
 
 
 def _hit_lines(hits: Sequence[Hit], language: str) -> list[str]:
@@ -166,30 +123,17 @@ def knowledge() -> None:
 @debug_option
 def list_(*, folder: Path | None, output: str, language: str, where: From) -> None:
     """List the entries."""
-    from pipeline.desk.shelf import read_shelf
+    from pipeline.desk import plain
 
-    shelf = read_shelf(folder_of(where.settings(sources=False), folder))
-    _tell_problems(shelf)
+    shelf = told_shelf(knowledge_folder(where.settings(sources=False), folder))
     if output == "json":
-        show_json(
-            [
-                {**_facts(entry), "title": entry.text("title"), "sha256": shelf.hash_of(entry.id)}
-                for entry in shelf.entries
-            ]
-        )
+        show_json([plain.entry(entry, shelf) for entry in shelf.entries])
         return
     rows = [
         (e.id, e.facts.status, e.facts.owner or "-", str(e.facts.review_by or "-"), said_in(e.text("title"), language))
         for e in shelf.entries
     ]
     emit(columns(("id", "status", "owner", "review by", "title"), rows))
-
-
-def _facts(entry: Entry) -> dict[str, Any]:
-    import msgspec
-
-    found: dict[str, Any] = msgspec.to_builtins(entry.facts)
-    return found
 
 
 @knowledge.command()
@@ -202,25 +146,19 @@ def _facts(entry: Entry) -> dict[str, Any]:
 def check(*, folder: Path | None, output: str, language: str, verdict: bool, where: From) -> None:
     """Name entries that are out of date, contradicted by tickets that came back, incomplete or unreadable."""
     from pipeline.commands.desk_tasks import outcomes_of
-    from pipeline.desk.checks import flags
+    from pipeline.desk import plain
     from pipeline.desk.shelf import read_shelf
 
     settings = where.settings(sources=False, service=True)
-    shelf = read_shelf(folder_of(settings, folder))
+    shelf = read_shelf(knowledge_folder(settings, folder))
     try:
         reopened = outcomes_of(settings)
     except SnapshotError as error:
         say(f"Reopened tickets are not known: {error}")
         reopened = {}
-    versions = settings.desk.versions if settings.desk else {}
-    found = flags(shelf.entries, today(), versions, reopened)
+    found = doubts_of(settings, shelf, reopened)
     if output == "json":
-        show_json(
-            {
-                "unreadable": shelf.problems,
-                "flags": [{"entry": f.entry, "kind": f.kind, "statement": f.statement} for f in found],
-            }
-        )
+        show_json(plain.doubts(shelf, found))
     else:
         lines = [f"{flag.entry}: {said_in(flag.statement, language)}" for flag in found]
         lines += [f"Not read: {problem}" for problem in shelf.problems]
@@ -252,7 +190,7 @@ def add(*, file: Path, folder: Path | None, over: bool, where: From) -> None:
 def _put(where: From, folder: Path | None, entries: Sequence[Entry], *, over: bool) -> None:
     from pipeline.desk.shelf import put_entries
 
-    place = folder_of(where.settings(sources=False), folder)
+    place = knowledge_folder(where.settings(sources=False), folder)
     written, kept = put_entries(place, entries, over=over)
     left = f"; {len(kept):,} that are there already were left alone, --over replaces them" if kept else ""
     say(f"Written: {len(written):,} entries in {place}{left}")
@@ -337,19 +275,14 @@ def graph(
     import msgspec
 
     from pipeline.desk import graph as graphs
-    from pipeline.desk.shelf import read_shelf
     from pipeline.tickets.file import guess_language
 
     settings = where.settings(sources=False)
-    place = folder_of(settings, folder)
-    shelf = read_shelf(place)
-    _tell_problems(shelf)
+    shelf = told_shelf(knowledge_folder(settings, folder))
     confirmed = _confirmed(settings, labels)
     entries: Sequence[Entry] = shelf.entries
     if symptom is not None:
-        hits = open_answers(settings, place).ask(symptom, 1)
-        problem = graphs.problem_key(hits[0].entry) if hits else ""
-        entries = [entry for entry in entries if graphs.problem_key(entry) == problem]
+        entries = entries_of_symptom(open_answers(settings, shelf), shelf, symptom)
     if language == "auto":
         language = guess_language(symptom) if symptom else "en"
     if output == "table":
@@ -387,22 +320,22 @@ def known_faults(labels: Path) -> dict[str, str]:
 
 
 def _way_lines(entries: Sequence[Entry], confirmed: dict[str, int], language: str) -> list[str]:
-    from pipeline.desk.graph import problem_key, problem_name, ways
+    from pipeline.desk.plain import solutions
 
-    zh = language == "zh"
+    known = {entry.id: entry for entry in entries}
     lines: list[str] = []
-    for problem in sorted({problem_key(entry) for entry in entries}):
-        found = ways(entries, problem, confirmed)
-        lines.append(said_in(problem_name(found[0].entry), language) if found else problem)
-        for number, way in enumerate(found, 1):
-            lines += _one_way(number, way, language, zh=zh)
+    for problem in solutions(entries, confirmed):
+        lines.append(said_in(problem.title, language))
+        for number, way in enumerate(problem.ways, 1):
+            lines += _one_way(number, way, known[way.entry], language)
     return lines
 
 
-def _one_way(number: int, way: Way, language: str, *, zh: bool) -> list[str]:
+def _one_way(number: int, way: Solution, entry: Entry, language: str) -> list[str]:
+    zh = language == "zh"
     cost = f"{way.minutes} 分钟" if zh else f"{way.minutes} min"
     often = ""
     if way.of:
         often = f"，{way.of} 次中 {way.confirmed} 次" if zh else f", {way.confirmed:,} of {way.of:,} times"
-    head = f"  {number}. {said_in(way.entry.text('title'), language)} ({cost}{often})  [{way.entry.id}]"
-    return [head, *(f"       {line}" for line in entry_lines(way.entry, language))]
+    head = f"  {number}. {said_in(way.title, language)} ({cost}{often})  [{way.entry}]"
+    return [head, *(f"       {line}" for line in entry_lines(entry, language))]

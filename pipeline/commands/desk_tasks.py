@@ -5,22 +5,23 @@ from __future__ import annotations
 import getpass
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.desk_knowledge import folder_of, folder_option, known_faults, today
+from pipeline.commands.desk_knowledge import folder_option, known_faults
 from pipeline.commands.desk_shown import in_minutes, output_option, show_json
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import PATH, From, debug_option, from_options
 from pipeline.console import columns, emit, say
+from pipeline.desk.enquiry import knowledge_folder, open_task
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.desk.tasks import Reminder, Tasks
     from pipeline.settings import Settings
 
-_STATES = ("open", "submitted", "accepted", "dropped")
+_STATES = ("open", "postponed", "submitted", "accepted", "dropped")
 by_option = click.option("--by", metavar="NAME", help="Who decides; the name of the account by default.")
 
 
@@ -48,6 +49,8 @@ def _tasks(where: From) -> Tasks:
 def tasks() -> None:
     """Knowledge tasks: a solved ticket's cause, solution and prevention, written down within 48 hours.
 
+    The service opens the task of a ticket that it sees solved, and reminds; `open` is for the others.
+
     \b
     problem-snapshot desk tasks open TK-1042 --to wang     the ticket is solved
     problem-snapshot desk tasks show kt-... > entry.md     what the snapshot knows is filled in
@@ -63,13 +66,10 @@ def tasks() -> None:
 @debug_option
 def open_(*, ticket: str, assignee: str, where: From) -> None:
     """Open the task of TICKET, which is solved now. A ticket has one task, however often this is called."""
-    from pipeline.desk.draft import draft_of
-
     settings = where.settings(sources=False, service=True)
     with opened_store(settings) as store:
         snapshot = store.get(ticket)
-    draft = draft_of(snapshot, assignee, today())
-    task, new = opened_tasks(settings).open(snapshot.ticket.system, snapshot.ticket.id, draft, assignee, time.time())
+    task, new = open_task(opened_tasks(settings), snapshot, assignee, time.time())
     emit(task.id)
     say(f"{'Opened' if new else 'Is open already'}: {task.id} for {assignee}, due {in_minutes(task.due_at)}")
 
@@ -81,9 +81,11 @@ def open_(*, ticket: str, assignee: str, where: From) -> None:
 @debug_option
 def list_(*, state: tuple[str, ...], output: str, where: From) -> None:
     """List tasks, those due first."""
+    from pipeline.desk import plain
+
     found = _tasks(where).listed(state)
     if output == "json":
-        show_json([_plain(task) for task in found])
+        show_json([plain.task(task) for task in found])
         return
     now = time.time()
     rows = [
@@ -135,7 +137,7 @@ def accept(*, task: str, labels: Path | None, folder: Path | None, by: str | Non
     from pipeline.desk.acceptance import accept_task
 
     settings = where.settings(sources=False, service=True)
-    place = folder_of(settings, folder)
+    place = knowledge_folder(settings, folder)
     known = known_faults(labels) if labels else {}
     with opened_store(settings) as store:
         done = accept_task(opened_tasks(settings), task, place, store, by or getpass.getuser(), time.time(), known)
@@ -183,11 +185,16 @@ def reopened(*, ticket: str, system: str, where: From) -> None:
 @from_options
 @debug_option
 def remind(*, where: From) -> None:
-    """Print the reminders that are due, one JSON object a line, each once. Run it every few minutes, and pipe it on."""
+    """Print the reminders that are due, one JSON object a line, each once.
+
+    The service sends them itself. Without it, run this every few minutes, and pipe it on.
+    """
     import msgspec
 
+    from pipeline.desk import plain
+
     def send(reminder: Reminder) -> None:
-        told = {"step": reminder.step, **_plain(reminder.task)}
+        told = {"step": reminder.step, **msgspec.to_builtins(plain.task(reminder.task))}
         emit(msgspec.json.encode(told).decode())
 
     sent = _tasks(where).remind(time.time(), send)
@@ -201,10 +208,12 @@ def remind(*, where: From) -> None:
 @debug_option
 def report(*, days: int, output: str, where: From) -> None:
     """Show each person's tasks, how many were handed in in time, and points."""
+    from pipeline.desk import plain
+
     now = time.time()
     found = _tasks(where).standings(now, now - days * 86400)
     if output == "json":
-        show_json([{**_plain(one), "timeliness": one.timeliness} for one in found])
+        show_json([plain.standing(one) for one in found])
         return
     rows = [
         (
@@ -219,9 +228,3 @@ def report(*, days: int, output: str, where: From) -> None:
         for s in found
     ]
     emit(columns(("person", "points", "tasks", "in time", "late", "missing", "timeliness"), rows))
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    import dataclasses
-
-    return {k: v for k, v in dataclasses.asdict(value).items() if k != "text"}

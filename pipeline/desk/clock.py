@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,11 @@ import msgspec
 import sqlalchemy as sa
 
 from pipeline.desk.calendar import Deadline, calendar_of
-from pipeline.desk.events import Happened, record
+from pipeline.desk.course import Course, Told, begun, count, course_of, known
+from pipeline.desk.events import Happened, What, record
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
 from pipeline.desk.moments import seconds_of, written
+from pipeline.desk.severity import set_by_ticket
 from pipeline.desk.tables import clocks, warnings
 from pipeline.errors import SnapshotError
 from pipeline.service.ledger import insert_into
@@ -106,29 +108,41 @@ class Clocks:
         here = _here(system, ticket_id)
         # The row is locked before it is read: two that grade one ticket go one after the other.
         connection.execute(clocks.update().where(here).values(snapshot_id=snapshot_id))
-        known = connection.execute(sa.select(clocks).where(here)).one_or_none()
+        row = connection.execute(sa.select(clocks).where(here)).one_or_none()
         now = self._clock()
-        if known is None:
+        course = course_of(known(connection, system, ticket_id))
+        if row is None:
             due = {which: seconds_of(getattr(severity, f"{which}_by")) for which in WHICH}
-            self._write(connection, system, ticket_id, snapshot_id, severity, opened_at, due, fresh=True)
-            record(connection, Happened(system, ticket_id, opened_at, "opened", severity.level))
+            if course.reopened_at is not None:
+                due["resolve"] = self._from(severity.level, system, course.reopened_at)["resolve"]
+            values = {"opened_at": opened_at, "responded_at": course.responded_at, "resolved_at": course.resolved_at}
+            self._write(connection, system, ticket_id, snapshot_id, severity, due, fresh=values)
+            if not begun(connection, system, ticket_id):
+                record(connection, Happened(system, ticket_id, opened_at, "opened", severity.level))
             record(connection, Happened(system, ticket_id, max(now, opened_at), "graded", severity.level))
             return severity
-        held = msgspec.json.decode(known.severity, type=Severity)
+        held = msgspec.json.decode(row.severity, type=Severity)
         if LEVELS.index(severity.level) >= LEVELS.index(held.level):
             return held
-        due = {
-            which: min(getattr(known, f"{which}_by"), max(seconds_of(getattr(severity, f"{which}_by")), by))
-            for which, by in self._from_now(severity.level, system, now).items()
-        }
-        self._write(connection, system, ticket_id, snapshot_id, severity, known.opened_at, due, fresh=False)
+        self._raise(connection, row, severity, now, severity)
         record(connection, Happened(system, ticket_id, now, "graded", severity.level))
         return severity
 
-    def _from_now(self, level: Level, system: str, now: float) -> dict[Deadline, float]:
+    def _raise(self, connection: Connection, row: Any, severity: Severity, at: float, limits: Severity | None) -> None:
+        """Sets a graver level, whose deadlines count from `at`; none of them moves away from the clock's or from `limits`."""
+        due = {
+            which: min(
+                getattr(row, f"{which}_by"), max(seconds_of(getattr(limits, f"{which}_by")), by) if limits else by
+            )
+            for which, by in self._from(severity.level, row.system, at).items()
+        }
+        self._write(connection, row.system, row.ticket_id, row.snapshot_id, severity, due)
+
+    def _from(self, level: Level, system: str, at: float) -> dict[Deadline, float]:
+        """The deadlines of a level that count from `at`."""
         calendar, term = calendar_of(self._options.calendar(system)), self._options.term(level)
-        begun = datetime.fromtimestamp(now, UTC)
-        return {which: calendar.deadline(begun, term, which).timestamp() for which in WHICH}
+        start = datetime.fromtimestamp(at, UTC)
+        return {which: calendar.deadline(start, term, which).timestamp() for which in WHICH}
 
     def _write(
         self,
@@ -137,11 +151,11 @@ class Clocks:
         ticket_id: str,
         snapshot_id: str,
         severity: Severity,
-        opened_at: float,
         due: dict[Deadline, float],
         *,
-        fresh: bool,
+        fresh: Mapping[str, float | None] | None = None,
     ) -> None:
+        """Writes the clock with its warnings; `fresh` are the times of a ticket that has none yet."""
         by = {f"{which}_by": moment for which, moment in due.items()}
         held = msgspec.structs.replace(severity, **{name: written(moment) for name, moment in by.items()})
         values: dict[str, Any] = {
@@ -150,10 +164,8 @@ class Clocks:
             "severity": msgspec.json.encode(held).decode(),
             **by,
         }
-        if fresh:
-            connection.execute(
-                clocks.insert().values(system=system, ticket_id=ticket_id, opened_at=opened_at, **values)
-            )
+        if fresh is not None:
+            connection.execute(clocks.insert().values(system=system, ticket_id=ticket_id, **fresh, **values))
         else:
             connection.execute(clocks.update().where(_here(system, ticket_id)).values(**values))
             _drop(connection, system, ticket_id, WHICH)
@@ -162,7 +174,7 @@ class Clocks:
         for which, moment in due.items():
             if row.resolved_at is not None or (which == "respond" and row.responded_at is not None):
                 continue
-            if fresh and moment < self._clock() - _STALE:
+            if fresh is not None and moment < self._clock() - _STALE:
                 continue
             warn_at = calendar.warn_at(datetime.fromtimestamp(moment, UTC), term).timestamp()
             connection.execute(
@@ -171,58 +183,98 @@ class Clocks:
                 .on_conflict_do_nothing()
             )
 
-    # ---- what people do
+    # ---- what happens to the ticket
+
+    def follow(self, connection: Connection, system: str, ticket_id: str, told: Sequence[Told]) -> list[Told]:
+        """Brings the ticket's clock up to what was told, in the transaction of `connection`; the steps that are new.
+
+        What was told before changes nothing, in whatever order it comes. A ticket that has no clock yet is remembered for the one
+        that it gets.
+        """
+        here = _here(system, ticket_id)
+        # Locks the row, as `start` does.
+        connection.execute(clocks.update().where(here).values(ticket_id=ticket_id))
+        fresh = count(self._engine, connection, system, ticket_id, told)
+        row = connection.execute(sa.select(clocks).where(here)).one_or_none()
+        if not fresh or row is None:
+            return fresh
+        course = course_of(known(connection, system, ticket_id))
+        turns = {"resolved", "reopened"}
+        values: dict[str, float | None] = {
+            "responded_at": min((at for at in (row.responded_at, course.responded_at) if at is not None), default=None)
+        }
+        if course.resolved_at is not None or course.reopened_at is not None:
+            values["resolved_at"] = course.resolved_at
+        connection.execute(clocks.update().where(here).values(**values))
+        held = msgspec.json.decode(row.severity, type=Severity)
+        due: dict[Deadline, float] = {"respond": row.respond_by, "resolve": row.resolve_by}
+        if course.reopened_at is not None and turns & {one.what for one in fresh}:
+            due["resolve"] = self._from(row.level, system, course.reopened_at)["resolve"]
+        self._write(connection, system, ticket_id, row.snapshot_id, held, due)
+        self._prioritise(connection, system, ticket_id, course)
+        return fresh
+
+    def _prioritise(self, connection: Connection, system: str, ticket_id: str, course: Course) -> None:
+        """A level that a person set in the ticket system is never lowered, and raises the desk's."""
+        row = connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one()
+        if course.level is None or LEVELS.index(course.level[0]) >= LEVELS.index(row.level):
+            return
+        level, at = course.level
+        held = msgspec.json.decode(row.severity, type=Severity)
+        self._raise(connection, row, set_by_ticket(held, level), at, None)
 
     def responded(self, system: str, ticket_id: str, who: str | None = None, at: float | None = None) -> bool:
         """Somebody answered the customer: the clock of the answer stops. False where the ticket has no clock."""
-        return self._happened(
-            Happened(system, ticket_id, self._at(at), "responded", who=who), "responded_at", ("respond",)
-        )
+        return self.mark(system, ticket_id, "responded", who, at=at)
 
     def resolved(self, system: str, ticket_id: str, who: str | None = None, at: float | None = None) -> bool:
         """The ticket is solved: both clocks stop. False where the ticket has no clock."""
-        return self._happened(Happened(system, ticket_id, self._at(at), "resolved", who=who), "resolved_at", WHICH)
-
-    def _at(self, at: float | None) -> float:
-        return self._clock() if at is None else at
-
-    def _happened(self, what: Happened, column: str, which: tuple[Deadline, ...]) -> bool:
-        here = _here(what.system, what.ticket_id)
-        with self._engine.begin() as connection:
-            stopped = connection.execute(
-                clocks.update().where(here).values(**{column: sa.func.coalesce(clocks.c[column], what.at)})
-            )
-            if not stopped.rowcount:
-                return False
-            _drop(connection, what.system, what.ticket_id, which)
-            level = connection.scalar(sa.select(clocks.c.level).where(here))
-            record(connection, msgspec.structs.replace(what, level=level))
-        return True
+        return self.mark(system, ticket_id, "resolved", who, at=at)
 
     def reopened(self, system: str, ticket_id: str, who: str | None = None) -> bool:
         """The ticket is open again: the clock of its solution starts anew. False where the ticket has no clock."""
-        now = self._clock()
-        here = _here(system, ticket_id)
+        return self.mark(system, ticket_id, "reopened", who)
+
+    def mark(
+        self,
+        system: str,
+        ticket_id: str,
+        what: What,
+        who: str | None = None,
+        to: str | None = None,
+        at: float | None = None,
+    ) -> bool:
+        """Writes down what a person says happened, now unless `at` is given. False where the ticket has no clock."""
         with self._engine.begin() as connection:
-            connection.execute(clocks.update().where(here).values(resolved_at=None))
-            row = connection.execute(sa.select(clocks).where(here)).one_or_none()
-            if row is None:
+            here = _here(system, ticket_id)
+            if not connection.execute(clocks.update().where(here).values(ticket_id=ticket_id)).rowcount:
                 return False
-            due: dict[Deadline, float] = {
-                "respond": row.respond_by,
-                "resolve": self._from_now(row.level, system, now)["resolve"],
-            }
-            held = msgspec.json.decode(row.severity, type=Severity)
-            self._write(connection, system, ticket_id, row.snapshot_id, held, row.opened_at, due, fresh=False)
-            record(connection, Happened(system, ticket_id, now, "reopened", row.level, who=who))
+            if at is None:
+                # What is said now comes after all that was told, by whatever clock.
+                last = max((one.at for one in known(connection, system, ticket_id)), default=0.0)
+                at = max(self._clock(), last + 0.001)
+            self.follow(connection, system, ticket_id, [Told(what, at, who, to)])
         return True
 
     # ---- warnings
 
-    def tick(self, tell: Tell) -> list[Warned]:
-        """Tells every warning that is due, each once; those that were told now. A warning that fails is due again."""
+    def tick(self, tell: Tell, holds: Callable[[Any], bool] = lambda _: True) -> list[Warned]:
+        """Tells every warning that is due, each once; those that were told now. A warning that fails is due again.
+
+        `holds` says of a row of `due` whether it is still true; one that is not is left alone.
+        """
         now = self._clock()
-        return [told for row in self.due(now) if (told := self.told(row, now, tell))]
+        return [told for row in self.due(now) if holds(row) and (told := self.told(row, now, tell))]
+
+    def still_due(self, row: Any) -> bool:
+        """Whether the warning of a row of `due` is there still, and not told."""
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(warnings.c.which).where(_this(row))) is not None
+
+    def forget_warnings(self, system: str, ticket_id: str) -> None:
+        """Nobody is warned of the ticket any more, such as one that was deleted."""
+        with self._engine.begin() as connection:
+            _drop(connection, system, ticket_id, WHICH)
 
     def due(self, now: float) -> list[Any]:
         """The warnings that are due at `now` and not told, the nearest deadline first."""
@@ -239,12 +291,7 @@ class Clocks:
     def told(self, row: Any, now: float, tell: Tell) -> Warned | None:
         """Tells the warning of a row of `due`; None where another process has, or where it cannot be told now."""
         warned = Warned(row.system, row.ticket_id, row.snapshot_id, row.level, row.which, row.deadline, now)
-        one = sa.and_(
-            _here(row.system, row.ticket_id, warnings),
-            warnings.c.which == row.which,
-            warnings.c.deadline == row.deadline,
-            warnings.c.told_at.is_(None),
-        )
+        one = _this(row)
         try:
             with self._engine.begin() as connection:
                 if not connection.execute(warnings.update().where(one).values(told_at=now)).rowcount:
@@ -281,6 +328,16 @@ class Clocks:
 
 def _here(system: str, ticket_id: str, table: Any = clocks) -> Any:
     return sa.and_(table.c.system == system, table.c.ticket_id == ticket_id)
+
+
+def _this(row: Any) -> Any:
+    """The warning of a row of `due`, while it is not told."""
+    return sa.and_(
+        _here(row.system, row.ticket_id, warnings),
+        warnings.c.which == row.which,
+        warnings.c.deadline == row.deadline,
+        warnings.c.told_at.is_(None),
+    )
 
 
 def _drop(connection: Connection, system: str, ticket_id: str, which: tuple[Deadline, ...]) -> None:

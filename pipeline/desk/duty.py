@@ -1,35 +1,45 @@
-"""The desk on duty beside the service: each graded ticket starts its clock, a P1 opens its room, and what is due is told."""
+"""The desk on duty beside the service: each graded ticket starts its clock, a P1 opens its room, and what is due is told.
+
+What happens to a ticket at its own desk is asked of the ticket system, whenever it sends something and before a warning is told.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.desk.clock import Clocks, Warned
+from pipeline.desk.course import plain
 from pipeline.desk.grading_options import ROLES
+from pipeline.desk.lessons import Lessons
 from pipeline.desk.moments import in_utc
 from pipeline.desk.room import Call, Rooms
 from pipeline.desk.severity import deadlines, raised
-from pipeline.errors import UsageError
+from pipeline.errors import SnapshotError, TicketNotFound, UsageError
+from pipeline.tickets.system import Remembers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from pipeline.desk.grading_options import GradingOptions
+    from pipeline.desk.options import DeskOptions
     from pipeline.service.messages import Messages
     from pipeline.service.storms import Storm
+    from pipeline.tickets.system import TicketSystem
     from snapshots.model import ProblemSnapshot, Severity
     from snapshots.store import Store
 
 _log = logging.getLogger(__name__)
 # How often it is looked what is due, in seconds.
 EVERY = 5.0
+# A ticket system that does not answer is not asked again for so many seconds before a warning.
+_AWAY = 60.0
 
 
 class Duty:
@@ -38,12 +48,14 @@ class Duty:
     def __init__(
         self,
         engine: Engine,
-        options: GradingOptions,
+        desk: DeskOptions,
         messages: Messages,
         store: Store,
         clock: Callable[[], float] = time.time,
+        systems: Mapping[str, TicketSystem] = MappingProxyType({}),
     ) -> None:
-        """Raises `UsageError` where the room calls somebody who is no receiver."""
+        """`systems` are asked what happened to their tickets. Raises `UsageError` where the room calls who is no receiver."""
+        options = desk.grading
         named = [name for role in (*ROLES, "last") for name in options.room.chain(role)] if options.room else []
         if unknown := [name for name in named if name not in messages.receivers]:
             raise UsageError(f"desk.grading.room: there is no [notify.{unknown[0]}]; add one, or name another")
@@ -53,6 +65,26 @@ class Duty:
         self._clock = clock
         self.clocks = Clocks(engine, options, clock)
         self.rooms = Rooms(engine, options.room, clock) if options.room else None
+        self.lessons = Lessons(engine, desk, messages, store, clock) if desk.knowledge else None
+        self._engine = engine
+        self._systems = systems
+        # Systems that did not answer, and until when they are not asked again.
+        self._away: dict[str, float] = {}
+
+    def follow(self, system: str, ticket_id: str) -> bool:
+        """Brings the ticket's clock up to what its system remembers of it; whether its level rose by that.
+
+        Raises what the system raises. A system that remembers nothing is not asked.
+        """
+        remembering = self._systems.get(system)
+        if not isinstance(remembering, Remembers):
+            return False
+        told = [plain(step) for step in remembering.history(ticket_id)]
+        before = self.clocks.of(system, ticket_id)
+        with self._engine.begin() as connection:
+            self.clocks.follow(connection, system, ticket_id, told)
+        after = self.clocks.of(system, ticket_id)
+        return bool(before and after and before.level != after.level)
 
     def severity(self, snapshot: ProblemSnapshot, storm: Storm | None, system: str) -> Severity | None:
         """What holds for the ticket: its own severity, raised by what its storm counts."""
@@ -79,8 +111,28 @@ class Duty:
 
     def tick(self) -> int:
         """Tells what is due: warnings, and calls to rooms; how many."""
-        told = len(self.clocks.tick(self._warn))
-        return told + (self.rooms.tick(self._call) if self.rooms else 0)
+        told = len(self.clocks.tick(self._warn, self._holds))
+        told += self.rooms.tick(self._call) if self.rooms else 0
+        return told + (self.lessons.tick() if self.lessons else 0)
+
+    def _holds(self, row: Any) -> bool:
+        """Whether a warning is still true, by the ticket system itself: its delivery may be late, or lost.
+
+        Where it does not answer the warning is told, and it is not asked again for a while.
+        """
+        now = self._clock()
+        if self._away.get(row.system, 0.0) > now:
+            return True
+        try:
+            self.follow(row.system, row.ticket_id)
+        except TicketNotFound as error:
+            _log.info("%s ticket %s: its warnings are dropped: %s", row.system, row.ticket_id, error)
+            self.clocks.forget_warnings(row.system, row.ticket_id)
+        except SnapshotError as error:
+            self._away[row.system] = now + _AWAY
+            _log.warning("%s could not be asked whether a warning is still true: %s", row.system, error)
+            return True
+        return self.clocks.still_due(row)
 
     def _warn(self, connection: Connection, warned: Warned) -> None:
         self._messages.say(

@@ -1,4 +1,11 @@
-"""What happened to tickets at the desk, one event a row, in the service's database or in a file: the report is made from it."""
+"""What happened to tickets at the desk, one event a row, in the service's database or in a file: the report is made from it.
+
+opened       assigned     role: whose turn it is, a person or a queue
+graded       level: how grave the desk holds it
+prioritised  level: how grave a person set it in the ticket system, where that is P1 to P4
+responded    waiting      for the customer          continued     the wait is over
+resolved     reopened
+"""
 
 from __future__ import annotations
 
@@ -11,13 +18,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 import sqlalchemy as sa
 
-from pipeline.desk.tables import calls, care, clocks, events, roles, rooms, warnings
+from pipeline.desk.tables import calls, care, clocks, events, roles, rooms, steps, warnings
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-What = Literal["opened", "graded", "assigned", "responded", "resolved", "reopened"]
+# In the order in which they count where they are of one moment.
+What = Literal[
+    "opened", "graded", "prioritised", "assigned", "continued", "responded", "waiting", "resolved", "reopened"
+]
 WHAT: tuple[What, ...] = get_args(What)
 
 
@@ -46,6 +56,9 @@ def prune(engine: Engine, before: float) -> None:
         solved = sa.exists().where(old, clocks.c.ticket_id == warnings.c.ticket_id)
         connection.execute(warnings.delete().where(solved))
         connection.execute(clocks.delete().where(clocks.c.resolved_at < before))
+        # What a clock that runs was made of stays, however old: it would be told again.
+        runs = sa.exists().where(clocks.c.system == steps.c.system, clocks.c.ticket_id == steps.c.ticket_id)
+        connection.execute(steps.delete().where(steps.c.at < before, ~runs))
         gone = sa.select(rooms.c.id).where(rooms.c.closed_at < before)
         for table in (roles, calls, care):
             connection.execute(table.delete().where(table.c.room.in_(gone)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.charts import Bar, bars
 from pipeline.desk.grading_options import LEVELS
-from pipeline.desk.reports import STAGES, Report, Spread
+from pipeline.desk.reports import STAGES, Report, Spread, as_csv
 from pipeline.pages import Part, as_page
 from pipeline.scorecard import Section, markdown
 from snapshots.model import Text
@@ -39,6 +39,7 @@ _WORDS = {
     "total": Text(en="in all", zh="合计"),
     "answer": Text(en="waiting for an answer", zh="等待应答"),
     "work": Text(en="in work", zh="处理中"),
+    "customer": Text(en="waiting for the customer", zh="等待客户"),
     "again": Text(en="in work again", zh="重开后处理"),
     "roles": Text(en="Who holds tickets", zh="各角色持有时间"),
     "role": Text(en="role", zh="角色"),
@@ -53,6 +54,15 @@ _WORDS = {
     "reopened_said": Text(
         en="{0} of {1} solved tickets came back ({2})", zh="{1} 张解决过的工单中有 {0} 张重新打开（{2}）"
     ),
+    "knowledge": Text(en="Knowledge tasks", zh="知识任务"),
+    "no_tasks": Text(en="No knowledge task was opened in this time.", zh="此期间没有新的知识任务。"),
+    "person": Text(en="person", zh="人员"),
+    "points": Text(en="points", zh="积分"),
+    "tasks": Text(en="tasks", zh="任务"),
+    "written": Text(en="in time", zh="按时提交"),
+    "late": Text(en="late", zh="逾期提交"),
+    "missing": Text(en="not handed in", zh="未提交"),
+    "rate": Text(en="timeliness", zh="及时率"),
 }
 _BAR = 20
 
@@ -96,6 +106,25 @@ def sections(made: Report, language: Language) -> Iterator[Charted]:
     ever = sum(life.resolved_at is not None or life.reopened > 0 for life in lives)
     said = say("reopened_said", back, ever, percent(back / ever if ever else None))
     yield Charted(Section(say("reopened"), (said,)))
+    yield Charted(_knowledge(made, say))
+
+
+def _knowledge(made: Report, say: Say) -> Section:
+    if not made.standings:
+        return Section(say("knowledge"), (say("no_tasks"),))
+    return Section(
+        say("knowledge"),
+        heads=tuple(map(say, ("person", "points", "tasks", "written", "late", "missing", "rate"))),
+        rows=tuple(
+            (
+                one.person,
+                *(str(number) for number in (one.points, one.tasks, one.in_time, one.late, one.missing)),
+                percent(one.timeliness),
+            )
+            for one in made.standings
+        ),
+        right=frozenset(range(1, 7)),
+    )
 
 
 def _levels(made: Report, say: Say) -> Section:
@@ -186,3 +215,21 @@ def _with_chart(one: Charted) -> Part:
         return Part(part)
     rows = [Bar(row[0], value, row[-1]) for row, value in zip(part.rows, one.values, strict=True)]
     return Part(part, bars(rows, part.title))
+
+
+def as_json(made: Report, _language: Language) -> str:
+    """The report as JSON, whose names are the same in every language."""
+    import msgspec
+
+    from pipeline.desk.plain import health
+
+    return msgspec.json.format(msgspec.json.encode(health(made)), indent=2).decode()
+
+
+# How each format is written.
+WRITERS: dict[str, Callable[[Report, Language], str]] = {
+    "md": as_markdown,
+    "html": as_html,
+    "csv": lambda made, _: as_csv(made),
+    "json": as_json,
+}

@@ -1,5 +1,8 @@
 """The health of tickets over a time: how long each stage took, who holds the most of it, hand-overs, what came back.
 
+    answer       until somebody answers           customer     while the ticket waits for the customer
+    work         until it is solved               again        after it was opened once more
+
     events -> Life of each ticket -> Report -> md, html, csv
 
 Levels whose clock runs in working hours are counted in working time of their calendar, the others always.
@@ -20,8 +23,12 @@ from pipeline.desk.events import WHAT, Happened
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
 from pipeline.desk.moments import written
 from pipeline.desk.severity import deadlines
+from pipeline.desk.tasks import Standing
 
-STAGES = ("answer", "work", "again")
+STAGES = ("answer", "work", "customer", "again")
+# What begins another stage, and what ends the time that a role held a ticket.
+_TURNS = frozenset({"responded", "waiting", "continued", "resolved", "reopened"})
+_HANDED = frozenset({"assigned", "waiting", "resolved"})
 
 
 @dataclass
@@ -54,12 +61,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole of it. `unplaced` tickets have no beginning in what is known, and are counted here only."""
+    """The whole of it. `unplaced` tickets have no beginning in what is known, and are counted here only.
+
+    `standings` tell who wrote down what solved tickets taught, of the tasks that were opened in that time.
+    """
 
     start: datetime
     end: datetime
     lives: tuple[Life, ...]
     unplaced: int
+    standings: tuple[Standing, ...] = ()
 
     def of(self, level: Level) -> list[Life]:
         """The tickets of a level."""
@@ -107,7 +118,13 @@ def spread(seconds: Iterable[float]) -> Spread:
     return Spread(len(some), statistics.median(some), some[rank], sum(some))
 
 
-def report(events: Sequence[Happened], start: datetime, end: datetime, options: GradingOptions) -> Report:
+def report(
+    events: Sequence[Happened],
+    start: datetime,
+    end: datetime,
+    options: GradingOptions,
+    standings: Sequence[Standing] = (),
+) -> Report:
     """The report of what happened from `start` until before `end`; what is open then counts until `end`."""
     by_ticket: dict[tuple[str, str], list[Happened]] = defaultdict(list)
     for event in events:
@@ -118,7 +135,7 @@ def report(events: Sequence[Happened], start: datetime, end: datetime, options: 
         if any(one.at >= start.timestamp() for one in mine)
     ]
     known = sorted((life for life in lives if life), key=lambda life: (life.opened_at, life.system, life.ticket_id))
-    return Report(start, end, tuple(known), len(lives) - len(known))
+    return Report(start, end, tuple(known), len(lives) - len(known), tuple(standings))
 
 
 def _life(mine: Sequence[Happened], end: float, options: GradingOptions) -> Life | None:
@@ -131,17 +148,17 @@ def _life(mine: Sequence[Happened], end: float, options: GradingOptions) -> Life
     stage, role, since, held = "answer", mine[0].role, mine[0].at, mine[0].at
     for one in [*mine[1:], None]:
         at = one.at if one else end
-        if one is None or one.event in {"responded", "resolved", "reopened"}:
+        if one is None or one.event in _TURNS:
             if stage != "done":
                 life.stages[stage] = life.stages.get(stage, 0.0) + clock.seconds(since, at)
             since = at
-        if role and stage != "done" and (one is None or one.event in {"assigned", "resolved"}):
+        if role and stage not in {"done", "customer"} and (one is None or one.event in _HANDED):
             life.roles[role] = life.roles.get(role, 0.0) + clock.seconds(held, at)
             held = at
         if one is None:
             break
         stage = _after(life, one, stage)
-        if one.event == "reopened":
+        if one.event in {"reopened", "continued"}:
             held = at
         if one.event == "assigned":
             life.reassigned += role is not None and one.role != role
@@ -156,6 +173,10 @@ def _after(life: Life, one: Happened, stage: str) -> str:
         case "responded":
             life.responded_at = life.responded_at or one.at
             return "work" if stage == "answer" else stage
+        case "waiting" if stage != "done":
+            return "customer"
+        case "continued" if stage == "customer":
+            return "again" if life.reopened else "work" if life.responded_at else "answer"
         case "resolved":
             life.responded_at = life.responded_at or one.at
             life.resolved_at = one.at

@@ -91,8 +91,7 @@ def decide(facts: Facts, table: Table, options: GradingOptions, system: str, sta
     reasons = [SeverityReason(statement=row.reason)] if row else []
     if facts.ticket_level and LEVELS.index(facts.ticket_level) < LEVELS.index(level):
         level = facts.ticket_level
-        told = Text(en=f"The ticket says {level}; that is never lowered.", zh=f"工单已定为 {level}，不予下调。")
-        reasons.insert(0, SeverityReason(statement=told))
+        reasons.insert(0, _said_by_ticket(level))
     respond_by, resolve_by = deadlines(level, options, system, start)
     return Severity(
         level=level,
@@ -103,6 +102,17 @@ def decide(facts: Facts, table: Table, options: GradingOptions, system: str, sta
         resolve_by=in_utc(resolve_by),
         ticket_level=facts.ticket_level,
     )
+
+
+def _said_by_ticket(level: Level) -> SeverityReason:
+    told = Text(en=f"The ticket says {level}; that is never lowered.", zh=f"工单已定为 {level}，不予下调。")
+    return SeverityReason(statement=told)
+
+
+def set_by_ticket(severity: Severity, level: Level) -> Severity:
+    """`severity` with a graver level that a person set in the ticket system; its deadlines are those that were."""
+    reasons = [_said_by_ticket(level), *severity.reasons]
+    return msgspec.structs.replace(severity, level=level, ticket_level=level, reasons=reasons)
 
 
 def deadlines(level: Level, options: GradingOptions, system: str, start: datetime) -> tuple[datetime, datetime]:

@@ -45,7 +45,7 @@ warnings = sa.Table(
     sa.Index(f"{PREFIX}desk_warning_due", "told_at", "warn_at"),
 )
 
-# What happened to a ticket at the desk: opened, graded, assigned, responded, resolved, reopened.
+# What happened to a ticket at the desk, in the words of pipeline/desk/events.py.
 events = sa.Table(
     f"{PREFIX}desk_events",
     metadata,
@@ -58,6 +58,18 @@ events = sa.Table(
     sa.Column("who", sa.String(200)),
     sa.Index(f"{PREFIX}desk_event_by_time", "at"),
     sa.Index(f"{PREFIX}desk_event_by_ticket", "system", "ticket_id", "at"),
+)
+
+# What ticket systems and people told of a ticket, each step once: the same step told again is the same row.
+steps = sa.Table(
+    f"{PREFIX}desk_steps",
+    metadata,
+    *_ticket(),
+    sa.Column("what", sa.String(20), primary_key=True),
+    # The ticket system's own time.
+    sa.Column("at", sa.Float, primary_key=True),
+    sa.Column("who", sa.String(200)),
+    sa.Column("to", sa.String(200)),
 )
 
 # Emergency rooms. `key` is the storm's or the ticket's, and null once the room is closed: one room is open for each.

@@ -2,7 +2,8 @@
 
     open -> submitted -> accepted
          <- (returned)
-    open, submitted -> dropped
+    open -> postponed -> open          the ticket was opened again, and solved again
+    open, postponed, submitted -> dropped
 
 A task is opened once a ticket, with its reminders. Every change is one transaction; the time is always given, so that a test
 or a batch can run it on a clock of its own. Nothing is sent here: `remind` hands each reminder to a function.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +38,8 @@ POINTS = {"in_time": 3, "late": 1, "accepted": 5, "proven": 2}
 # Who claimed a reminder has so long to send it.
 _LEASE = 600.0
 _LOCK = 7213002
+# Later than any moment that is stored.
+_EVER = 1e11
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,19 @@ class Task:
     reason: str | None
     entry_id: str | None
     reopened_at: float | None
+
+
+@dataclass(frozen=True)
+class Due:
+    """Until when a task is to be handed in, and when somebody is reminded of it, in seconds since 1970."""
+
+    moment: float
+    reminders: Mapping[Step, float]
+
+    @classmethod
+    def at(cls, now: float, moment: float) -> Due:
+        """What is due at `moment` of a task that is opened at `now`, with reminders at any hour."""
+        return cls(moment, {step: max(now, moment - before) for step, before in STEPS.items()})
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,10 @@ class Standing:
         return self.in_time / self.tasks if self.tasks else None
 
 
+class TaskNotFound(UsageError):
+    """There is no knowledge task of that id."""
+
+
 class Tasks:
     """The tasks in one database, SQLite or PostgreSQL."""
 
@@ -108,32 +128,56 @@ class Tasks:
         self, system: str, ticket_id: str, draft: Entry, assignee: str, now: float, due: float = DUE
     ) -> tuple[Task, bool]:
         """The task of a ticket that was solved at `now`, and whether it is new: a ticket has one, however often it is told."""
+        with self._begun() as connection:
+            return self.open_within(connection, system, ticket_id, draft, assignee, now, Due.at(now, now + due))
+
+    def open_within(
+        self,
+        connection: Connection,
+        system: str,
+        ticket_id: str,
+        draft: Entry,
+        assignee: str,
+        now: float,
+        due: Due,
+    ) -> tuple[Task, bool]:
+        """The same in the transaction of `connection`."""
         task_id = f"kt-{uuid.uuid4().hex[:16]}"
         row = {
             "id": task_id, "system": system, "ticket_id": ticket_id, "snapshot_id": draft.facts.origin or "",
-            "assignee": assignee, "opened_at": now, "due_at": now + due, "state": "open", "text": write_entry(draft),
+            "assignee": assignee, "opened_at": now, "due_at": due.moment, "state": "open", "text": write_entry(draft),
         }  # fmt: skip
-        with self._begun() as connection:
-            insert = insert_into(self._engine, tasks).values(row).on_conflict_do_nothing().returning(tasks.c.id)
-            made = connection.execute(insert).first() is not None
-            if made:
-                steps = [
-                    {
-                        "task": task_id,
-                        "step": step,
-                        "due_at": max(now, now + due - before),
-                        "claimed_until": 0.0,
-                        "skipped": False,
-                    }
-                    for step, before in STEPS.items()
-                ]
-                connection.execute(reminders.insert(), steps)
-            else:
-                # Solved once more: what came back is known, and its knowledge task stays the same one.
-                task_id = connection.execute(
-                    sa.select(tasks.c.id).where(tasks.c.system == system, tasks.c.ticket_id == ticket_id)
-                ).scalar_one()
-            return _task(connection, task_id), made
+        insert = insert_into(self._engine, tasks).values(row).on_conflict_do_nothing().returning(tasks.c.id)
+        made = connection.execute(insert).first() is not None
+        if made:
+            _schedule(connection, task_id, due, now)
+        else:
+            # Solved once more: what came back is known, and its knowledge task stays the same one.
+            mine = (tasks.c.system == system, tasks.c.ticket_id == ticket_id)
+            task_id = connection.execute(sa.select(tasks.c.id).where(*mine)).scalar_one()
+        return _task(connection, task_id), made
+
+    def postpone(self, connection: Connection, system: str, ticket_id: str, at: float) -> Task | None:
+        """The ticket came back at `at`: its task waits until it is solved again. The task where it waits now, else None.
+
+        What was handed in already stays as it is; that the ticket came back is noted in any case.
+        """
+        mine = (tasks.c.system == system, tasks.c.ticket_id == ticket_id)
+        connection.execute(tasks.update().where(*mine).values(reopened_at=at))
+        open_ = (*mine, tasks.c.state == "open", tasks.c.submitted_at.is_(None))
+        found = connection.scalar(tasks.update().where(*open_).values(state="postponed").returning(tasks.c.id))
+        return None if found is None else _task(connection, found)
+
+    def resume(self, connection: Connection, system: str, ticket_id: str, now: float, due: Due) -> Task | None:
+        """The ticket is solved again: its task, if it waited for that, is due anew. None where it did not."""
+        mine = (tasks.c.system == system, tasks.c.ticket_id == ticket_id, tasks.c.state == "postponed")
+        change = tasks.update().where(*mine).values(state="open", due_at=due.moment)
+        found = connection.scalar(change.returning(tasks.c.id))
+        if found is None:
+            return None
+        connection.execute(reminders.delete().where(reminders.c.task == found))
+        _schedule(connection, found, due, now)
+        return _task(connection, found)
 
     def submit(self, task_id: str, text: str, now: float) -> Task:
         """Hands the entry in. The first time decides whether it was in time. Raises `UsageError` where it is not finished."""
@@ -141,7 +185,7 @@ class Tasks:
         check_finished(entry)
         with self._begun() as connection:
             task = _task(connection, task_id, lock=True)
-            if task.state not in {"open", "submitted"}:
+            if task.state not in {"open", "postponed", "submitted"}:
                 raise UsageError(f"{task_id} is {task.state}; only an open task can be handed in")
             first = task.submitted_at if task.submitted_at is not None else now
             _change(connection, task_id, state="submitted", text=text, submitted_at=first, reason=None)
@@ -169,7 +213,7 @@ class Tasks:
 
     def drop(self, task_id: str, why: str, by: str, now: float) -> Task:
         """Nothing is to be learnt from this ticket, and why."""
-        return self._decide(task_id, {"open", "submitted"}, "dropped", by, now, reason=why)
+        return self._decide(task_id, {"open", "postponed", "submitted"}, "dropped", by, now, reason=why)
 
     def reopened(self, system: str, ticket_id: str, now: float) -> bool:
         """Notes that a solved ticket came back; false where it has no task."""
@@ -193,7 +237,7 @@ class Tasks:
     # ---- reading
 
     def get(self, task_id: str) -> Task:
-        """One task. Raises `UsageError` where there is none."""
+        """One task. Raises `TaskNotFound` where there is none."""
         with self._begun() as connection:
             return _task(connection, task_id)
 
@@ -211,14 +255,19 @@ class Tasks:
         with self._begun() as connection:
             return {ticket: at is not None for ticket, at in connection.execute(query)}
 
-    def standings(self, now: float, since: float = 0.0) -> list[Standing]:
-        """Each person's tasks opened from `since` on, in order of points. Dropped tasks and those with time left are not counted."""
+    def standings(self, now: float, since: float = 0.0, until: float = _EVER) -> list[Standing]:
+        """Each person's tasks opened from `since` until before `until`, as they are at `now`, in order of points.
+
+        Dropped and postponed tasks and those with time left are not counted.
+        """
+        within = (tasks.c.opened_at >= since, tasks.c.opened_at < until)
+        given_within = (points.c.at >= since, points.c.at < until)
         with self._begun() as connection:
-            rows = connection.execute(sa.select(tasks).where(tasks.c.opened_at >= since)).mappings().all()
+            rows = connection.execute(sa.select(tasks).where(*within)).mappings().all()
             given = dict(
                 connection.execute(
                     sa.select(points.c.person, sa.func.sum(points.c.points))
-                    .where(points.c.at >= since)
+                    .where(*given_within)
                     .group_by(points.c.person)
                 ).all()
             )
@@ -265,11 +314,19 @@ class Tasks:
             return Reminder(_task(connection, found.task), found.step)
 
 
+def _schedule(connection: Connection, task_id: str, due: Due, now: float) -> None:
+    rows = [
+        {"task": task_id, "step": step, "due_at": max(now, at), "claimed_until": 0.0, "skipped": False}
+        for step, at in due.reminders.items()
+    ]
+    connection.execute(reminders.insert(), rows)
+
+
 def _task(connection: Connection, task_id: str, *, lock: bool = False) -> Task:
     query = sa.select(tasks).where(tasks.c.id == task_id)
     row = connection.execute(query.with_for_update() if lock else query).mappings().first()
     if row is None:
-        raise UsageError(f"there is no knowledge task {task_id!r}; `problem-snapshot desk tasks list` shows them")
+        raise TaskNotFound(f"there is no knowledge task {task_id!r}; `problem-snapshot desk tasks list` shows them")
     return Task(**row)
 
 
@@ -278,7 +335,7 @@ def _change(connection: Connection, task_id: str, **values: Any) -> None:
 
 
 def _standing(person: str, rows: Sequence[Any], given: dict[str, int], now: float) -> Standing:
-    kept = [row for row in rows if row["state"] != "dropped"]
+    kept = [row for row in rows if row["state"] not in {"dropped", "postponed"}]
     in_time = sum(row["submitted_at"] is not None and row["submitted_at"] <= row["due_at"] for row in kept)
     late = sum(row["submitted_at"] is not None and row["submitted_at"] > row["due_at"] for row in kept)
     missing = sum(row["submitted_at"] is None and row["due_at"] < now for row in kept)

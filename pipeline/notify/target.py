@@ -22,7 +22,13 @@ from snapshots.render.reader import Verdict, verdict_of
 from snapshots.words import Language
 
 EventKind = Literal[
-    "snapshot.created", "snapshot.updated", "desk.warning", "desk.overdue", "room.called", "room.escalated"
+    "snapshot.created",
+    "snapshot.updated",
+    "desk.warning",
+    "desk.overdue",
+    "desk.task",
+    "room.called",
+    "room.escalated",
 ]
 Level = Literal["P1", "P2", "P3", "P4"]
 
@@ -30,7 +36,7 @@ Level = Literal["P1", "P2", "P3", "P4"]
 WHEN: tuple[tuple[str, ...], ...] = (
     get_args(Level),
     get_args(Verdict),
-    ("created", "updated", "warning", "overdue"),
+    ("created", "updated", "warning", "overdue", "task"),
 )
 _WORDS = tuple(word for group in WHEN for word in group)
 
@@ -102,7 +108,7 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What every receiver's table has.
 
     `url` is secret where it holds a token, as those of chats do. `when` says which messages go there: P1 to P4,
-    located, undecided, no_fault, created, updated, warning, overdue. Of each kind of word that is named one has to fit,
+    located, undecided, no_fault, created, updated, warning, overdue, task. Of each kind of word that is named one has to fit,
     so `["P1", "P2", "located"]` is severity P1 or P2, and located; with nothing named everything goes. While no severity
     is known, no P fits. `timeout` is one request's, in seconds.
     """

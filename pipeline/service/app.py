@@ -6,6 +6,7 @@
     GET /metrics               Prometheus
     GET /snapshots/{id}        the page that a note's link opens
     GET, POST /rooms/answer    the page by which a call to an emergency room is answered
+    /desk/...                  what the desk's commands tell and do (desk_api.py)
 
 A refused delivery gets no reason beyond its status: whoever guesses secrets learns nothing. The reason is counted, and logged.
 """
@@ -27,6 +28,7 @@ from fastapi import FastAPI, Path, Request, Response
 
 from pipeline.errors import SnapshotError
 from pipeline.service.database import DatabaseUnavailable
+from pipeline.service.desk_api import add_desk
 from pipeline.service.intake import Full, Intake, delivery_of
 from pipeline.service.links import holds_token
 from pipeline.service.metrics import Meters
@@ -34,6 +36,7 @@ from pipeline.tickets.system import Incoming, Malformed, Unverified
 from pipeline.version import __version__
 
 if TYPE_CHECKING:
+    from pipeline.service.desk_counter import DeskCounter
     from pipeline.service.ledger import Ledger
     from pipeline.service.links import Answers
     from pipeline.service.options import ServiceOptions
@@ -69,6 +72,7 @@ class Parts:
     options: ServiceOptions
     page: Callable[[str, str | None, str | None], Response]
     answers: Answers | None = None
+    desk: DeskCounter | None = None
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -145,6 +149,7 @@ def make_app(parts: Parts) -> FastAPI:
 
     if (answers := parts.answers) is not None:
         _add_answers(app, answers)
+    add_desk(app, parts.desk, parts.options.token, parts.options.max_body)
     return app
 
 

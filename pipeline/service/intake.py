@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from pipeline.service.database import DatabaseUnavailable
-from pipeline.service.ledger import NewDelivery
+from pipeline.service.ledger import ROUTINE, NewDelivery
 from pipeline.service.urgency import priority
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def delivery_of(system: str, event: Event, key: str, received_at: float, *, open
         system=system,
         key=key,
         ticket_id=event.ticket_id,
-        kind=event.kind,
+        kind=f"{ROUTINE}{event.kind}" if event.routine and not event.ignored else event.kind,
         priority=priority(event.text, opened=opened),
         received_at=received_at,
         actor=event.actor,

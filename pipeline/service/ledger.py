@@ -36,6 +36,8 @@ STARTS = 10
 _AGAIN = 2.0
 # The delivery that we send ourselves: the parent of a storm is to be told of its growth.
 STORM_GROWN = "storm.grown"
+# What the kind of a delivery begins with that only tells of its ticket's state: the desk's clock is to know, no snapshot is due.
+ROUTINE = "state:"
 # What fits into the column of a name.
 _NAME = 200
 
@@ -74,6 +76,8 @@ class Job:
     note_id: str | None
     snapshot_id: str | None
     claimant: str
+    # Whether all that it covers is routine.
+    routine: bool = False
 
 
 class Busy:
@@ -177,7 +181,9 @@ class Ledger:
                 self._end(connection, {row.id, *covered}, "dead", reason, now)
                 self._release(connection, row.system, row.ticket_id, claimant)
                 return None
-            covers = connection.execute(sa.select(deliveries.c.id).where(same).order_by(deliveries.c.seq)).all()
+            covers = connection.execute(
+                sa.select(deliveries.c.id, deliveries.c.kind).where(same).order_by(deliveries.c.seq)
+            ).all()
             # A ticket that cannot be read again is in the last delivery that its system sent; that a storm grew is a delivery of ours.
             told = connection.scalar(
                 sa.select(deliveries.c.ticket)
@@ -204,6 +210,7 @@ class Ledger:
             note_id=known.note_id,
             snapshot_id=known.snapshot_id,
             claimant=claimant,
+            routine=all(one.kind.startswith(ROUTINE) for one in covers),
         )
 
     def finish(self, job: Job, worker: str, ended: Ended, also: Callable[[Connection], None] = lambda _: None) -> None:

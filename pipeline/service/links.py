@@ -28,6 +28,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'",
 }
+PAGE_HEADERS = _HEADERS
 _BUTTON_HEADERS = {
     **_HEADERS,
     "Content-Security-Policy": _HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),

@@ -32,6 +32,7 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
     """
     from pipeline.desk.room import Rooms
     from pipeline.service.app import Parts, make_app
+    from pipeline.service.desk_counter import DeskCounter
     from pipeline.service.links import Answers, Pages
     from pipeline.service.polling import Pollers
     from pipeline.service.server import Server
@@ -39,10 +40,12 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
 
     options = settings.service
     host, port = address(options.listen)
-    pages = Pages(options, Store(settings.store))
+    store = Store(settings.store)
+    pages = Pages(options, store)
     with opened_base(settings) as base, opened_systems(settings) as systems, _listening(host, port) as place:
         rooms = Rooms(base.engine, settings.desk.grading.room) if settings.desk and settings.desk.grading.room else None
-        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms)))
+        desk = DeskCounter(settings, base.engine, store)
+        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms), desk))
         crew = Crew(worker, options.workers, executor_name(settings))
         every = {name: one.poll for name, one in settings.tickets.items() if one.poll is not None}
         pollers = Pollers(base.ledger, systems, every)
@@ -88,7 +91,7 @@ def work(settings: Settings, sources: Sequence[Source], executor: str, stop: thr
             options.retries,
             acknowledge=Answers(options, None).link,
         )
-        duty = Duty(base.engine, settings.desk.grading, messages, store) if settings.desk else None
+        duty = Duty(base.engine, settings.desk, messages, store, systems=systems) if settings.desk else None
         bench = Bench(base.ledger, systems, sources, store, settings, links, storms, messages, duty)
         worker = Worker(
             base.engine,

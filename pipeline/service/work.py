@@ -104,6 +104,9 @@ class Bench:
         if system is None:
             raise UsageError(f"there is no [tickets.{job.system}] any more")
         ticket = _read(job, system)
+        rose = self._follow(job)
+        if job.routine and not rose:
+            return Ended("done"), _nothing
         taken = take_snapshot(ticket, self.sources, self.settings)
         self.store.put(taken.snapshot, taken.run)
         storm = self.storms.join(job.system, job.ticket_id, taken.snapshot)
@@ -132,6 +135,18 @@ class Bench:
             self._grade(connection, job, snapshot, severity, storm)
 
         return ended, also
+
+    def _follow(self, job: Job) -> bool:
+        """Brings the ticket's clock up to what its system says happened; whether its level rose. It stops no snapshot."""
+        if self.duty is None:
+            return False
+        try:
+            return self.duty.follow(job.system, job.ticket_id)
+        except SnapshotError as error:
+            if job.routine:
+                raise
+            _log.warning("%s ticket %s: what happened to it is not known: %s", job.system, job.ticket_id, error)
+            return False
 
     def _grade(
         self,

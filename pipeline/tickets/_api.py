@@ -13,6 +13,7 @@ import msgspec
 
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.sources._http import shown
+from pipeline.tickets._history import State
 from pipeline.tickets.system import SystemBroken, SystemUnavailable
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class SystemOptions(msgspec.Struct, frozen=True, kw_only=True):
     `secrets` sign its deliveries: all of them hold, so that one can be replaced without a gap. `insecure` takes deliveries without a
     signature, for a system that cannot sign and a network that is trusted. `fields` says which field of the ticket takes
     which of ours (`fault_class = "custom_field_7"`), `tags` whether tags such as `fault-interface` are set. `user` is the
-    account we write with: what it does never calls us again. `poll` is how often `serve` asks the system for changes, in
+    account we write with: what it does never calls us again. `states` says what statuses of one's own mean for the desk's clock:
+    `{"Wait for bank" = "waiting"}`, one of open, waiting (for the customer) and solved. `poll` is how often `serve` asks the system for changes, in
     seconds; without it only deliveries count. `timeout` is one request's, in seconds.
     """
 
@@ -50,6 +52,7 @@ class SystemOptions(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     fields: dict[str, str] = {}
     tags: bool = False
+    states: dict[str, State] = {}
     poll: Positive | None = None
     timeout: Positive = 10.0
     attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3

@@ -24,6 +24,7 @@ import msgspec
 from pipeline.errors import TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._desk import body_of, require_url
+from pipeline.tickets._history import History, State
 from pipeline.tickets._notes import Notes, Written, settle
 from pipeline.tickets._payload import decoded, moment, needed_moment, read
 from pipeline.tickets._plain import conversation, tidied
@@ -38,6 +39,7 @@ from pipeline.tickets.system import (
     Incoming,
     Malformed,
     Note,
+    Step,
     SystemBroken,
     own_fields,
 )
@@ -50,6 +52,10 @@ _PER_PAGE = 100
 _LAST_LINE = re.compile(r"\[//\]: # \((problem-snapshot:[0-9a-f]{16})\)\s*\Z")
 # What the renderer escapes for Markdown with tables, strikethrough and formulas, which this desk's Markdown has not.
 _NEEDLESS = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)|\\([|~$])|\\(?=\n)", re.DOTALL)
+# Who has a ticket stands in the title of a follow-up only (update_ticket.py), in the desk's language.
+_ASSIGNED = re.compile(r"Assigned to (\S+)")
+# The desk's own numbers of statuses (settings.py): resolved, closed, duplicate. `states` names others by their numbers.
+_STATES: dict[str, State] = {"3": "solved", "4": "solved", "5": "solved"}
 _SMALL = re.compile(r"^<sub>(.*?)</sub>$", re.DOTALL | re.MULTILINE)
 
 
@@ -81,6 +87,8 @@ class _FollowUp(msgspec.Struct):
     comment: str | None = ""
     public: bool = False
     message_id: str | None = None
+    new_status: int | None = None
+    title: str | None = ""
 
 
 class _Ticket(msgspec.Struct):
@@ -213,6 +221,28 @@ class DjangoHelpdeskSystem:
         attached = settle(Notes(self._api.where, listed, create, change, delete), note.marker, body)
         url = f"{self._options.url.rstrip('/')}/tickets/{ticket_id}/"
         return replace(attached, url=url, notes=(*told, *attached.notes))
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """What the follow-ups tell: agents' replies, statuses, and who has it. Raises as `ticket` does.
+
+        An agent who answers by mail cannot be told from a customer, and is not counted.
+        """
+        held, _ = self._held(ticket_id)
+        found = History(_STATES, self._options.states)
+        told = sorted(held.followup_set, key=lambda one: one.id)
+        if told:
+            found.add("opened", _opened(held))
+        for one in told:
+            at, who = moment(one.date), None if one.user is None else str(one.user)
+            answers = one.public and one.user is not None and not one.message_id and (one.comment or "").strip()
+            # An agent may open a ticket in a customer's name: that is no answer to it.
+            if answers and one is not told[0]:
+                found.add("responded", at, who)
+            if owner := _ASSIGNED.match(one.title or ""):
+                found.add("assigned", at, who, owner[1])
+            if one.new_status is not None:
+                found.turned(str(one.new_status), at, who)
+        return found.steps
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Tickets with new follow-ups since `cursor`; opening a ticket makes one. Raises as `ticket` does."""

@@ -22,7 +22,8 @@ import msgspec
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._desk import body_of, conclusion, digest, ours, replaces, require_url, stamp, stamped
-from pipeline.tickets._payload import decoded, moment, needed_moment, read, same
+from pipeline.tickets._history import History, State
+from pipeline.tickets._payload import decoded, fields, moment, needed_moment, read, same, text
 from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets._polls import Row, polled
 from pipeline.tickets.file import guess_language
@@ -35,14 +36,25 @@ from pipeline.tickets.system import (
     Incoming,
     Note,
     Outcome,
+    Step,
     SystemBroken,
     own_fields,
 )
 from pipeline.values import Ticket
 
 _KINDS = frozenset({"ticket.created", "ticket.replied", "ticket.commented", "ticket.updated"})
+# Who has it, its status, its priority: for the desk's clock alone.
+_ROUTINE = "ticket.state"
 # Transactions that say something new about a ticket; RT's own (mails sent, times counted, owners) do not.
 _TELLING = ("Create", "Correspond", "Comment", "CustomField", "Set")
+# What its history is made of. A new owner is a watcher that was set (lib/RT/Group.pm, _AddMember); before RT 4.4 he was given,
+# or took the ticket (lib/RT/Transaction.pm, %_BriefDescriptions).
+_OWNED = frozenset({"SetWatcher", "Set", "Give", "Take", "Steal", "Force", "Untake"})
+_HAPPENED = ("Create", "Correspond", "Status", *sorted(_OWNED))
+# RT's default lifecycle (etc/RT_Config.pm, %Lifecycles); those of other ones are told by `states`.
+_STATES: dict[str, State] = {
+    "stalled": "waiting", "resolved": "solved", "rejected": "solved", "deleted": "solved",
+}  # fmt: skip
 _PER_PAGE = 100
 # So many pages of a ticket's history are read, and so many of the customer's replies.
 _PAGES = 20
@@ -99,6 +111,8 @@ class _Listed(msgspec.Struct):
 class _Transaction(msgspec.Struct):
     id: str
     Type: str = ""
+    Field: str | None = ""
+    NewValue: str | None = ""
     Created: str = ""
     ObjectId: str = ""
     Creator: _Who = msgspec.field(default_factory=_Who)
@@ -163,6 +177,7 @@ class RtSystem:
         self._options = options
         headers = {"Authorization": f"token {options.token}"} if options.token else None
         self._api = Api(name, "Request Tracker", options, headers)
+        self._names: dict[str, str | None] = {}
 
     def receive(self, request: Incoming) -> Event:
         """What the scrip's post says. Raises `Unverified` or `Malformed`."""
@@ -172,7 +187,7 @@ class RtSystem:
         ignored = ours(self._options, [data.transaction.creator])
         if not ignored and data.ticket.status == "deleted":
             ignored = "the ticket is deleted"
-        elif not ignored and hook.type not in _KINDS:
+        elif not ignored and hook.type not in _KINDS and hook.type != _ROUTINE:
             ignored = f"nothing is done about {hook.type[:60]!r}"
         return Event(
             ticket_id=str(data.ticket.id),
@@ -182,6 +197,7 @@ class RtSystem:
             text=f"{data.ticket.subject or ''}\n{data.content}".strip(),
             created_at=moment(data.ticket.created),
             ignored=ignored,
+            routine=hook.type == _ROUTINE,
         )
 
     def _verify(self, request: Incoming) -> None:
@@ -269,6 +285,28 @@ class RtSystem:
         """Tickets that were created or changed since `cursor`. Raises as `ticket` does."""
         require_url(self.name, self._options)
         return polled(self.name, cursor, self._changed_since, limit)
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """What happened to the ticket: replies, owners, statuses, priorities. Raises as `ticket` does."""
+        held = self._ticket(ticket_id)
+        customers = {who.id.casefold() for who in held.Requestor if who.id}
+        found = History(_STATES, self._options.states)
+        for one in self._transactions([ticket_id], _HAPPENED):
+            at, who = moment(one.Created), one.Creator.id
+            match one.Type:
+                case "Create":
+                    found.add("opened", at, who)
+                case "Correspond" if who.casefold() not in customers and not self._ours(who):
+                    found.add("responded", at, who)
+                case "Status":
+                    found.turned(one.NewValue or "", at, who)
+                case "Set" if one.Field == "Queue":
+                    found.add("assigned", at, who, self._named("queue", one.NewValue))
+                case "Set" if one.Field in {"Priority", "FinalPriority"}:
+                    found.add("prioritised", at, who, one.NewValue)
+                case kind if kind in _OWNED and one.Field == "Owner":
+                    found.add("assigned", at, who, self._named("user", one.NewValue))
+        return found.steps
 
     def _changed_since(self, since: datetime, page: int) -> tuple[Sequence[Row], bool]:
         """A page of the tickets that changed at or after `since`, the oldest first, and whether there are later ones.
@@ -382,7 +420,7 @@ class RtSystem:
                 "/transactions",
                 _Page,
                 query=msgspec.json.encode(query).decode(),
-                fields="Type,Creator,Created,ObjectId",
+                fields="Type,Field,NewValue,Creator,Created,ObjectId",
                 orderby="id",
                 per_page=_PER_PAGE,
                 page=page,
@@ -390,6 +428,17 @@ class RtSystem:
             yield from (read(item, _Transaction, self._api.where) for item in answer.items)
             if len(answer.items) < _PER_PAGE:
                 return
+
+    def _named(self, kind: str, number: str | None) -> str | None:
+        """The name of a user or a queue, asked for once; its number where it cannot be seen, and nothing for nobody."""
+        key = f"{kind}/{number}"
+        if number and key not in self._names:
+            try:
+                name = fields(self._api.json("GET", f"/REST/2.0/{key}", missing=key), self._api.where).get("Name")
+            except (TicketNotFound, Refused):
+                name = None
+            self._names[key] = None if name == "Nobody" else text(name) or f"{kind} {number}"
+        return self._names.get(key)
 
     def _parts(self, transaction_id: str) -> list[_Part]:
         fields = "ContentType,Filename,Headers"

@@ -59,9 +59,14 @@ my $kind = sub {
     return undef if lc $txn->CreatorObj->Name eq lc $user;
     return $kinds{ $txn->Type } if $kinds{ $txn->Type };
     return 'updated' if $txn->Type eq 'Set' && ( $txn->Field || '' ) =~ /^(?:Subject|Queue)$/;
+    # For the desk's clock: what a ticket's state is, who has it, how urgent it is said to be.
+    return 'state' if $txn->Type eq 'Status';
+    return 'state' if ( $txn->Field || '' ) =~ /^(?:Owner|Priority)$/;
     return undef;
 };
 my @due = grep { $kind->($_) } @{ $self->TicketObj->TransactionBatch || [] };
+# A reply that solves the ticket is a reply: who tells something new is told of first.
+@due = ( ( grep { $kind->($_) ne 'state' } @due ), ( grep { $kind->($_) eq 'state' } @due ) );
 PERL
 
 our @Scrips = (

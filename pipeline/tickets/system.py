@@ -4,6 +4,7 @@
     ticket id -> ticket  -> Ticket       read again through the system's API, since a payload may be old or not true
     Note      -> attach  -> Attached     one private note per ticket, found again by its marker, changed in place
     cursor    -> changed -> Changes      for systems that do not call us, or do not call again when we were away
+    ticket id -> history -> Step, ...    for systems that remember what happened to a ticket (`Remembers`)
 
 One system, one file, one class of the shape `TicketSystem`, with its `Options` tagged by `kind`.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pipeline.errors import SnapshotError
 from pipeline.values import Ticket
@@ -22,6 +23,8 @@ from pipeline.values import Ticket
 # (as JSON), or plain text.
 Form = Literal["html", "markdown", "wiki", "adf", "text"]
 Outcome = Literal["created", "updated", "unchanged", "kept"]
+# What happens to a ticket at its desk. `waiting` is for the customer, `continued` ends that.
+What = Literal["opened", "assigned", "responded", "waiting", "continued", "prioritised", "resolved", "reopened"]
 
 
 class Unverified(SnapshotError):
@@ -52,7 +55,8 @@ class Event:
     `text` is the ticket's title and description as far as the request holds them, `created_at` when the ticket began; both only
     order the work, since the ticket is read again. `ignored` says why no snapshot is due: our own note, a
     deleted ticket, another kind of event. `ticket` is the whole ticket where the system has no way to be asked again: then the
-    verified request is all there is, and `TicketSystem.ticket` is not called.
+    verified request is all there is, and `TicketSystem.ticket` is not called. `routine` says that only the ticket's state changed, such
+    as its status or who has it: the desk's clock is to know it, and no snapshot is due.
     """
 
     ticket_id: str
@@ -63,6 +67,21 @@ class Event:
     created_at: datetime | None = None
     ignored: str | None = None
     ticket: Ticket | None = None
+    routine: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happened to a ticket, as its system remembers it.
+
+    `at` is the system's own time, aware. `who` did it, where that is known. `to` is whose turn it is after `assigned`, a person
+    or a queue, and the priority in the system's own words after `prioritised`.
+    """
+
+    what: What
+    at: datetime
+    who: str | None = None
+    to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,18 @@ class TicketSystem(Protocol):
 
     def close(self) -> None:
         """Closes the connections."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A ticket system that can be asked what happened to a ticket."""
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """What happened to the ticket, in order of its system's time. Raises as `TicketSystem.ticket` does.
+
+        Told again it is the same, but for what was added: whoever counts steps knows one by what it is and when it was.
+        """
         ...
 
 

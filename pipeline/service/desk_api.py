@@ -1,0 +1,319 @@
+"""The desk over HTTP: the same questions that the commands ask, for portals and ticket systems, with the token of [service].
+
+    GET  /desk/severity /desk/similar /desk/route /desk/sentence      ?ticket= its id, or a snapshot's
+    POST /desk/ask      /desk/solutions                               {"text": ...}: texts of customers stand in no address
+    GET  /desk/knowledge, /desk/knowledge/entry, /desk/knowledge/graph, /desk/knowledge/check
+    GET  /desk/tasks, /desk/tasks/{id}, /desk/standings
+    POST /desk/tasks, /desk/tasks/{id}/submit, .../accept, .../return, .../drop
+    GET  /desk/due, /desk/report, /desk/rooms, /desk/rooms/{id}
+    POST /desk/marks, /desk/rooms/{id}/acknowledge, .../told, .../close
+
+Without a token in the configuration none of them is served, and whoever asks is told so. Every answer is made in a thread of its own,
+a few at a time: a question that is slow to answer keeps no delivery waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from pipeline.desk import plain
+from pipeline.desk.tasks import TaskNotFound
+from pipeline.errors import SnapshotError, SourceError, TicketNotFound, UsageError
+from pipeline.service.database import DatabaseUnavailable
+from pipeline.service.desk_bodies import Answered, By, Cared, Decision, Mark, NewTask, Question, Submission, Symptom
+from pipeline.service.desk_counter import Wrong
+from pipeline.service.desk_schemas import describe, described
+from pipeline.service.links import PAGE_HEADERS, holds_token
+from snapshots.store import AmbiguousPrefix, SnapshotNotFound, StoreError
+
+if TYPE_CHECKING:
+    from pipeline.service.desk_counter import DeskCounter
+
+_log = logging.getLogger(__name__)
+# So many answers are made at once: each may hold an index and a model in its hands.
+_AT_ONCE = 4
+# A body has so many seconds to arrive.
+_BODY_SECONDS = 10.0
+_CLOSED = "the desk is not served over HTTP: [service] of the configuration has no token"
+_MEDIA = {"json": "application/json", "html": "text/html", "csv": "text/csv", "md": "text/markdown"}
+
+_Ref = Annotated[
+    str, Query(min_length=1, max_length=200, description="A ticket's id, or that of one of its snapshots.")
+]
+_Id = Annotated[str, Path(max_length=40, description="The id of a knowledge task.")]
+_Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of a room.")]
+_State = Literal["open", "postponed", "submitted", "accepted", "dropped"]
+_Language = Annotated[Literal["en", "zh"], Query(description="The language of words for people.")]
+
+
+def add_desk(app: FastAPI, counter: DeskCounter | None, token: str | None, limit: int) -> None:
+    """Adds the desk's addresses. `limit` bounds a body, in bytes. Without a token each of them tells that there is none."""
+    if counter is None:
+        return
+    if not token:
+        _log.warning(_CLOSED)
+
+        @app.api_route("/desk/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+        async def closed(rest: str) -> Response:  # noqa: ARG001 -- the shape has it
+            return _error(404, _CLOSED)
+
+        return
+    gate = _Gate(token, limit)
+    router = APIRouter(
+        prefix="/desk",
+        route_class=gate.route_class(),
+        dependencies=[Security(HTTPBearer(auto_error=False, description="`token` of [service]"))],
+        tags=["desk"],
+    )
+    _add_tickets(router, counter)
+    _add_knowledge(router, counter)
+    _add_tasks(router, counter)
+    _add_clocks(router, counter)
+    app.include_router(router)
+    describe(app)
+
+
+class _Gate:
+    """What every address does first and last: the token, the size of the body, and errors as status codes."""
+
+    def __init__(self, token: str, limit: int) -> None:
+        self._token = token
+        self._limit = limit
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def route_class(self) -> type[APIRoute]:
+        gate = self
+
+        class DeskRoute(APIRoute):
+            def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+                handler = super().get_route_handler()
+
+                async def guarded(request: Request) -> Response:
+                    return await gate.passed(request, handler)
+
+                return guarded
+
+        return DeskRoute
+
+    async def passed(self, request: Request, handler: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
+        if not holds_token(self._token, request.headers.get("authorization")):
+            return _error(401, "give the token of [service] as a bearer token", {"WWW-Authenticate": "Bearer"})
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                if not await self._fits(request):
+                    return _error(413, f"more than {self._limit} bytes")
+        except TimeoutError:
+            return _error(408, "the body did not arrive in time")
+        try:
+            async with self._turns:
+                return await handler(request)
+        except (SnapshotError, StoreError, sa.exc.SQLAlchemyError) as error:
+            status = _status(error)
+            if status >= 500:
+                _log.warning("%s %s: %s", request.method, request.url.path, error)
+            said = "the database does not answer" if isinstance(error, sa.exc.SQLAlchemyError) else str(error)
+            return _error(status, said)
+
+    async def _fits(self, request: Request) -> bool:
+        """Reads the body, no more of it than may be; what was read is the request's."""
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self._limit:
+                return False
+            parts.append(part)
+        request._body = b"".join(parts)  # noqa: SLF001 -- as Starlette keeps what it read itself
+        return True
+
+
+def _status(error: Exception) -> int:
+    """The status of an error of the tree in pipeline/errors.py."""
+    match error:
+        case Wrong():
+            return 400
+        case TicketNotFound() | SnapshotNotFound() | TaskNotFound():
+            return 404
+        case UsageError() | AmbiguousPrefix():
+            # What is asked for does not go with the configuration, or with the state that it is in.
+            return 409
+        case DatabaseUnavailable() | SourceError() | StoreError() | sa.exc.SQLAlchemyError():
+            return 503
+    return 500
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode({"error": sentence}), status, headers=headers, media_type="application/json")
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+def _text(text: str, media: str) -> Response:
+    return Response(text, headers=dict(PAGE_HEADERS), media_type=media)
+
+
+def _add_tickets(router: APIRouter, counter: DeskCounter) -> None:
+    from snapshots.model import CustomerMessage, Routing, Severity, SimilarTicket
+
+    @router.get("/severity", summary="How grave a ticket is, and why", **described(Severity))
+    def severity(ticket: _Ref) -> Response:
+        return _json(counter.severity(ticket))
+
+    @router.get("/similar", summary="Closed tickets like this one", **described(list[SimilarTicket]))
+    def similar(ticket: _Ref) -> Response:
+        return _json(counter.about(ticket).similar)
+
+    @router.get("/route", summary="Who should take it, and why", **described(Routing))
+    def route(ticket: _Ref) -> Response:
+        return _json(counter.about(ticket).routing)
+
+    @router.get("/sentence", summary="What its customer may be told", **described(CustomerMessage))
+    def sentence(ticket: _Ref) -> Response:
+        return _json(counter.sentence(ticket))
+
+
+def _add_knowledge(router: APIRouter, counter: DeskCounter) -> None:
+    @router.post(
+        "/ask", summary="Entries that answer a question, or that an answer is of", **described(list[plain.KnownAnswer])
+    )
+    def ask(question: Question) -> Response:
+        return _json(counter.ask(question.text, question.most, question.of))
+
+    @router.post(
+        "/solutions", summary="How a symptom is solved, the cheapest check first", **described(list[plain.Solutions])
+    )
+    def solutions(symptom: Symptom) -> Response:
+        return _json(counter.solutions(symptom.text))
+
+    @router.get("/knowledge", summary="The entries", **described(list[dict[str, Any]]))
+    def entries() -> Response:
+        return _json(counter.entries())
+
+    @router.get("/knowledge/entry", summary="One entry as Markdown", **described(media="text/markdown"))
+    def entry(name: Annotated[str, Query(alias="id", min_length=1, max_length=120)]) -> Response:
+        return _text(counter.entry(name), "text/markdown")
+
+    @router.get(
+        "/knowledge/check", summary="Entries to be doubted, and files that cannot be read", **described(plain.Doubts)
+    )
+    def check() -> Response:
+        return _json(counter.doubts())
+
+    @router.get(
+        "/knowledge/graph",
+        summary="Problem, cause, solution, product",
+        **described(media="application/ld+json", others=("application/graphml+xml", "image/svg+xml")),
+    )
+    def graph(
+        form: Annotated[Literal["json-ld", "graphml", "svg"], Query(alias="format")] = "json-ld",
+        language: _Language = "en",
+    ) -> Response:
+        return _text(*counter.graph(form, language))
+
+
+def _add_tasks(router: APIRouter, counter: DeskCounter) -> None:
+    one = described(plain.KnowledgeTask)
+
+    @router.get("/tasks", summary="Knowledge tasks, those due first", **described(list[plain.KnowledgeTask]))
+    def tasks(
+        state: Annotated[list[_State], Query(max_length=5)] = [],  # noqa: B006 -- FastAPI copies it
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    ) -> Response:
+        return _json([plain.task(task) for task in counter.tasks.listed(state, limit)])
+
+    @router.post("/tasks", summary="Open the task of a solved ticket; it has one", **one)
+    def open_(given: NewTask) -> Response:
+        return _json(counter.opened(given.ticket, given.assignee))
+
+    @router.get("/tasks/{task}", summary="A task with its entry, filled in", **one)
+    def task(task: _Id) -> Response:
+        return _json(plain.task(counter.tasks.get(task), text=True))
+
+    @router.post("/tasks/{task}/submit", summary="Hand the entry in", **one)
+    def submit(task: _Id, given: Submission) -> Response:
+        return _json(counter.submitted(task, given.text))
+
+    @router.post(
+        "/tasks/{task}/accept", summary="Test its signature, and file the entry", **described(plain.Acceptance)
+    )
+    def accept(task: _Id, given: By) -> Response:
+        return _json(counter.accepted(task, given.by))
+
+    @router.post("/tasks/{task}/return", summary="Give it back to its writer", **one)
+    def return_(task: _Id, given: Decision) -> Response:
+        return _json(plain.task(counter.tasks.give_back(task, given.why, given.by, counter.clock())))
+
+    @router.post("/tasks/{task}/drop", summary="Nothing is to be learnt from the ticket", **one)
+    def drop(task: _Id, given: Decision) -> Response:
+        return _json(plain.task(counter.tasks.drop(task, given.why, given.by, counter.clock())))
+
+    @router.get("/standings", summary="Points and timeliness", **described(list[plain.PersonStanding]))
+    def standings(days: Annotated[int, Query(ge=1, le=3650)] = 30) -> Response:
+        return _json(counter.standings(days))
+
+
+def _add_clocks(router: APIRouter, counter: DeskCounter) -> None:
+    done = described(plain.Done)
+
+    @router.get("/due", summary="Open tickets, the nearest deadline first", **described(list[plain.TicketClock]))
+    def due(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
+        return _json(counter.due(limit))
+
+    @router.post("/marks", summary="What happened to a ticket", **described(plain.TicketClock))
+    def mark(given: Mark) -> Response:
+        return _json(counter.mark(given))
+
+    @router.get(
+        "/report",
+        summary="The health of tickets over a time",
+        **described(plain.Health, others=("text/html", "text/csv", "text/markdown")),
+    )
+    def report(
+        start: Annotated[
+            datetime, Query(alias="from", description="RFC 3339; without an offset in the settings' zone.")
+        ],
+        end: Annotated[datetime, Query(alias="to", description="Until before when.")],
+        form: Annotated[Literal["json", "html", "csv", "md"], Query(alias="format")] = "json",
+        language: _Language = "en",
+    ) -> Response:
+        return _text(counter.report(start, end, form, language), _MEDIA[form])
+
+    @router.get("/rooms", summary="Emergency rooms, newest first", **described(list[plain.Room]))
+    def rooms(closed: Annotated[bool, Query(description="Closed ones as well.")] = False) -> Response:
+        return _json([plain.room(row) for row in counter.rooms.listed(closed=closed)])
+
+    @router.get(
+        "/rooms/{room}", summary="Who was called and answered, which customers wait", **described(plain.RoomState)
+    )
+    def room(room: _Number) -> Response:
+        return _json(counter.room(room))
+
+    @router.post("/rooms/{room}/acknowledge", summary="Answer a call for a role", **done)
+    def acknowledge(room: _Number, given: Answered) -> Response:
+        return _done(counter.rooms.acknowledge(room, given.role, given.by), f"there is no room {room}")
+
+    @router.post("/rooms/{room}/told", summary="A customer was told", **done)
+    def told(room: _Number, given: Cared) -> Response:
+        found = counter.rooms.cared(room, given.system, given.ticket)
+        return _done(found, f"{given.system}:{given.ticket} is not on the list of room {room}")
+
+    @router.post("/rooms/{room}/close", summary="Close a room", **done)
+    def close(room: _Number) -> Response:
+        return _done(counter.rooms.close(room), f"there is no open room {room}")
+
+
+def _done(found: bool, otherwise: str) -> Response:
+    if not found:
+        raise TicketNotFound(otherwise)
+    return _json(plain.Done(done=True))
