@@ -6,6 +6,7 @@
     GET /metrics               Prometheus
     GET /snapshots/{id}        the page that a note's link opens
     GET, POST /rooms/answer    the page by which a call to an emergency room is answered
+    GET, POST /intake/...      questions to a customer (question_pages.py)
 
 A refused delivery gets no reason beyond its status: whoever guesses secrets learns nothing. The reason is counted, and logged.
 """
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.service.ledger import Ledger
     from pipeline.service.links import Answers
     from pipeline.service.options import ServiceOptions
+    from pipeline.service.question_pages import QuestionPages
     from pipeline.tickets.system import Event, TicketSystem
 
 System = Annotated[str, Path(description="The name of a [tickets.NAME] table.")]
@@ -69,6 +71,7 @@ class Parts:
     options: ServiceOptions
     page: Callable[[str, str | None, str | None], Response]
     answers: Answers | None = None
+    questions: QuestionPages | None = None
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -145,6 +148,10 @@ def make_app(parts: Parts) -> FastAPI:
 
     if (answers := parts.answers) is not None:
         _add_answers(app, answers)
+    if parts.questions is not None:
+        from pipeline.service.question_pages import add_questions  # needs the extra `desk`
+
+        add_questions(app, parts.questions)
     return app
 
 
