@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline import run
+from pipeline.desk.options import DeskOptions
 from pipeline.errors import NoSourceReached, Refused
 from pipeline.notify.target import Event, Sent, Target, TargetUnavailable
 from pipeline.service.app import Parts, make_app
@@ -28,7 +29,9 @@ from pipeline.service.durable import Enqueuer, Worker
 from pipeline.service.ledger import OPEN, STARTS, Busy, Job, Ledger, NewDelivery
 from pipeline.service.links import Pages
 from pipeline.service.messages import Messages, counts, listed, retry
+from pipeline.service.opened import Base, opened_asking
 from pipeline.service.polling import poll
+from pipeline.service.question_pages import QuestionPages
 from pipeline.service.server import Server
 from pipeline.service.storms import Storms
 from pipeline.service.work import Bench
@@ -81,10 +84,16 @@ class Hook:
 
 @contextlib.contextmanager
 def running(
-    database: str, folder: Path, *, work: bool = True, targets: dict[str, Target] | None = None, **service: object
+    database: str,
+    folder: Path,
+    *,
+    work: bool = True,
+    targets: dict[str, Target] | None = None,
+    desk_options: DeskOptions | None = None,
+    **service: object,
 ) -> Iterator[Hook]:
     """The service on a free port, with one worker in this process."""
-    settings = load_settings(env={})
+    settings = msgspec.structs.replace(load_settings(env={}), desk=desk_options)
     options = msgspec.structs.replace(settings.service, database=database, **{"retries": (0.2, 0.2), **service})
     settings = msgspec.structs.replace(settings, store=str(folder / "store"), service=options)
     desk = Desk()
@@ -96,7 +105,19 @@ def running(
     pages = Pages(options, store)
     source = open_bundle(BUNDLE)
     messages = Messages(engine, enqueuer.put_message, targets or {}, store, pages.links, options.retries)
-    bench = Bench(ledger, {"desk": desk}, [source], store, settings, pages.links, Storms(engine, 1800), messages)
+    asking = opened_asking(settings, Base(engine, ledger, enqueuer))
+    questions = QuestionPages(asking.options, asking.links, store, asking.replies, ledger) if asking else None
+    bench = Bench(
+        ledger,
+        {"desk": desk},
+        [source],
+        store,
+        settings,
+        pages.links,
+        Storms(engine, 1800),
+        messages,
+        asking=asking,
+    )
     worker = Worker(
         engine,
         ledger,
@@ -106,7 +127,8 @@ def running(
         executor="test:1:0",
         jobs=2,
     )
-    server = Server(make_app(Parts({"desk": desk}, ledger, options, pages.page)), "127.0.0.1", port := free_port())
+    parts = Parts({"desk": desk}, ledger, options, pages.page, questions=questions)
+    server = Server(make_app(parts), "127.0.0.1", port := free_port())
     thread = threading.Thread(target=server.run, daemon=True)
     if work:
         worker.start()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.desk.pictures import NoPicture, Picture, read_picture
-from pipeline.desk.question_forms import as_schema
+from pipeline.desk.question_forms import LINES, as_schema
 from pipeline.desk.words import missing
 from pipeline.values import Ticket
 from snapshots.model import Question, Questionnaire, Text
@@ -55,10 +55,10 @@ def read_answers(made: Questionnaire, posted: Mapping[str, Any], now: datetime, 
 
     Empty values are no answers. `now` is aware. Raises `UsageError` where the extra `desk` is not installed.
     """
-    given = {name: value for name, value in posted.items() if not _empty(value)}
+    questions = {one.id: one for one in made.questions}
+    given = {name: _in_lines(questions.get(name), value) for name, value in posted.items() if not _empty(value)}
     raw = {name: value for name, value in given.items() if isinstance(value, bytes)}
     plain = {name: _clean(value) for name, value in given.items() if name not in raw}
-    questions = {one.id: one for one in made.questions}
     errors = _by_schema(made, plain | {name: _encoded(value) for name, value in raw.items()}, most_bytes)
     values: dict[str, Any] = {}
     picture: Picture | None = None
@@ -117,6 +117,8 @@ def _told(question: Question | None, validator: str, most_bytes: int) -> Text:
         if question.kind == "picture":
             size = f"{most_bytes / (1 << 20):.0f} MB"
             return Text(en=f"The picture is larger than {size}.", zh=f"图片超过 {size}。")
+        if validator == "maxItems":
+            return Text(en=f"These are too many lines: {LINES} at most.", zh=f"行数过多，最多 {LINES} 行。")
         most = question.longest
         return Text(en=f"This is too long: {most} characters at most.", zh=f"内容过长，最多 {most} 个字符。")
     if validator == "pattern" and question.shape_hint:
@@ -147,6 +149,13 @@ def _picture(value: object) -> Picture | None:
         return read_picture(data)
     except (binascii.Error, ValueError, NoPicture):
         return None
+
+
+def _in_lines(question: Question | None, value: object) -> object:
+    """A form's text as the lines that the schema wants."""
+    if question is None or question.kind != "lines" or not isinstance(value, str):
+        return value
+    return [line.strip() for line in value.splitlines() if line.strip()]
 
 
 def _empty(value: object) -> bool:

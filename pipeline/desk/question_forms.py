@@ -11,9 +11,8 @@ from snapshots.model import Question, Questionnaire, Text
 from snapshots.words import Language
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-# A step of an answer in lines, and how many there may be.
-LINE, LINES = 300, 30
-_MINUTES_EACH = 1
+# So many lines an answer in lines may have.
+LINES = 30
 
 
 def said(text: Text, language: Language) -> str:
@@ -81,7 +80,7 @@ def _property(one: Question, language: Language, most_bytes: int) -> dict[str, A
     found: dict[str, Any] = {"title": said(one.ask, language), "description": " ".join(told)}
     match one.kind:
         case "lines":
-            line = {"type": "string", "minLength": 1, "maxLength": LINE}
+            line = {"type": "string", "minLength": 1, "maxLength": one.longest}
             found |= {"type": "array", "items": line, "minItems": 1, "maxItems": LINES}
         case "choice":
             choices = [{"const": option.value, "title": said(option.label, language)} for option in one.options]

@@ -55,7 +55,7 @@ _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?")
 _WORDS_OF: dict[str, Text] = {
     "language": Text(en="Language", zh="语言"),
     "errors": Text(en="Please correct this:", zh="请更正以下内容："),
-    "colon": Text(en=" ", zh="："),
+    "colon": Text(en=" ", zh=" "),
     "date": Text(en="Date", zh="日期"),
     "time": Text(en="Time", zh="时间"),
     "zone": Text(en="Time zone", zh="时区"),
