@@ -76,7 +76,7 @@ def ask(
     hits = answers.ask(question, most, "answer" if backwards else "question")
     spoken = guess_language(question) if language == "auto" else language
     if output == "json":
-        show_json([_plain(hit) for hit in hits])
+        show_json([_plain(hit) | {"for_customer": _for_customer(hit, question, spoken, settings)} for hit in hits])
     else:
         emit("\n".join(_hit_lines(hits, spoken)))
 
@@ -122,6 +122,18 @@ def _plain(hit: Hit) -> dict[str, Any]:
         "owner": entry.facts.owner,
         "status": entry.facts.status,
     }
+
+
+def _for_customer(hit: Hit, question: str, language: str, settings: Settings) -> dict[str, Any]:
+    """The entry as a reply that a customer may get, or null, and why not."""
+    from pipeline.desk.intake_options import SelfServiceOptions
+    from pipeline.desk.options import DeskOptions
+    from pipeline.desk.self_service import Asked, doubt_of, for_customer
+
+    desk = settings.desk or DeskOptions()
+    asked = Asked(text=question, language="zh" if language == "zh" else "en", at=today(), versions=desk.versions)
+    doubt = doubt_of(hit, asked, None, (desk.self_service or SelfServiceOptions()).sure)
+    return {"text": for_customer(hit.entry) if doubt is None else None, "why_not": doubt}
 
 
 def _hit_lines(hits: Sequence[Hit], language: str) -> list[str]:
