@@ -72,6 +72,9 @@ def read_answers(made: Questionnaire, posted: Mapping[str, Any], now: datetime, 
                 errors[name] = _NO_PICTURE
             else:
                 picture, values[name] = found, RECEIVED
+        elif name in raw:
+            # A file in the place of words.
+            errors[name] = _UNREADABLE
         elif question.kind == "moment":
             moment = _moment(str(plain[name]), now)
             if isinstance(moment, Text):
