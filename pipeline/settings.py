@@ -434,11 +434,23 @@ def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> Desk
     }
     found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None
     grading = msgspec.structs.replace(options.grading, severity=_beside_config(options.grading.severity, config))
+    if isinstance(table, dict) and isinstance(table.get("portrait"), dict) and "shared" in table["portrait"]:
+        raise where.wrong("desk.portrait.shared", "unknown key; it is told from the tables of tickets")
+    if options.portrait is not None:
+        shared = _kinds_of_several(tree.get("tickets"))
+        options = msgspec.structs.replace(options, portrait=msgspec.structs.replace(options.portrait, shared=shared))
     for name in ("questions", "portrait"):
         if (one := getattr(options, name)) is not None:
             kept = {key: _beside_config(getattr(one, key), config) for key in ("file", "folder") if hasattr(one, key)}
             paths[name] = msgspec.structs.replace(one, **kept)
     return msgspec.structs.replace(options, connection=found, grading=grading, **paths)
+
+
+def _kinds_of_several(tickets: object) -> tuple[str, ...]:
+    """The kinds of which more than one ticket system is configured."""
+    named = tickets.values() if isinstance(tickets, dict) else ()
+    kinds = [str(one["kind"]) for one in named if isinstance(one, dict) and "kind" in one]
+    return tuple(sorted({kind for kind in kinds if kinds.count(kind) > 1}))
 
 
 def _elasticsearch_named(name: str, key: str, tree: Mapping[str, Any], where: _Where) -> ElasticsearchOptions:

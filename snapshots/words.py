@@ -183,7 +183,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "to_ask": ("Ask the customer", "需询问客户"),
     "intake_link": ("link for the customer", "发给客户的链接"),
     "earlier": ("Earlier", "历史工单"),
-    "earlier_counts": ("{count} tickets, {open} open", "{count} 个工单，{open} 个未关闭"),
+    "earlier_counts": ("{count} earlier, {open} open", "历史工单 {count} 个，未关闭 {open} 个"),
     "earlier_none": ("no earlier ticket of this customer", "该客户没有更早的工单"),
     "portrait": ("Customer", "客户画像"),
     "self_service": ("Answer for the customer", "可直接答复客户"),

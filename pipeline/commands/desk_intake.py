@@ -91,10 +91,6 @@ def portrait(*, ticket: str, output: str, language: str, where: From) -> None:
     \b
     problem-snapshot desk portrait TK-1042
     """
-    import msgspec
-
-    from pipeline.desk.intake_options import PortraitOptions
-    from pipeline.desk.options import DeskOptions
     from pipeline.desk.portrait import portrait_of
     from snapshots.model import Portrait
 
@@ -103,11 +99,11 @@ def portrait(*, ticket: str, output: str, language: str, where: From) -> None:
         found = store.get(ticket)
     made = found.portrait
     if not isinstance(made, Portrait):
-        desk = settings.desk or DeskOptions()
-        desk = msgspec.structs.replace(desk, portrait=desk.portrait or PortraitOptions())
+        if settings.desk is None or settings.desk.portrait is None:
+            raise UsageError(f"{found.snapshot_id} has no portrait, and there is no table [defaults.desk.portrait]")
         customer = found.ticket.customer_id
         # What was masked stands for many.
-        made = portrait_of(found, desk, settings.store, None if customer and "[" in customer else customer)
+        made = portrait_of(found, settings.desk, settings.store, None if customer and "[" in customer else customer)
     if output == "json":
         show_json(made)
     else:

@@ -45,6 +45,9 @@ class PortraitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     file: str | None = None
     most: Many = 10
+    # Kinds of ticket system of which several are configured: an id there may be one customer in each. Filled in from
+    # `tickets`; the file cannot hold it.
+    shared: tuple[str, ...] = ()
 
 
 class SelfServiceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -75,6 +75,9 @@ def portrait_of(snapshot: ProblemSnapshot, desk: DeskOptions, store: str, custom
     rules = read_rules(options.file)
     if not customer_id:
         return Portrait(missing=[Text(en="the ticket names no customer", zh="工单未注明客户")])
+    if (kind := snapshot.ticket.system) in options.shared:
+        told = f"several ticket systems are of the kind {kind}, where one id may be two customers"
+        return Portrait(missing=[Text(en=told, zh=f"配置了多个 {kind} 工单系统，同一编号可能是不同客户")])
     before = datetime.fromisoformat(snapshot.ticket.created_at)
     found: dict[str, _Ticket] = {}
     sources: list[str] = []
