@@ -670,13 +670,14 @@ class Portrait(Model):
 
 
 class SelfService(Model):
-    """The answer to a P4 ticket, ready for the customer, out of one entry of knowledge.
+    """The answer to a P4 ticket, ready for the customer, line by line, out of one entry of knowledge.
 
-    `share` is the entry's share of all entries together. `sha256` covers the entry's file.
+    A language that the entry does not have is empty.
+    `share` is the entry's share of the two entries that fit best. `sha256` covers the entry's file.
     """
 
-    en: str
-    zh: str
+    en: list[str]
+    zh: list[str]
     entry: str
     title: Text
     share: float

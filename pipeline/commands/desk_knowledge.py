@@ -73,10 +73,13 @@ def ask(
 
     settings = where.settings(sources=False)
     answers = open_answers(settings, folder_of(settings, folder))
-    hits = answers.ask(question, most, "answer" if backwards else "question")
+    # The one after tells how far the first one leads.
+    found = answers.ask(question, max(most, 2), "answer" if backwards else "question")
+    hits = found[:most]
     spoken = guess_language(question) if language == "auto" else language
     if output == "json":
-        show_json([_plain(hit) | {"for_customer": _for_customer(hit, question, spoken, settings)} for hit in hits])
+        replies = [_for_customer(found, place, question, spoken, settings) for place in range(len(hits))]
+        show_json([_plain(hit) | {"for_customer": reply} for hit, reply in zip(hits, replies, strict=True)])
     else:
         emit("\n".join(_hit_lines(hits, spoken)))
 
@@ -124,7 +127,7 @@ def _plain(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _for_customer(hit: Hit, question: str, language: str, settings: Settings) -> dict[str, Any]:
+def _for_customer(hits: Sequence[Hit], place: int, question: str, language: str, settings: Settings) -> dict[str, Any]:
     """The entry as a reply that a customer may get, or null, and why not."""
     from pipeline.desk.intake_options import SelfServiceOptions
     from pipeline.desk.options import DeskOptions
@@ -132,8 +135,8 @@ def _for_customer(hit: Hit, question: str, language: str, settings: Settings) ->
 
     desk = settings.desk or DeskOptions()
     asked = Asked(text=question, language="zh" if language == "zh" else "en", at=today(), versions=desk.versions)
-    doubt = doubt_of(hit, asked, None, (desk.self_service or SelfServiceOptions()).sure)
-    return {"text": for_customer(hit.entry) if doubt is None else None, "why_not": doubt}
+    doubt = doubt_of(hits, place, asked, None, (desk.self_service or SelfServiceOptions()).sure)
+    return {"text": for_customer(hits[place].entry) if doubt is None else None, "why_not": doubt}
 
 
 def _hit_lines(hits: Sequence[Hit], language: str) -> list[str]:

@@ -331,7 +331,7 @@ class DetailReader(Reader):
         made = self.s.self_service
         if isinstance(made, SelfService):
             said = (made.zh or made.en) if self.language == "zh" else (made.en or made.zh)
-            yield self.say("self_service"), " ".join([*said.splitlines(), f"({made.entry}, {made.share:.2f})"])
+            yield self.say("self_service"), " ".join([*said, f"({made.entry}, {made.share:.2f})"])
 
     def _all(self, texts: Iterable[Text]) -> str:
         return "; ".join(map(self.text, texts))

@@ -60,7 +60,7 @@ def _known(made: Portrait | object, language: Language, prose: Callable[[str], s
 def _answer(made: SelfService, language: Language, prose: Callable[[str], str]) -> tuple[Block, ...]:
     said = (made.zh or made.en) if language == "zh" else (made.en or made.zh)
     source = f"{made.entry} · {made.sha256[:12]}"
-    lines = tuple(plain(prose(line)) for line in said.splitlines())
+    lines = tuple(plain(prose(line)) for line in said)
     return (Heading(plain(label("self_service", language))), Paragraph(lines), Paragraph((plain(source),), small=True))
 
 
