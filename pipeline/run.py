@@ -113,19 +113,25 @@ def _take(
     clock.lap("snapshot")
 
     if settings.desk:
-        snapshot = _with_desk(snapshot, case)
+        snapshot = _with_desk(snapshot, case, sources)
         clock.lap("desk")
     return Taken(snapshot, _run_record(snapshot, clock, material.seconds))
 
 
-def _with_desk(snapshot: ProblemSnapshot, case: Case) -> ProblemSnapshot:
-    """The snapshot with its severity, the customer's sentence, and what the desk knows of tickets like it."""
+def _with_desk(snapshot: ProblemSnapshot, case: Case, sources: Sequence[Source]) -> ProblemSnapshot:
+    """The snapshot with its severity, what the customer may be told and is asked, and what the desk knows of it."""
     # Whoever has no desk loads nothing of it.
     from pipeline.desk.advice import fill_knowledge
     from pipeline.desk.grading import grade
+    from pipeline.desk.portrait import fill_portrait
+    from pipeline.desk.questions import fill_questions
     from pipeline.desk.section import fill_desk
+    from pipeline.desk.self_service import fill_self_service
 
-    return fill_knowledge(fill_desk(grade(snapshot, case), case.settings), case.settings.desk)
+    desk = case.settings.desk
+    snapshot = fill_knowledge(fill_desk(grade(snapshot, case), case.settings), desk)
+    snapshot = fill_portrait(fill_self_service(snapshot, desk), case)
+    return fill_questions(snapshot, case, sources)
 
 
 @contextlib.contextmanager

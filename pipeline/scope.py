@@ -31,6 +31,9 @@ _ASSUMED_BEFORE = timedelta(hours=3)
 # Mentions of time that are exact and sure enough to look there and nowhere else.
 _EXACT = frozenset({"minute", "hour"})
 _SURE = 0.5
+# The field of a ticket's questionnaire that holds when it happened, as RFC 3339 with an offset.
+OCCURRED_AT = "occurred_at"
+_OLDEST_ANSWER = timedelta(days=366)
 # Events of one order that lie further apart are different episodes, such as a payment and its refund next day.
 _EPISODE_GAP = timedelta(hours=2)
 # An episode that ended so long before a ticket without a time is not what its window is about.
@@ -178,27 +181,31 @@ def identifiers_by_kind(scope: Scope) -> dict[str, tuple[str, ...]]:
 def _texts(ticket: Ticket) -> Iterable[tuple[str, str]]:
     yield "title", ticket.title
     yield "description", ticket.description
+    for name, value in ticket_fields(ticket):
+        # With its name as the cue, "order_no: 123" reads as in a text.
+        yield name, f"{name.replace('_', ' ')}: {value}"
+
+
+def ticket_fields(ticket: Ticket) -> Iterable[tuple[str, str]]:
+    """Every leaf of the ticket's questionnaire and own fields, with the name of its field; a list gives several."""
     for name, value in {**ticket.questionnaire, **ticket.custom_fields}.items():
-        yield from _field_texts(name, value)
+        yield from _leaves(name, value)
 
 
-def _field_texts(name: str, value: Any) -> Iterable[tuple[str, str]]:
-    """Every leaf of a form's field, with its name as the cue: "order_no: 123" reads as in a text.
-
-    Ticket systems also write fields as `{"id": "order_no", "value": "123"}`.
-    """
+def _leaves(name: str, value: Any) -> Iterable[tuple[str, str]]:
+    """Ticket systems also write fields as `{"id": "order_no", "value": "123"}`."""
     if isinstance(value, Mapping):
         label = value.get("id") or value.get("name") or value.get("key")
         if label and "value" in value:
-            yield from _field_texts(str(label), value["value"])
+            yield from _leaves(str(label), value["value"])
             return
         for key, one in value.items():
-            yield from _field_texts(str(key), one)
+            yield from _leaves(str(key), one)
     elif isinstance(value, (list, tuple)):
         for one in value:
-            yield from _field_texts(name, one)
+            yield from _leaves(name, one)
     elif isinstance(value, (str, int)) and not isinstance(value, bool):
-        yield name, f"{name.replace('_', ' ')}: {value}"
+        yield name, str(value)
 
 
 def _window(
@@ -208,6 +215,10 @@ def _window(
     if around is not None:
         middle = around.start + (around.end - around.start) / 2
         return middle, around, ASKED_FOR, "option"
+    if (answered := _answered_moment(ticket)) is not None:
+        reason = Text(en=f"the customer's answer: {answered.isoformat()}", zh=f"客户答复的时间：{answered.isoformat()}")
+        start = answered.astimezone(UTC)
+        return start, Span(start, start).widened(settings.before, settings.after), reason, "said"
     said = read_times(f"{ticket.title}\n{ticket.description}", ticket.created_at)
     if said and (said[0].precision not in _EXACT or said[0].confidence < _SURE):
         # "Last night" is often wrong by hours: such words widen the assumed window and are not trusted to narrow it.
@@ -227,6 +238,19 @@ def _window(
         zh=f"工单未提及时间：取创建前 {hours} 小时",
     )
     return created, window, reason, "assumed"
+
+
+def _answered_moment(ticket: Ticket) -> datetime | None:
+    """The moment that a form asked for by `OCCURRED_AT`; None where it is none, far back, or after the ticket."""
+    value = ticket.questionnaire.get(OCCURRED_AT)
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if moment is None or moment.tzinfo is None:
+        return None
+    created = ticket.created_at
+    return moment if created - _OLDEST_ANSWER < moment <= created + timedelta(minutes=5) else None
 
 
 # ---- orders

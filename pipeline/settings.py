@@ -429,10 +429,28 @@ def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> Desk
     from pipeline.desk.options import DeskOptions
 
     options: DeskOptions = _convert(_filled(table, "desk", where), DeskOptions, "desk", where)
-    paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index", "knowledge")}
+    paths: dict[str, Any] = {
+        name: _beside_config(getattr(options, name), config) for name in ("history", "index", "knowledge")
+    }
     found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None
     grading = msgspec.structs.replace(options.grading, severity=_beside_config(options.grading.severity, config))
+    if isinstance(table, dict) and isinstance(table.get("portrait"), dict) and "shared" in table["portrait"]:
+        raise where.wrong("desk.portrait.shared", "unknown key; it is told from the tables of tickets")
+    if options.portrait is not None:
+        shared = _kinds_of_several(tree.get("tickets"))
+        options = msgspec.structs.replace(options, portrait=msgspec.structs.replace(options.portrait, shared=shared))
+    for name in ("questions", "portrait"):
+        if (one := getattr(options, name)) is not None:
+            kept = {key: _beside_config(getattr(one, key), config) for key in ("file", "folder") if hasattr(one, key)}
+            paths[name] = msgspec.structs.replace(one, **kept)
     return msgspec.structs.replace(options, connection=found, grading=grading, **paths)
+
+
+def _kinds_of_several(tickets: object) -> tuple[str, ...]:
+    """The kinds of which more than one ticket system is configured."""
+    named = tickets.values() if isinstance(tickets, dict) else ()
+    kinds = [str(one["kind"]) for one in named if isinstance(one, dict) and "kind" in one]
+    return tuple(sorted({kind for kind in kinds if kinds.count(kind) > 1}))
 
 
 def _elasticsearch_named(name: str, key: str, tree: Mapping[str, Any], where: _Where) -> ElasticsearchOptions:
@@ -817,7 +835,7 @@ def settings_digest(settings: Settings) -> str:
         plain["catalogue"] = open_catalogue(str(settings.catalogue)).manifest.digest
     # What the desk says counts, not where its history lies. Without one the digest is what it was before there were desks.
     if (desk := plain.pop("desk")) is not None and settings.desk is not None:
-        kept = desk.keys() - {"history", "index", "connection", *_KNOWLEDGE}
+        kept = desk.keys() - {"history", "index", "connection", *_KNOWLEDGE, *_ASKED_FOR}
         plain["desk"] = {key: desk[key] for key in kept}
         from pipeline.desk.severity_table import table_sha256
 
@@ -828,6 +846,7 @@ def settings_digest(settings: Settings) -> str:
             plain["desk"] |= {key: desk[key] for key in _KNOWLEDGE} | {
                 "knowledge": _knowledge_digest(settings.desk.knowledge)
             }
+        plain["desk"] |= _asked_for(settings.desk)
     plain["sources"] = {name: _without_secrets(options) for name, options in plain["sources"].items()}
     return sha256_hex(canonical_json(plain))
 
@@ -844,6 +863,25 @@ def _knowledge_digest(folder: str) -> str | None:
         return read_shelf(Path(folder)).digest
     except UsageError:
         return None
+
+
+# Sections of the desk that are there where they are asked for. Left out of the digest otherwise, so that older ones hold.
+_ASKED_FOR = frozenset({"questions", "portrait", "self_service"})
+
+
+def _asked_for(desk: DeskOptions) -> dict[str, Any]:
+    """What of those sections' settings changes a snapshot: what their files say, and how much is told."""
+    from pipeline.desk.portrait_rules import rules_sha256
+    from pipeline.desk.question_table import questions_sha256
+
+    found: dict[str, Any] = {}
+    if desk.questions:
+        found["questions"] = {"file": questions_sha256(desk.questions.file), "most": desk.questions.most}
+    if desk.portrait:
+        found["portrait"] = {"file": rules_sha256(desk.portrait.file), "most": desk.portrait.most}
+    if desk.self_service:
+        found["self_service"] = {"sure": desk.self_service.sure}
+    return found
 
 
 # How a source is read, not what is read.

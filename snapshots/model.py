@@ -570,6 +570,120 @@ class KnowledgeEntry(Model):
     doubts: list[Text] = []
 
 
+QuestionKind = Literal["text", "lines", "choice", "moment", "picture"]
+
+
+class QuestionOption(Model):
+    """One answer that may be chosen."""
+
+    value: str
+    label: Text
+
+
+class Question(Model):
+    """One question to the customer.
+
+    `why` is told to the customer; `gaps` and `findings` say what of this document it comes from. `value` is what we believe
+    the answer to be, where that is to be confirmed, and `doubt` why; a `moment` is answered in RFC 3339 with its offset.
+    """
+
+    id: str
+    kind: QuestionKind
+    ask: Text
+    why: Text
+    hint: Text | None = None
+    options: list[QuestionOption] = []
+    longest: int = 200
+    shape: str = ""
+    shape_hint: Text | None = None
+    value: str | None = None
+    doubt: Text | None = None
+    gaps: list[Text] = []
+    findings: list[str] = []
+
+
+class Answered(Model):
+    """A question that is not asked, since its answer is known: the answer, where it was found, and the records that hold it.
+
+    `certain` is false where it is asked all the same, to be confirmed.
+    """
+
+    id: str
+    value: str
+    found: Text
+    certain: bool = True
+    evidence: list[Evidence] = []
+
+
+class Questionnaire(Model):
+    """What is asked of the customer, what was answered without asking, and how many questions were left out as too many."""
+
+    questions: list[Question] = []
+    known: list[Answered] = []
+    omitted: int = 0
+
+
+class EarlierTicket(Model):
+    """An earlier ticket of the same customer, redacted. `closed_at` is null while it was open when this one was created."""
+
+    id: str
+    title: str
+    created_at: str
+    closed_at: str | None = None
+    category: str | None = None
+    fault_class: str | None = None
+    product: str | None = None
+    version: str | None = None
+    reopened: bool = False
+
+
+class Counted(Model):
+    """How often something was named in the earlier tickets."""
+
+    name: str
+    tickets: int
+
+
+class Hint(Model):
+    """What follows from earlier tickets, and which."""
+
+    statement: Text
+    tickets: list[str]
+
+
+class Portrait(Model):
+    """What is known of the customer from tickets created before this one; nothing of any other customer.
+
+    `tickets` counts them all, `listed` are the newest. `sources` says where they were looked for, and `missing` what could not
+    be asked.
+    """
+
+    tickets: int = 0
+    open: list[str] = []
+    problems: list[Counted] = []
+    products: list[Counted] = []
+    versions: list[str] = []
+    hints: list[Hint] = []
+    listed: list[EarlierTicket] = []
+    sources: list[str] = []
+    missing: list[Text] = []
+
+
+class SelfService(Model):
+    """The answer to a P4 ticket, ready for the customer, line by line, out of one entry of knowledge.
+
+    A language that the entry does not have is empty.
+    `share` is the entry's share of the two entries that fit best. `sha256` covers the entry's file.
+    """
+
+    en: list[str]
+    zh: list[str]
+    entry: str
+    title: Text
+    share: float
+    sha256: str
+
+
 class ProblemSnapshot(Model):
     """The whole document.
 
@@ -599,6 +713,10 @@ class ProblemSnapshot(Model):
     customer_message: CustomerMessage | None = None
     # Absent where the settings name no catalogue.
     catalogue: CatalogueRecord | msgspec.UnsetType = msgspec.UNSET
+    # Each absent where the settings do not ask for it, and the last where knowledge has no answer.
+    questions: Questionnaire | msgspec.UnsetType = msgspec.UNSET
+    portrait: Portrait | msgspec.UnsetType = msgspec.UNSET
+    self_service: SelfService | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunRecord(Model):

@@ -141,7 +141,7 @@ class Store:
             if run is not None:
                 record = msgspec.json.format(msgspec.json.encode(run, order="deterministic"), indent=2) + b"\n"
                 self._files.replace(f"{base}.run.json", record)
-            for name, data in _dataset_files(snapshot).items():
+            for name, data in _files_beside(snapshot).items():
                 if self._files.read(name) != data:
                     self._files.replace(name, data)
         return Stored(self._files.where(f"{base}.json"), created)
@@ -214,6 +214,27 @@ class Store:
         entries.sort(key=_newest, reverse=True)
         return Listing(tuple(entries[:limit]), tuple(damaged))
 
+    def of_customer(self, system: str, customer_id: str, limit: int) -> tuple[tuple[ProblemSnapshot, ...], int]:
+        """The newest snapshot of each ticket of one customer of one ticket system, newest ticket first, and how many more there are.
+
+        Only that customer's documents are opened; `limit` tickets at most are told. One that cannot be read counts among the others.
+        Snapshots that were put before the store kept customers apart are found once `rebuild` was run.
+        """
+        folder = _customer_folder(system, customer_id)
+        with self._told("read"):
+            tickets = [folder_ticket(name.removesuffix(".json")) for name in self._files.names(folder)]
+        found: list[ProblemSnapshot] = []
+        for ticket in tickets:
+            try:
+                newest = self.newest(ticket) if ticket is not None else None
+            except DamagedSnapshot:
+                continue
+            # The folder's name is a hash, and a document may have been replaced: the document has the last word.
+            if newest and (newest.ticket.system, newest.ticket.customer_id) == (system, customer_id):
+                found.append(newest)
+        found.sort(key=lambda one: (_instant(one.ticket.created_at), one.snapshot_id), reverse=True)
+        return tuple(found[:limit]), max(0, len(tickets) - min(limit, len(found)))
+
     def _looked_into(self, names: Sequence[str], ticket: str | None) -> Iterator[Entry | Damaged]:
         """What the documents of `names` are, but for those of other tickets."""
         runs = [name.removesuffix(".json") + ".run.json" for name in names]
@@ -245,7 +266,7 @@ class Store:
                     snapshot = read_snapshot(data or b"")
                 except (msgspec.MsgspecError, UnicodeDecodeError):
                     continue
-                for target, body in _dataset_files(snapshot).items():
+                for target, body in _files_beside(snapshot).items():
                     self._files.replace(target, body)
                 written += 1
         return written
@@ -322,6 +343,23 @@ def folder_ticket(folder: str) -> str | None:
     return None if "~" in folder else unquote(folder)
 
 
+def _customer_folder(system: str, customer_id: str) -> str:
+    """Where the names of a customer's tickets lie. The id itself is in no file's name."""
+    return "customers/" + hashlib.sha256(f"{system}\0{customer_id}".encode()).hexdigest()[:32]
+
+
+def _customer_file(snapshot: ProblemSnapshot) -> str | None:
+    """The file that says that a ticket is its customer's; None where the customer is not known or his id was masked.
+
+    Masked ids are alike for many: `[phone:…4057]` is one customer in ten thousand.
+    """
+    ticket = snapshot.ticket
+    name = ticket_folder(ticket.id)
+    if not ticket.customer_id or "[" in ticket.customer_id or folder_ticket(name) is None:
+        return None
+    return f"{_customer_folder(ticket.system, ticket.customer_id)}/{name}.json"
+
+
 # What `list` reads of a document: msgspec checks the whole of the JSON and skips the rest of it.
 class _HeadTicket(msgspec.Struct):
     id: str
@@ -390,9 +428,10 @@ def _instant(at: str | None) -> datetime:
 # The dataset.
 
 
-def _dataset_files(snapshot: ProblemSnapshot) -> Mapping[str, bytes]:
-    """Name -> bytes of a snapshot's Parquet files; equal snapshots give equal bytes."""
-    return {
+def _files_beside(snapshot: ProblemSnapshot) -> Mapping[str, bytes]:
+    """Name -> bytes of a snapshot's Parquet files and of its customer's; equal snapshots give equal bytes."""
+    own = _customer_file(snapshot)
+    return ({own: b"{}\n"} if own else {}) | {
         f"dataset/snapshots/{snapshot.snapshot_id}.parquet": _parquet(_snapshot_table(snapshot)),
         f"dataset/findings/{snapshot.snapshot_id}.parquet": _parquet(_finding_table(snapshot)),
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from snapshots.model import Evidence, Model, ProblemSnapshot, sha256_hex, with_id
+from snapshots.model import Evidence, Model, ProblemSnapshot, Questionnaire, sha256_hex, with_id
 
 State = Literal["ok", "gone", "changed", "unstamped", "unreachable"]
 
@@ -102,11 +102,14 @@ def verify(snapshot: ProblemSnapshot, open_source: Callable[[str], Resolver | No
 
 
 def all_evidence(snapshot: ProblemSnapshot) -> Iterator[Evidence]:
-    """Every citation of the document, repeated ones included: findings first, then the templates' examples."""
+    """Every citation of the document, repeated ones included: findings first, then templates' examples, then known answers."""
     for finding in snapshot.findings:
         yield from finding.evidence
     for template in snapshot.templates:
         yield from template.examples
+    if isinstance(snapshot.questions, Questionnaire):
+        for known in snapshot.questions.known:
+            yield from known.evidence
 
 
 def _check_source(

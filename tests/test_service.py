@@ -30,7 +30,9 @@ from pipeline.service.durable import Enqueuer, Worker
 from pipeline.service.ledger import OPEN, STARTS, Busy, Job, Ledger, NewDelivery
 from pipeline.service.links import Pages
 from pipeline.service.messages import Messages, counts, listed, retry
+from pipeline.service.opened import Base, opened_asking
 from pipeline.service.polling import poll
+from pipeline.service.question_pages import QuestionPages
 from pipeline.service.server import Server
 from pipeline.service.storms import Storms
 from pipeline.service.work import Bench
@@ -104,7 +106,19 @@ def running(
     pages = Pages(options, store)
     source = open_bundle(BUNDLE)
     messages = Messages(engine, enqueuer.put_message, targets or {}, store, pages.links, options.retries)
-    bench = Bench(ledger, {"desk": desk}, [source], store, settings, pages.links, Storms(engine, 1800), messages)
+    asking = opened_asking(settings, Base(engine, ledger, enqueuer))
+    questions = QuestionPages(asking.options, asking.links, store, asking.replies, ledger) if asking else None
+    bench = Bench(
+        ledger,
+        {"desk": desk},
+        [source],
+        store,
+        settings,
+        pages.links,
+        Storms(engine, 1800),
+        messages,
+        asking=asking,
+    )
     worker = Worker(
         engine,
         ledger,
@@ -115,7 +129,7 @@ def running(
         jobs=2,
     )
     counter = DeskCounter(settings, engine, store)
-    app = make_app(Parts({"desk": desk}, ledger, options, pages.page, desk=counter))
+    app = make_app(Parts({"desk": desk}, ledger, options, pages.page, desk=counter, questions=questions))
     server = Server(app, "127.0.0.1", port := free_port())
     thread = threading.Thread(target=server.run, daemon=True)
     if work:

@@ -234,7 +234,7 @@ def test_a_re_put_completes_what_an_interrupted_put_left_out(tmp_path):
     s = SAMPLES["wechat_signature"]
     store.put(s, run_record(s))
     whole = tree(tmp_path)
-    assert len(whole) == 4
+    assert len(whole) == 5
     for name, data in whole.items():
         for left in (None, data[: len(data) // 2]):
             (tmp_path / name).unlink()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.commands.desk_grading import COMMANDS
+from pipeline.commands.desk_intake import COMMANDS as INTAKE
 from pipeline.commands.desk_knowledge import ask, knowledge
 from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
 from pipeline.commands.desk_tasks import tasks
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.group("desk")
 def desk() -> None:
-    """What the service desk does around a snapshot: similar tickets, routing, knowledge, severity and deadlines.
+    """What the service desk does around a snapshot: similar tickets, routing, knowledge, questions, deadlines.
 
     \b
     problem-snapshot desk index                 read the history that [defaults.desk] names
@@ -35,10 +36,12 @@ def desk() -> None:
     problem-snapshot desk tasks list                    what solved tickets are still to teach
     problem-snapshot desk severity TK-1042              how grave it is, and why
     problem-snapshot desk due                           which ticket to take first
+    problem-snapshot desk questions TK-1042             what to ask the customer
+    problem-snapshot desk portrait TK-1042              what is known of him
     """
 
 
-for _command in (ask, knowledge, tasks, *COMMANDS):
+for _command in (ask, knowledge, tasks, *COMMANDS, *INTAKE):
     desk.add_command(_command)
 
 

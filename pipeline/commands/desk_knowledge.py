@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,10 +57,14 @@ def ask(
 
     settings = where.settings(sources=False)
     answers = open_answers(settings, told_shelf(knowledge_folder(settings, folder)))
-    hits = answers.ask(question, most, "answer" if backwards else "question")
+    # The one after tells how far the first one leads.
+    found = answers.ask(question, max(most, 2), "answer" if backwards else "question")
+    hits = found[:most]
     spoken = guess_language(question) if language == "auto" else language
     if output == "json":
-        show_json([plain.answer(hit) for hit in hits])
+        replies = [_for_customer(found, place, question, spoken, settings) for place in range(len(hits))]
+        known = [msgspec.to_builtins(plain.answer(hit)) for hit in hits]
+        show_json([one | {"for_customer": reply} for one, reply in zip(known, replies, strict=True)])
     else:
         emit("\n".join(_hit_lines(hits, spoken)))
 
@@ -79,6 +83,18 @@ def _tell_problems(shelf: Shelf) -> None:
         say(f"Not read: {problem}")
     if len(shelf.problems) > 5:
         say(f"Not read: {len(shelf.problems) - 5:,} more; `{NAME} desk knowledge check` names them")
+
+
+def _for_customer(hits: Sequence[Hit], place: int, question: str, language: str, settings: Settings) -> dict[str, Any]:
+    """The entry as a reply that a customer may get, or null, and why not."""
+    from pipeline.desk.intake_options import SelfServiceOptions
+    from pipeline.desk.options import DeskOptions
+    from pipeline.desk.self_service import Asked, doubt_of, for_customer
+
+    desk = settings.desk or DeskOptions()
+    asked = Asked(text=question, language="zh" if language == "zh" else "en", at=today(), versions=desk.versions)
+    doubt = doubt_of(hits, place, asked, None, (desk.self_service or SelfServiceOptions()).sure)
+    return {"text": for_customer(hits[place].entry) if doubt is None else None, "why_not": doubt}
 
 
 def _hit_lines(hits: Sequence[Hit], language: str) -> list[str]:

@@ -5,13 +5,13 @@ It knows nothing of how a message was made: one that a person or another program
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
-from snapshots.model import Clause, CustomerMessage, Finding, ProblemSnapshot
+from snapshots.model import Clause, CustomerMessage, Finding, ProblemSnapshot, Text
 
 Reason = Literal["uncited", "uncovered", "address", "code", "jargon", "promise", "blame", "name", "personal"]
 _ORDINARY = frozenset({
@@ -54,7 +54,28 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(message: CustomerMessage, snapshot: ProblemSnapshot, guard: Guard) -> list[Refusal]:
     """What is wrong with `message` about `snapshot`; nothing where it may be told."""
-    return [*_cited(message, snapshot), *_covered(message, snapshot, guard), *_clean(message, snapshot, guard)]
+    text = f"{message.en}\n{message.zh}"
+    return [*_cited(message, snapshot), *_covered(message, snapshot, guard), *_clean(text, _names(snapshot), guard)]
+
+
+def check_answer(text: Text, question: str, snapshot: ProblemSnapshot | None, guard: Guard) -> list[Refusal]:
+    """What is wrong with an answer out of knowledge; nothing where it may be told.
+
+    Its entry is its evidence. So it may speak of what the `question` speaks of itself, or a finding of `snapshot`, and of
+    nothing else that was not seen.
+    """
+    findings = snapshot.findings if snapshot else []
+    said = Clause(statement=text, findings=[], evidence=[])
+    asked = Clause(statement=Text(en=question, zh=question), findings=[], evidence=[])
+    uncovered = [
+        Refusal(reason="uncovered", words=words)
+        for topic in guard.topics.values()
+        if (words := _speaks(said, topic))
+        and not _speaks(asked, topic)
+        and not any(topic.covered_by(one) for one in findings)
+    ]
+    names = _names(snapshot) if snapshot else []
+    return [*uncovered, *_clean(f"{text.en}\n{text.zh}", names, guard)]
 
 
 def _cited(message: CustomerMessage, snapshot: ProblemSnapshot) -> Iterator[Refusal]:
@@ -88,13 +109,12 @@ def _speaks(clause: Clause, topic: Topic) -> str:
     return str(found[0]) if found else ""
 
 
-def _clean(message: CustomerMessage, snapshot: ProblemSnapshot, guard: Guard) -> Iterator[Refusal]:
-    text = f"{message.en}\n{message.zh}"
+def _clean(text: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
     for reason, expressions in guard.forbidden.items():
         for expression in expressions:
             if found := _regex(expression).search(text):
                 yield Refusal(reason=reason, words=str(found[0]))
-    yield from (Refusal(reason="name", words=name) for name in _names(snapshot) if _has(text, name))
+    yield from (Refusal(reason="name", words=name) for name in names if _has(text, name))
     if _personal(text):
         yield Refusal(reason="personal", words="personal data")
 

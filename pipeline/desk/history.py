@@ -7,12 +7,14 @@
     cause, solution                      how it was solved, in words
     reopened                             true where it came back
     fault_class, service, channel        where known; else out of the ticket's stored snapshot
+    customer, product, version           whose it was, and what it was about; `system` where tickets of several systems are here
 
 Parquet, CSV and JSON lines are read; `columns` of the settings maps other names to these.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ from pipeline.errors import UsageError
 TIME = pa.timestamp("us", tz="UTC")
 TEXTS = (
     "id", "title", "description", "category", "queue", "handler", "cause", "solution", "fault_class", "service", "channel",
+    "customer", "product", "version", "system",
 )  # fmt: skip
 SCHEMA = pa.schema(
     [
@@ -60,6 +63,11 @@ def read_history(path: Path, columns: Mapping[str, str] | None = None) -> pa.Tab
     keys = [("closed_at", "ascending", "at_end"), ("id", "ascending", "at_end")]
     order = pc.sort_indices(rows, sort_keys=keys)
     return rows.take(order).combine_chunks()
+
+
+def customer_key(customer_id: str) -> str:
+    """What an index holds in a customer's place: the same for the same id, and telling nothing of it."""
+    return hashlib.sha256(customer_id.encode()).hexdigest()[:32]
 
 
 def text_of(title: str | None, description: str | None) -> str:

@@ -5,7 +5,7 @@
     queues.npz      what was learnt of queues (see `learnt.py`)
     index.json      what it was made from
 
-Titles, descriptions, causes and solutions are redacted before they are written. It is made beside its place and put there by
+Titles, descriptions, causes and solutions are redacted before they are written, and a hash stands for the customer. It is made beside its place and put there by
 one rename, so a reader finds the old one or the new one.
 """
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from parsers.redaction import Redactor
 from pipeline.desk import learnt, meaning
-from pipeline.desk.history import texts_of
+from pipeline.desk.history import customer_key, texts_of
 from pipeline.desk.postings import Postings
 from pipeline.desk.query import Gathered, Like, Query
 from pipeline.desk.vectors import Vectors
@@ -87,6 +87,8 @@ def prepare(
     for name in _TOLD:
         shown = [masked.get(text) if text else None for text in history[name].to_pylist()]
         rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(shown, pa.string()))
+    keys = pa.array([customer_key(one) if one else None for one in rows["customer"].to_pylist()], pa.string())
+    rows = rows.set_column(rows.schema.get_field_index("customer"), "customer", keys)
     found = [said.get(name, {}) for name in rows["id"].to_pylist()]
     for name in _FACTS:
         known = pc.coalesce(rows[name], pa.array([one.get(name) for one in found], pa.string()))

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pipeline.desk.grading_options import GradingOptions
+from pipeline.desk.intake_options import PortraitOptions, QuestionOptions, SelfServiceOptions
 from pipeline.desk.week import MIDNIGHT, check_zone, read_week
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
@@ -104,7 +105,8 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `knowledge` is a folder of entries, of which `advice` at most stand in a snapshot; `versions` are the modules' versions of
     today. Without `history` there are no similar tickets and no routing, without `knowledge` no entries. `grading` is the
-    severity, its deadlines, the emergency room and the customer's sentence.
+    severity, its deadlines, the emergency room and the customer's sentence. `questions`, `portrait` and `self_service` each
+    add their section where they are there.
     """
 
     history: str | None = None
@@ -123,5 +125,8 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     advice: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     versions: dict[str, str] = {}
     grading: GradingOptions = GradingOptions()
+    questions: QuestionOptions | None = None
+    portrait: PortraitOptions | None = None
+    self_service: SelfServiceOptions | None = None
     # Filled in from `source`; the file cannot hold it.
     connection: ElasticsearchOptions | None = None

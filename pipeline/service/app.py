@@ -7,6 +7,7 @@
     GET /snapshots/{id}        the page that a note's link opens
     GET, POST /rooms/answer    the page by which a call to an emergency room is answered
     /desk/...                  what the desk's commands tell and do (desk_api.py)
+    GET, POST /intake/...      questions to a customer (question_pages.py)
 
 A refused delivery gets no reason beyond its status: whoever guesses secrets learns nothing. The reason is counted, and logged.
 """
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pipeline.service.ledger import Ledger
     from pipeline.service.links import Answers
     from pipeline.service.options import ServiceOptions
+    from pipeline.service.question_pages import QuestionPages
     from pipeline.tickets.system import Event, TicketSystem
 
 System = Annotated[str, Path(description="The name of a [tickets.NAME] table.")]
@@ -73,6 +75,7 @@ class Parts:
     page: Callable[[str, str | None, str | None], Response]
     answers: Answers | None = None
     desk: DeskCounter | None = None
+    questions: QuestionPages | None = None
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -150,6 +153,10 @@ def make_app(parts: Parts) -> FastAPI:
     if (answers := parts.answers) is not None:
         _add_answers(app, answers)
     add_desk(app, parts.desk, parts.options.token, parts.options.max_body)
+    if parts.questions is not None:
+        from pipeline.service.question_pages import add_questions  # needs the extra `desk`
+
+        add_questions(app, parts.questions)
     return app
 
 

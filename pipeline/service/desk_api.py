@@ -33,7 +33,7 @@ from pipeline.service.database import DatabaseUnavailable
 from pipeline.service.desk_bodies import Answered, By, Cared, Decision, Mark, NewTask, Question, Submission, Symptom
 from pipeline.service.desk_counter import Wrong
 from pipeline.service.desk_schemas import describe, described
-from pipeline.service.links import PAGE_HEADERS, holds_token
+from pipeline.service.links import HEADERS, holds_token
 from snapshots.store import AmbiguousPrefix, SnapshotNotFound, StoreError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _json(value: object) -> Response:
 
 
 def _text(text: str, media: str) -> Response:
-    return Response(text, headers=dict(PAGE_HEADERS), media_type=media)
+    return Response(text, headers=dict(HEADERS), media_type=media)
 
 
 def _add_tickets(router: APIRouter, counter: DeskCounter) -> None:

@@ -38,6 +38,9 @@ _AGAIN = 2.0
 STORM_GROWN = "storm.grown"
 # What the kind of a delivery begins with that only tells of its ticket's state: the desk's clock is to know, no snapshot is due.
 ROUTINE = "state:"
+# Another: something came for the ticket by another way than its system.
+AGAIN = "snapshot.again"
+OWN = (STORM_GROWN, AGAIN)
 # What fits into the column of a name.
 _NAME = 200
 
@@ -109,6 +112,11 @@ class Ledger:
 
     def add(self, batch: Sequence[NewDelivery]) -> list[str | None]:
         """Stores a batch with its jobs, all of it or nothing; the id of each, None for one that is here already."""
+        with self._engine.begin() as connection:
+            return self.add_within(connection, batch)
+
+    def add_within(self, connection: Connection, batch: Sequence[NewDelivery]) -> list[str | None]:
+        """The same inside a transaction of the caller's."""
         rows: list[dict[str, Any]] = [
             {
                 "id": f"d-{uuid.uuid4().hex[:16]}",
@@ -129,11 +137,10 @@ class Ledger:
             for one in batch
         ]
         insert = insert_into(self._engine, deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
-        with self._engine.begin() as connection:
-            stored = set(connection.scalars(insert, rows))
-            for row in rows:
-                if row["id"] in stored and row["state"] == "queued":
-                    self._enqueue(connection, row["id"], row["system"], row["ticket_id"], row["priority"], 0.0)
+        stored = set(connection.scalars(insert, rows))
+        for row in rows:
+            if row["id"] in stored and row["state"] == "queued":
+                self._enqueue(connection, row["id"], row["system"], row["ticket_id"], row["priority"], 0.0)
         return [row["id"] if row["id"] in stored else None for row in rows]
 
     def refused(self, system: str, reason: str, count: int = 1) -> None:
@@ -184,13 +191,13 @@ class Ledger:
             covers = connection.execute(
                 sa.select(deliveries.c.id, deliveries.c.kind).where(same).order_by(deliveries.c.seq)
             ).all()
-            # A ticket that cannot be read again is in the last delivery that its system sent; that a storm grew is a delivery of ours.
+            # A ticket that cannot be read again is in the last delivery that its system sent; deliveries of ours hold none.
             told = connection.scalar(
                 sa.select(deliveries.c.ticket)
                 .where(
                     deliveries.c.system == row.system,
                     deliveries.c.ticket_id == row.ticket_id,
-                    deliveries.c.kind != STORM_GROWN,
+                    deliveries.c.kind.not_in(OWN),
                 )
                 .order_by(deliveries.c.seq.desc())
                 .limit(1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from snapshots.words import Language
 
 # Neither a search engine nor the next page's server has any business with a snapshot; it needs no script of anybody's.
-_HEADERS = {
+HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
@@ -28,10 +28,9 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'",
 }
-PAGE_HEADERS = _HEADERS
-_BUTTON_HEADERS = {
-    **_HEADERS,
-    "Content-Security-Policy": _HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
+FORM_HEADERS = {
+    **HEADERS,
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
 }
 _BUTTON = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -56,10 +55,10 @@ class Pages:
 
     def links(self, snapshot_id: str) -> Links:
         """The links to a snapshot; none where no public address or no secret is configured."""
-        signer = _signer(self._options, _PAGE)
-        if not self._options.public_url or signer is None:
+        signing = signer(self._options, _PAGE)
+        if not self._options.public_url or signing is None:
             return Links()
-        base = f"{self._options.public_url.rstrip('/')}/snapshots/{snapshot_id}?key={signer.dumps(snapshot_id)}"
+        base = f"{self._options.public_url.rstrip('/')}/snapshots/{snapshot_id}?key={signing.dumps(snapshot_id)}"
         return Links(page=base)
 
     def page(self, snapshot_id: str, key: str | None, authorization: str | None) -> Response:
@@ -76,7 +75,7 @@ class Pages:
             return _told(503, "The snapshot cannot be read now.")
         language: Language = "zh" if snapshot.ticket.language == "zh" else "en"
         return Response(
-            RENDERERS["html"](snapshot, language=language), headers=_HEADERS, media_type="text/html; charset=utf-8"
+            RENDERERS["html"](snapshot, language=language), headers=HEADERS, media_type="text/html; charset=utf-8"
         )
 
     def _may_see(self, snapshot_id: str, key: str | None, authorization: str | None) -> bool:
@@ -85,11 +84,11 @@ class Pages:
         token = self._options.token
         if token and holds_token(token, authorization):
             return True
-        signer = _signer(self._options, _PAGE)
-        if signer is None or not key:
+        signing = signer(self._options, _PAGE)
+        if signing is None or not key:
             return False
         try:
-            signed = signer.loads(key, max_age=int(self._options.links_hold))
+            signed = signing.loads(key, max_age=int(self._options.links_hold))
         except itsdangerous.BadData:
             return False
         return bool(signed == snapshot_id)
@@ -107,10 +106,10 @@ class Answers:
 
     def link(self, call: str) -> str:
         """The link that answers `call`, room, role and person as JSON; nothing where no address or secret is configured."""
-        signer = _signer(self._options, _ANSWER)
-        if not self._options.public_url or signer is None:
+        signing = signer(self._options, _ANSWER)
+        if not self._options.public_url or signing is None:
             return ""
-        return f"{self._options.public_url.rstrip('/')}/rooms/answer?key={signer.dumps(call)}"
+        return f"{self._options.public_url.rstrip('/')}/rooms/answer?key={signing.dumps(call)}"
 
     def page(self, key: str, *, answer: bool) -> Response:
         """The page of a link; with `answer` the button was pressed."""
@@ -119,7 +118,7 @@ class Answers:
             return _told(401, "This link is not, or no longer, valid. 此链接无效或已过期。")
         room, role, person = call
         if not answer:
-            return Response(_BUTTON, headers=_BUTTON_HEADERS, media_type="text/html; charset=utf-8")
+            return Response(_BUTTON, headers=FORM_HEADERS, media_type="text/html; charset=utf-8")
         if not self._rooms.acknowledge(room, role, person):
             return _told(404, "There is no such room any more. 该应急处置已不存在。")
         return _told(200, "Acknowledged. Thank you. 已确认，谢谢。")
@@ -127,11 +126,11 @@ class Answers:
     def _call(self, key: str) -> tuple[int, str, str] | None:
         import itsdangerous
 
-        signer = _signer(self._options, _ANSWER)
-        if signer is None:
+        signing = signer(self._options, _ANSWER)
+        if signing is None:
             return None
         try:
-            return msgspec.json.decode(signer.loads(key, max_age=_ANSWERS_HOLD), type=tuple[int, str, str])
+            return msgspec.json.decode(signing.loads(key, max_age=_ANSWERS_HOLD), type=tuple[int, str, str])
         except (itsdangerous.BadData, msgspec.DecodeError, TypeError):
             return None
 
@@ -142,11 +141,12 @@ def holds_token(token: str, authorization: str | None) -> bool:
     return hmac.compare_digest(given.encode(), token.encode())
 
 
-def _signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:
+def signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:
+    """What signs links of one purpose, its `salt`; None where no secret is configured."""
     import itsdangerous
 
     return itsdangerous.URLSafeTimedSerializer(options.secret, salt=salt) if options.secret else None
 
 
 def _told(status: int, sentence: str) -> Response:
-    return Response(sentence + "\n", status, headers=_HEADERS, media_type="text/plain; charset=utf-8")
+    return Response(sentence + "\n", status, headers=HEADERS, media_type="text/plain; charset=utf-8")

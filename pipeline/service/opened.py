@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from pipeline.notify.target import Target
+    from pipeline.service.asking import Asking
     from pipeline.service.durable import Enqueuer
     from pipeline.service.ledger import Ledger
     from pipeline.settings import Settings
@@ -46,6 +47,19 @@ def opened_base(settings: Settings, *, pool: int = 5) -> Iterator[Base]:
             enqueuer.close()
     finally:
         engine.dispose()
+
+
+def opened_asking(settings: Settings, base: Base) -> Asking | None:
+    """What asks customers and keeps what they answer; None where the settings ask for no questions."""
+    if settings.desk is None or settings.desk.questions is None:
+        return None
+    from pipeline.desk.replies import Replies
+    from pipeline.service.asking import Asking
+    from pipeline.service.question_links import QuestionLinks
+
+    options = settings.desk.questions
+    links = QuestionLinks(settings.service, options.hold)
+    return Asking(options, links, Replies(base.engine, options.pictures))
 
 
 @contextlib.contextmanager

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.service.crew import PATIENCE, Crew
-from pipeline.service.opened import opened_base, opened_systems, opened_targets
+from pipeline.service.opened import opened_asking, opened_base, opened_systems, opened_targets
 from pipeline.service.options import address
 
 if TYPE_CHECKING:
     from pipeline.service.opened import Base
+    from pipeline.service.question_pages import QuestionPages
     from pipeline.settings import Settings
     from pipeline.values import Source
 
@@ -45,11 +46,15 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
     with opened_base(settings) as base, opened_systems(settings) as systems, _listening(host, port) as place:
         rooms = Rooms(base.engine, settings.desk.grading.room) if settings.desk and settings.desk.grading.room else None
         desk = DeskCounter(settings, base.engine, store)
-        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms), desk))
+        questions = _question_pages(settings, base)
+        parts = Parts(
+            systems, base.ledger, options, pages.page, Answers(options, rooms), desk=desk, questions=questions
+        )
+        app = make_app(parts)
         crew = Crew(worker, options.workers, executor_name(settings))
         every = {name: one.poll for name, one in settings.tickets.items() if one.poll is not None}
         pollers = Pollers(base.ledger, systems, every)
-        keeper = _Keeper(base, options.keep)
+        keeper = _Keeper(base, options.keep, questions)
         server = Server(app, host, port)
         crew.start()
         keeper.start()
@@ -92,7 +97,8 @@ def work(settings: Settings, sources: Sequence[Source], executor: str, stop: thr
             acknowledge=Answers(options, None).link,
         )
         duty = Duty(base.engine, settings.desk, messages, store, systems=systems) if settings.desk else None
-        bench = Bench(base.ledger, systems, sources, store, settings, links, storms, messages, duty)
+        asking = opened_asking(settings, base)
+        bench = Bench(base.ledger, systems, sources, store, settings, links, storms, messages, duty, asking)
         worker = Worker(
             base.engine,
             base.ledger,
@@ -122,12 +128,24 @@ def executor_name(settings: Settings) -> str:
     return f"{socket.gethostname()}:{address(settings.service.listen)[1]}"
 
 
+def _question_pages(settings: Settings, base: Base) -> QuestionPages | None:
+    """The pages on which customers answer; None where the settings ask for no questions."""
+    asking = opened_asking(settings, base)
+    if asking is None:
+        return None
+    from pipeline.service.question_pages import QuestionPages
+    from snapshots.store import Store
+
+    return QuestionPages(asking.options, asking.links, Store(settings.store), asking.replies, base.ledger)
+
+
 class _Keeper:
     """Takes away what was done long ago."""
 
-    def __init__(self, base: Base, keep: float) -> None:
+    def __init__(self, base: Base, keep: float, questions: QuestionPages | None) -> None:
         self._base = base
         self._keep = keep
+        self._questions = questions
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -148,6 +166,8 @@ class _Keeper:
                 self._base.ledger.prune(self._keep)
                 prune(self._base.engine, time.time() - self._keep)
                 prune_desk(self._base.engine, time.time() - self._keep)
+                if self._questions is not None:
+                    self._questions.replies.prune(time.time() - self._keep)
                 # The queue needs no memory of what is done; a day of it is for whoever looks for a fault.
                 before = (datetime.now(UTC) - timedelta(days=1)).isoformat()
                 while self._base.enqueuer.prune(before) and not self._stopping.is_set():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.attach import Links
     from pipeline.desk.duty import Duty
     from pipeline.notify.target import EventKind
+    from pipeline.service.asking import Asking
     from pipeline.service.ledger import Ledger
     from pipeline.service.messages import Messages
     from pipeline.service.storms import Storm, Storms
@@ -59,6 +60,7 @@ class Bench:
     storms: Storms
     messages: Messages
     duty: Duty | None = None
+    asking: Asking | None = None
 
     def work(self, delivery: str, worker: str) -> None:
         """Does the job of one delivery, and writes down what became of it, as soon as the database takes it."""
@@ -107,6 +109,8 @@ class Bench:
         rose = self._follow(job)
         if job.routine and not rose:
             return Ended("done"), _nothing
+        if self.asking is not None:
+            ticket = self.asking.answered(job.system, job.ticket_id, ticket)
         taken = take_snapshot(ticket, self.sources, self.settings)
         self.store.put(taken.snapshot, taken.run)
         storm = self.storms.join(job.system, job.ticket_id, taken.snapshot)
@@ -116,12 +120,13 @@ class Bench:
             msgspec.structs.replace(taken.snapshot, severity=severity) if severity else taken.snapshot,
             system,
             job.ticket_id,
-            links=self.links(taken.snapshot.snapshot_id),
+            links=self._links(job, taken.snapshot),
             touched=self._touched(storm, job, taken.snapshot),
             known=job.note_id,
         )
         self._tell_parent(storm, job)
-        for note in attached.notes:
+        answers = self.asking.attach(system, job.ticket_id, taken.snapshot, self.settings) if self.asking else ()
+        for note in (*attached.notes, *answers):
             _log.info("%s ticket %s: %s", job.system, job.ticket_id, note)
         snapshot = taken.snapshot
         ended = Ended("done", snapshot_id=snapshot.snapshot_id, note_id=attached.note_id, note_url=attached.url)
@@ -147,6 +152,10 @@ class Bench:
                 raise
             _log.warning("%s ticket %s: what happened to it is not known: %s", job.system, job.ticket_id, error)
             return False
+
+    def _links(self, job: Job, snapshot: ProblemSnapshot) -> Links:
+        links = self.links(snapshot.snapshot_id)
+        return self.asking.linked(links, job.system, job.ticket_id, snapshot) if self.asking else links
 
     def _grade(
         self,

@@ -174,10 +174,12 @@ class Links:
     ticket: str = ""
     # Where a call is answered.
     acknowledge: str = ""
+    # Where the customer answers questions.
+    intake: str = ""
 
     def __post_init__(self) -> None:
         """Makes each address one that needs no escaping in any form."""
-        for name in ("page", "document", "ticket", "acknowledge"):
+        for name in ("page", "document", "ticket", "acknowledge", "intake"):
             object.__setattr__(self, name, plain_url(getattr(self, name)))
 
     def record(self, ref: str) -> str:

@@ -8,8 +8,11 @@ from snapshots.model import (
     Estimate,
     Evidence,
     KnowledgeEntry,
+    Portrait,
     ProblemSnapshot,
+    Questionnaire,
     Routing,
+    SelfService,
     SimilarTicket,
     SpanRecord,
     Template,
@@ -263,6 +266,9 @@ class DetailReader(Reader):
             (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
             *((self.say("similar"), self._alike(row)) for row in s.similar_tickets),
             *((self.say("knowledge"), self._known(row)) for row in s.knowledge),
+            *self._asked(),
+            *self._portrait(),
+            *self._self_service(),
         ]
         facts = [(k, v) for k, v in facts if v]
         return Section("desk", self.say("desk"), tuple(facts)) if facts else None
@@ -281,6 +287,51 @@ class DetailReader(Reader):
         said = (self.text(row.title), *map(self.text, row.reasons))
         steps = (f"{number}. {self.text(step)}" for number, step in enumerate(row.steps, 1))
         return " | ".join((f"{row.id} ({row.score:.2f})", *said, *steps, *map(self.text, row.doubts)))
+
+    def _asked(self) -> Iterable[tuple[str, str]]:
+        """Each question with what it comes from, and each answer that was found without asking."""
+        made = self.s.questions
+        if not isinstance(made, Questionnaire):
+            return
+        for one in made.questions:
+            value = self.say("to_confirm", value=one.value) if one.value else ""
+            cited = ", ".join(one.findings)
+            parts = (self.text(one.ask), value, self.text(one.why), self._all(one.gaps), cited)
+            yield self.say("questions"), " | ".join(filter(None, parts))
+        if made.omitted:
+            yield self.say("questions"), self.say("questions_omitted", count=made.omitted)
+        for known in made.known:
+            refs = ", ".join(e.ref for e in known.evidence)
+            value = " / ".join(known.value.splitlines())
+            yield (
+                self.say("known_answer"),
+                " | ".join(filter(None, (f"{known.id}: {value}", self.text(known.found), refs))),
+            )
+
+    def _portrait(self) -> Iterable[tuple[str, str]]:
+        made = self.s.portrait
+        if not isinstance(made, Portrait):
+            return
+        counts = self.say("earlier_counts", count=count(made.tickets), open=count(len(made.open)))
+        yield self.say("portrait"), counts if made.tickets else self.say("earlier_none")
+        for hint in made.hints:
+            yield self.say("portrait"), f"{self.text(hint.statement)} ({', '.join(hint.tickets)})"
+        groups = (made.problems, made.products)
+        named = [f"{one.name} ({one.tickets})" for group in groups for one in group] + made.versions
+        if named:
+            yield self.say("portrait"), ", ".join(named)
+        for one in made.listed:
+            state = self.clock(one.closed_at) if one.closed_at else ""
+            parts = (one.id, one.title, self.clock(one.created_at), state, one.category or one.fault_class or "")
+            yield self.say("earlier"), " | ".join(filter(None, parts))
+        if made.missing:
+            yield self.say("portrait"), self._all(made.missing)
+
+    def _self_service(self) -> Iterable[tuple[str, str]]:
+        made = self.s.self_service
+        if isinstance(made, SelfService):
+            said = (made.zh or made.en) if self.language == "zh" else (made.en or made.zh)
+            yield self.say("self_service"), " ".join([*said, f"({made.entry}, {made.share:.2f})"])
 
     def _all(self, texts: Iterable[Text]) -> str:
         return "; ".join(map(self.text, texts))
@@ -320,6 +371,8 @@ def cited_evidence(snapshot: ProblemSnapshot) -> list[Evidence]:
     """Each record that a finding or a template cites, once a ref, in the order of their numbers."""
     found = [e for finding in snapshot.findings for e in finding.evidence]
     found += [e for template in snapshot.templates for e in template.examples]
+    if isinstance(snapshot.questions, Questionnaire):
+        found += [e for known in snapshot.questions.known for e in known.evidence]
     once = {evidence.ref: evidence for evidence in reversed(found)}
     return sorted(once.values(), key=lambda e: natural(e.ref))
 

@@ -32,6 +32,7 @@ from snapshots.render.blocks import (
 from snapshots.render.clean import clean, shorten
 from snapshots.render.figures import count
 from snapshots.render.forms import Form, write_form
+from snapshots.render.note_desk import desk_part
 from snapshots.render.reader import Reader
 from snapshots.render.shapes import Proof, View
 from snapshots.render.view import ticket_zone
@@ -177,6 +178,7 @@ class _NoteReader(Reader):
         parts = [
             Part("head", view.verdict, (self._title(view), *self._first(view), self._facts(view, touched))),
             self._questions(view),
+            desk_part(self.s, self.language, self.links.intake, prose),
             self._list("proof", view.proof_title, [self._found(proof) for proof in self._strongest()], ordered=True),
             self._list("against", self.say("against"), [(plain(prose(c.statement)),) for c in view.against[:AGAINST]]),
             self._list("unchecked", self.say("unchecked"), self._not_seen(view), none=self.say("no_unchecked")),

@@ -1,0 +1,120 @@
+"""What may be asked of a customer, and when: `questions.toml`, or the file that replaces it, read and checked."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from pipeline.errors import UsageError
+from snapshots.model import Diagnosis, Missing, QuestionKind, QuestionOption, Text, sha256_hex
+
+SHIPPED = Path(__file__).with_name("questions.toml")
+Found = Literal["", "order", "moment", "outcome", "device", "system", "app"]
+Name = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,39}$")]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every part of the file."""
+
+
+class Asked(_Part, frozen=True, kw_only=True):
+    """One question: what it asks and why, when, and what answers it without the customer."""
+
+    id: Name
+    kind: QuestionKind
+    ask: Text
+    why: Text
+    hint: Text | None = None
+    doubt: Text | None = None
+    missing: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
+    found: Found = ""
+    options: tuple[QuestionOption, ...] = ()
+    longest: Annotated[int, msgspec.Meta(ge=1, le=4000)] = 200
+    shape: str = ""
+    shape_hint: Text | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a choice without options, options without a choice, and expressions that cannot be compiled."""
+        if (self.kind == "choice") != bool(self.options):
+            raise ValueError(f"{self.id}: a choice has options, and nothing else has")
+        if bool(self.shape) != bool(self.shape_hint):
+            raise ValueError(f"{self.id}: shape and shape_hint belong together")
+        for expression in (*self.said, *self.logged, *filter(None, [self.shape])):
+            compiled(expression)
+
+    def lacks(self, diagnosis: Diagnosis) -> list[Missing]:
+        """What the diagnosis misses that this question may bring; nothing where it is decided."""
+        if not diagnosis.abstained:
+            return []
+        wanted = set(self.missing)
+        return [one for one in diagnosis.missing if {one.kind, f"{one.kind}:{one.source}", "*"} & wanted]
+
+
+class Questions(_Part, frozen=True, kw_only=True):
+    """The whole file. From the probability `leading` on a candidate's class counts where nothing is located."""
+
+    questions: tuple[Asked, ...]
+    nothing: tuple[str, ...] = ()
+    outcome: tuple[str, ...] = ()
+    leading: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuses two questions of one name."""
+        names = [one.id for one in self.questions]
+        if len(names) != len(set(names)):
+            raise ValueError("two questions have the same id")
+
+    def faults_of(self, diagnosis: Diagnosis) -> dict[str, list[str]]:
+        """Class and class/subclass that are located, or lead where nothing is, each with the findings that speak for it."""
+        told: dict[str, list[str]] = {}
+        for candidate in diagnosis.candidates:
+            located = not diagnosis.abstained and candidate.fault_class == diagnosis.fault_class
+            if located or (diagnosis.abstained and candidate.probability >= self.leading):
+                for name in (candidate.fault_class, f"{candidate.fault_class}/{candidate.fault_subclass}"):
+                    told.setdefault(name, candidate.findings)
+        return told
+
+
+def read_questions_file(path: str | None) -> Questions:
+    """The questions of `path`, or the shipped ones. Raises `UsageError` with the file and what is wrong there."""
+    place = Path(path) if path else SHIPPED
+    return _read(place, _bytes(place))
+
+
+def questions_sha256(path: str | None) -> str:
+    """The digest of the file, so that a snapshot's settings name it. Raises `UsageError`."""
+    return sha256_hex(_bytes(Path(path) if path else SHIPPED))
+
+
+def _bytes(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        raise UsageError(f"desk.questions.file: {place} cannot be read: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=8)
+def _read(place: Path, data: bytes) -> Questions:
+    try:
+        return msgspec.convert(tomllib.loads(data.decode()), Questions)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise UsageError(f"desk.questions.file: {place}: {error}") from error
+
+
+@lru_cache(maxsize=512)
+def compiled(expression: str) -> Any:
+    """An RE2 expression. Raises `ValueError` for one that is none."""
+    import re2
+
+    try:
+        return re2.compile(expression)
+    except re2.error as error:
+        raise ValueError(f"{expression!r} is no RE2 expression: {error}") from error

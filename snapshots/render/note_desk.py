@@ -1,0 +1,68 @@
+"""What a note says for the desk: what to ask the customer, what is known of him, and the answer that can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from snapshots.model import Portrait, ProblemSnapshot, Questionnaire, SelfService
+from snapshots.render.blocks import Block, Heading, Items, Line, Paragraph, Part, Run, plain
+from snapshots.render.figures import count
+from snapshots.words import Language, label
+
+if TYPE_CHECKING:
+    from snapshots.model import Text
+
+HINTS = 3
+ASKED = 4
+
+
+def desk_part(snapshot: ProblemSnapshot, language: Language, intake: str, prose: Callable[[str], str]) -> Part:
+    """The desk's part, without blocks where there is nothing to say; `intake` leads to the questions' page."""
+    items = [*_asked(snapshot.questions, language, intake, prose), *_known(snapshot.portrait, language, prose)]
+    name = label("desk_part", language)
+    blocks: tuple[Block, ...] = (Heading(plain(name)), Items(tuple(items))) if items else ()
+    if isinstance(snapshot.self_service, SelfService):
+        blocks = (*blocks, *_answer(snapshot.self_service, language, prose))
+    return Part("desk", name, blocks)
+
+
+def answer_blocks(told: Iterable[tuple[str, Line]], when: str, language: Language) -> tuple[Block, ...]:
+    """What a customer answered: question and answer, and when it came."""
+    items = tuple(((Run(name, "strong"),), answer) for name, answer in told)
+    received = plain(label("answered_at", language, when=when))
+    return (Heading(plain(label("answered", language)), 1), Items(items), Paragraph((received,), small=True))
+
+
+def _asked(
+    made: Questionnaire | object, language: Language, intake: str, prose: Callable[[str], str]
+) -> list[tuple[Line, ...]]:
+    if not isinstance(made, Questionnaire) or not made.questions:
+        return []
+    lines: list[Line] = [(Run(label("to_ask", language), "strong"),)]
+    lines += [plain(prose(_text(one.ask, language))) for one in made.questions[:ASKED]]
+    lines += [(Run(label("intake_link", language), "link", intake),)] if intake else []
+    return [tuple(lines)]
+
+
+def _known(made: Portrait | object, language: Language, prose: Callable[[str], str]) -> list[tuple[Line, ...]]:
+    if not isinstance(made, Portrait) or not made.tickets:
+        return []
+    counts = label("earlier_counts", language, count=count(made.tickets), open=count(len(made.open)))
+    colon = "：" if language == "zh" else ": "
+    lines: list[Line] = [(Run(label("portrait", language), "strong"), Run(f"{colon}{counts}"))]
+    for hint in made.hints[:HINTS]:
+        named = ", ".join(hint.tickets[:3]) + (f" +{len(hint.tickets) - 3}" if len(hint.tickets) > 3 else "")
+        lines.append(plain(prose(f"{_text(hint.statement, language)} ({named})")))
+    return [tuple(lines)]
+
+
+def _answer(made: SelfService, language: Language, prose: Callable[[str], str]) -> tuple[Block, ...]:
+    said = (made.zh or made.en) if language == "zh" else (made.en or made.zh)
+    source = f"{made.entry} · {made.sha256[:12]}"
+    lines = tuple(plain(prose(line)) for line in said)
+    return (Heading(plain(label("self_service", language))), Paragraph(lines), Paragraph((plain(source),), small=True))
+
+
+def _text(text: Text, language: Language) -> str:
+    return text.zh if language == "zh" else text.en
