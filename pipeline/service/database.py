@@ -68,7 +68,8 @@ def prepare(engine: sa.Engine, url: str) -> None:
     import sqlalchemy as sa
     from dbos import DBOS
 
-    from pipeline.desk import tables as _desk  # noqa: F401 - its tables are made with the others
+    from pipeline.desk import remote_tables as _remote  # noqa: F401 - its tables are made with the others
+    from pipeline.desk import tables as _desk  # noqa: F401 - the same
     from pipeline.service import tables
     from pipeline.service.durable import quiet
 

@@ -55,10 +55,10 @@ class Pages:
 
     def links(self, snapshot_id: str) -> Links:
         """The links to a snapshot; none where no public address or no secret is configured."""
-        signer = _signer(self._options, _PAGE)
-        if not self._options.public_url or signer is None:
+        signing = signer(self._options, _PAGE)
+        if not self._options.public_url or signing is None:
             return Links()
-        base = f"{self._options.public_url.rstrip('/')}/snapshots/{snapshot_id}?key={signer.dumps(snapshot_id)}"
+        base = f"{self._options.public_url.rstrip('/')}/snapshots/{snapshot_id}?key={signing.dumps(snapshot_id)}"
         return Links(page=base)
 
     def page(self, snapshot_id: str, key: str | None, authorization: str | None) -> Response:
@@ -84,11 +84,11 @@ class Pages:
         token = self._options.token
         if token and holds_token(token, authorization):
             return True
-        signer = _signer(self._options, _PAGE)
-        if signer is None or not key:
+        signing = signer(self._options, _PAGE)
+        if signing is None or not key:
             return False
         try:
-            signed = signer.loads(key, max_age=int(self._options.links_hold))
+            signed = signing.loads(key, max_age=int(self._options.links_hold))
         except itsdangerous.BadData:
             return False
         return bool(signed == snapshot_id)
@@ -106,10 +106,10 @@ class Answers:
 
     def link(self, call: str) -> str:
         """The link that answers `call`, room, role and person as JSON; nothing where no address or secret is configured."""
-        signer = _signer(self._options, _ANSWER)
-        if not self._options.public_url or signer is None:
+        signing = signer(self._options, _ANSWER)
+        if not self._options.public_url or signing is None:
             return ""
-        return f"{self._options.public_url.rstrip('/')}/rooms/answer?key={signer.dumps(call)}"
+        return f"{self._options.public_url.rstrip('/')}/rooms/answer?key={signing.dumps(call)}"
 
     def page(self, key: str, *, answer: bool) -> Response:
         """The page of a link; with `answer` the button was pressed."""
@@ -126,11 +126,11 @@ class Answers:
     def _call(self, key: str) -> tuple[int, str, str] | None:
         import itsdangerous
 
-        signer = _signer(self._options, _ANSWER)
-        if signer is None:
+        signing = signer(self._options, _ANSWER)
+        if signing is None:
             return None
         try:
-            return msgspec.json.decode(signer.loads(key, max_age=_ANSWERS_HOLD), type=tuple[int, str, str])
+            return msgspec.json.decode(signing.loads(key, max_age=_ANSWERS_HOLD), type=tuple[int, str, str])
         except (itsdangerous.BadData, msgspec.DecodeError, TypeError):
             return None
 
@@ -141,7 +141,8 @@ def holds_token(token: str, authorization: str | None) -> bool:
     return hmac.compare_digest(given.encode(), token.encode())
 
 
-def _signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:
+def signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:
+    """What signs links for the purpose that `salt` names; None where no secret is configured."""
     import itsdangerous
 
     return itsdangerous.URLSafeTimedSerializer(options.secret, salt=salt) if options.secret else None
