@@ -95,7 +95,9 @@ def parse_documents(
     return _finish(pa.concat_tables(parts), lines, unparsed, zone, around)
 
 
-def parse_each_line(ndjson: bytes, *, zone: tzinfo | None = None, around: datetime | None = None) -> tuple[Any, Any, Any]:
+def parse_each_line(
+    ndjson: bytes, *, zone: tzinfo | None = None, around: datetime | None = None
+) -> tuple[Any, Any, Any]:
     """A row of LOGS for each line that is not blank, repeats too, and where in `ndjson` each line begins and ends.
 
     For who needs the lines themselves; other arguments are those of `parse_documents`.

@@ -432,7 +432,10 @@ def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> Desk
     paths = {name: _beside_config(getattr(options, name), config) for name in ("history", "index", "knowledge")}
     found = _elasticsearch_named(options.source, "desk.source", tree, where) if options.source else None
     grading = msgspec.structs.replace(options.grading, severity=_beside_config(options.grading.severity, config))
-    return msgspec.structs.replace(options, connection=found, grading=grading, **paths)
+    remote = options.remote
+    if remote is not None:
+        remote = msgspec.structs.replace(remote, folder=_beside_config(remote.folder, config))
+    return msgspec.structs.replace(options, connection=found, grading=grading, remote=remote, **paths)
 
 
 def _elasticsearch_named(name: str, key: str, tree: Mapping[str, Any], where: _Where) -> ElasticsearchOptions:
@@ -817,7 +820,7 @@ def settings_digest(settings: Settings) -> str:
         plain["catalogue"] = open_catalogue(str(settings.catalogue)).manifest.digest
     # What the desk says counts, not where its history lies. Without one the digest is what it was before there were desks.
     if (desk := plain.pop("desk")) is not None and settings.desk is not None:
-        kept = desk.keys() - {"history", "index", "connection", *_KNOWLEDGE}
+        kept = desk.keys() - {"history", "index", "connection", "remote", *_KNOWLEDGE}
         plain["desk"] = {key: desk[key] for key in kept}
         from pipeline.desk.severity_table import table_sha256
 

@@ -10,6 +10,7 @@ import click
 
 from pipeline.commands.desk_grading import COMMANDS
 from pipeline.commands.desk_knowledge import ask, knowledge
+from pipeline.commands.desk_remote import collect, collections
 from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
 from pipeline.commands.desk_tasks import tasks
 from pipeline.commands.opened import opened_store
@@ -35,10 +36,11 @@ def desk() -> None:
     problem-snapshot desk tasks list                    what solved tickets are still to teach
     problem-snapshot desk severity TK-1042              how grave it is, and why
     problem-snapshot desk due                           which ticket to take first
+    problem-snapshot desk collect helpdesk:4711 ...     ask the customer for logs
     """
 
 
-for _command in (ask, knowledge, tasks, *COMMANDS):
+for _command in (ask, knowledge, tasks, collect, collections, *COMMANDS):
     desk.add_command(_command)
 
 

@@ -77,7 +77,10 @@ class Collections:
 
     def store(self, collection: str, masked: Mapping[str, int], again: Mapping[str, int]) -> bool:
         """It was looked through and is kept. `masked` by the customer, `again` by us."""
-        told = {"masked": json.dumps(dict(sorted(masked.items()))), "masked_again": json.dumps(dict(sorted(again.items())))}
+        told = {
+            "masked": json.dumps(dict(sorted(masked.items()))),
+            "masked_again": json.dumps(dict(sorted(again.items()))),
+        }
         return self._change(collection, ("received",), to="stored", ended_at=self.clock(), **told)
 
     def reject(self, collection: str, reason: str) -> bool:

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pipeline.desk.grading_options import GradingOptions
+from pipeline.desk.remote_options import RemoteOptions
 from pipeline.desk.week import MIDNIGHT, check_zone, read_week
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
@@ -123,5 +124,7 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     advice: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     versions: dict[str, str] = {}
     grading: GradingOptions = GradingOptions()
+    # What may be asked of customers' machines; without it nothing is.
+    remote: RemoteOptions | None = None
     # Filled in from `source`; the file cannot hold it.
     connection: ElasticsearchOptions | None = None

@@ -40,9 +40,7 @@ class CustomerSource(BundleSource):
     holds = frozenset(("logs",))
 
     def __init__(self, path: Path, receipt: Receipt) -> None:
-        super().__init__(
-            f"{_NAME}{receipt.collection}", path, zone=timezone(timedelta(minutes=receipt.offset))
-        )
+        super().__init__(f"{_NAME}{receipt.collection}", path, zone=timezone(timedelta(minutes=receipt.offset)))
         self._receipt = receipt
 
     def fetch(self, ask: Ask) -> Fetched:
@@ -90,7 +88,7 @@ def sources_named(options: RemoteOptions, names: Iterable[str]) -> list[Customer
 
 
 def _receipt(path: Path) -> Receipt | None:
-    with contextlib.suppress(OSError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError, UnicodeDecodeError):
-        with zipfile.ZipFile(path) as archive:
-            return msgspec.json.decode(archive.read(RECEIPT), type=Receipt)
+    unreadable = (OSError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError, UnicodeDecodeError)
+    with contextlib.suppress(*unreadable), zipfile.ZipFile(path) as archive:
+        return msgspec.json.decode(archive.read(RECEIPT), type=Receipt)
     return None

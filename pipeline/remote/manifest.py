@@ -21,7 +21,8 @@ import msgspec
 from pipeline.errors import Refused, UsageError
 from snapshots.model import Text, canonical_json, sha256_hex
 
-FORMAT = "problem-snapshot collection 1"
+Format = Literal["problem-snapshot collection 1"]
+FORMAT: Format = "problem-snapshot collection 1"
 # A manifest is some kilobytes; what is larger is another file.
 MAX_BYTES = 1 << 20
 _KEY = "ed25519:"
@@ -38,7 +39,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     link to the desk's screen sharing, or empty.
     """
 
-    format: Literal["problem-snapshot collection 1"] = FORMAT
+    format: Format = FORMAT
     id: Annotated[str, msgspec.Meta(pattern=r"^c[0-9a-f]{16}$")]
     desk: Name
     system: Name

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from pipeline.remote.manifest import FORMAT, Manifest, Name, stamp
+from pipeline.remote.manifest import FORMAT, Format, Manifest, Name, stamp
 from pipeline.version import __version__
 from snapshots.model import Text, canonical_json, sha256_hex
 
@@ -66,7 +66,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of `manifest.json`. `offset` is the zone of plain files' times, in minutes east of UTC."""
 
-    format: Literal["problem-snapshot collection 1"] = FORMAT
+    format: Format = FORMAT
     tool: str = "problem-snapshot"
     tool_version: str = __version__
     collection: str

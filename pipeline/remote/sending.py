@@ -119,7 +119,9 @@ class Desk:
                 return _told(self._once(lambda at=offset: self._patch(client, bundle, at, size, digest, sent)))  # type: ignore[misc]
             except _Later as error:
                 if failures >= len(_PAUSES):
-                    raise DeskUnreachable(f"{self._host}: {error}; what was collected is kept, send it later") from error
+                    raise DeskUnreachable(
+                        f"{self._host}: {error}; what was collected is kept, send it later"
+                    ) from error
                 self.wait(_PAUSES[failures])
                 failures += 1
 
@@ -192,7 +194,7 @@ def fetch_manifest(url: str) -> bytes:
     try:
         answer = httpx.get(url, timeout=_TIMEOUT, headers={"Accept": "application/json"})
     except httpx.HTTPError as error:
-        raise DeskUnreachable(f"{host}: {error or type(error).__name__}") from error
+        raise DeskUnreachable(f"{host}: {str(error) or type(error).__name__}") from error
     if answer.status_code in {401, 403, 404, 410}:
         raise Refused(f"{host}: {_told(answer).error or 'the link is not, or no longer, valid'}")
     if answer.status_code != 200 or len(answer.content) > MAX_BYTES:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from parsers.excerpts import Shape
 from parsers.plain import record_breaks
@@ -55,11 +55,11 @@ def stretches(path: Path, shape: Shape) -> Iterator[tuple[int, bytes] | Damaged]
         yield offset, rest
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+def _opened(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
-def _reader(file: IO[bytes]) -> Callable[[], bytes]:
+def _reader(file: BinaryIO) -> Callable[[], bytes]:
     """What gives the next bytes, as UTF-8 where they are UTF-16, and none at the end."""
     head = file.read(_STRETCH)
     wide = _BOM.get(head[:2])

@@ -6,6 +6,7 @@
     GET /metrics               Prometheus
     GET /snapshots/{id}        the page that a note's link opens
     GET, POST /rooms/answer    the page by which a call to an emergency room is answered
+    /uploads/..., /collect     what customers' machines hand over (pipeline/service/uploads.py)
 
 A refused delivery gets no reason beyond its status: whoever guesses secrets learns nothing. The reason is counted, and logged.
 """
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.service.ledger import Ledger
     from pipeline.service.links import Answers
     from pipeline.service.options import ServiceOptions
+    from pipeline.service.receiving import Receiver
     from pipeline.tickets.system import Event, TicketSystem
 
 System = Annotated[str, Path(description="The name of a [tickets.NAME] table.")]
@@ -69,6 +71,7 @@ class Parts:
     options: ServiceOptions
     page: Callable[[str, str | None, str | None], Response]
     answers: Answers | None = None
+    receiver: Receiver | None = None
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -145,6 +148,10 @@ def make_app(parts: Parts) -> FastAPI:
 
     if (answers := parts.answers) is not None:
         _add_answers(app, answers)
+    if parts.receiver is not None:
+        from pipeline.service.uploads import add_uploads  # only where customers may be asked
+
+        add_uploads(app, parts.receiver, meters)
     return app
 
 

@@ -126,7 +126,9 @@ def _check_entries(archive: zipfile.ZipFile, manifest: Manifest) -> None:
         if entry.flag_bits & 1:
             raise Unfit(f"{entry.filename} is encrypted", f"{entry.filename} 已加密")
         if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise Unfit(f"{entry.filename} is packed in a way that is not used here", f"{entry.filename} 的压缩方式不受支持")
+            raise Unfit(
+                f"{entry.filename} is packed in a way that is not used here", f"{entry.filename} 的压缩方式不受支持"
+            )
     if sum(entry.file_size for entry in entries) > manifest.max_bytes + _RECEIPT_BYTES + _TICKET_BYTES:
         raise Unfit(
             f"it unpacks to more than the {manifest.max_bytes:,} bytes that were asked for",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from snapshots.words import Language
 
 # Neither a search engine nor the next page's server has any business with a snapshot; it needs no script of anybody's.
-_HEADERS = {
+HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
@@ -29,8 +29,8 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'",
 }
 _BUTTON_HEADERS = {
-    **_HEADERS,
-    "Content-Security-Policy": _HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
+    **HEADERS,
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
 }
 _BUTTON = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -41,7 +41,7 @@ _BUTTON = """<!doctype html>
 <form method="post"><button type="submit">Acknowledge <span lang="zh">确认</span></button></form></main></html>
 """
 # Nobody signs one thing by the key of another.
-_PAGE, _ANSWER = "snapshot-page", "room-answer"
+_PAGE, _ANSWER, UPLOAD = "snapshot-page", "room-answer", "upload"
 # A call is answered within minutes; a day is for who comes late, in seconds.
 _ANSWERS_HOLD = 86400
 
@@ -75,7 +75,7 @@ class Pages:
             return _told(503, "The snapshot cannot be read now.")
         language: Language = "zh" if snapshot.ticket.language == "zh" else "en"
         return Response(
-            RENDERERS["html"](snapshot, language=language), headers=_HEADERS, media_type="text/html; charset=utf-8"
+            RENDERERS["html"](snapshot, language=language), headers=HEADERS, media_type="text/html; charset=utf-8"
         )
 
     def _may_see(self, snapshot_id: str, key: str | None, authorization: str | None) -> bool:
@@ -149,4 +149,4 @@ def signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:
 
 
 def _told(status: int, sentence: str) -> Response:
-    return Response(sentence + "\n", status, headers=_HEADERS, media_type="text/plain; charset=utf-8")
+    return Response(sentence + "\n", status, headers=HEADERS, media_type="text/plain; charset=utf-8")

@@ -17,6 +17,7 @@ from pipeline.service.options import address
 
 if TYPE_CHECKING:
     from pipeline.service.opened import Base
+    from pipeline.service.receiving import Receiver
     from pipeline.settings import Settings
     from pipeline.values import Source
 
@@ -42,11 +43,12 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
     pages = Pages(options, Store(settings.store))
     with opened_base(settings) as base, opened_systems(settings) as systems, _listening(host, port) as place:
         rooms = Rooms(base.engine, settings.desk.grading.room) if settings.desk and settings.desk.grading.room else None
-        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms)))
+        receiver = _receiver(settings, base)
+        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms), receiver))
         crew = Crew(worker, options.workers, executor_name(settings))
         every = {name: one.poll for name, one in settings.tickets.items() if one.poll is not None}
         pollers = Pollers(base.ledger, systems, every)
-        keeper = _Keeper(base, options.keep)
+        keeper = _Keeper(base, options.keep, receiver)
         server = Server(app, host, port)
         crew.start()
         keeper.start()
@@ -57,6 +59,8 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
         finally:
             pollers.stop()
             keeper.stop()
+            if receiver:
+                receiver.stop()
             crew.stop()
 
 
@@ -119,12 +123,28 @@ def executor_name(settings: Settings) -> str:
     return f"{socket.gethostname()}:{address(settings.service.listen)[1]}"
 
 
+def _receiver(settings: Settings, base: Base) -> Receiver | None:
+    """What takes customers' uploads, where they may be asked for any. Raises `UsageError` where the folder cannot be used."""
+    if settings.desk is None or settings.desk.remote is None:
+        return None
+    from pipeline.desk.collections import Collections
+    from pipeline.service.receiving import Receiver
+
+    receiver = Receiver(Collections(base.engine), base.ledger, settings.desk.remote, settings.service)
+    try:
+        receiver.start()
+    except OSError as error:
+        raise UsageError(f"desk.remote.folder: {settings.desk.remote.uploads}: {error.strerror}") from error
+    return receiver
+
+
 class _Keeper:
     """Takes away what was done long ago."""
 
-    def __init__(self, base: Base, keep: float) -> None:
+    def __init__(self, base: Base, keep: float, receiver: Receiver | None) -> None:
         self._base = base
         self._keep = keep
+        self._receiver = receiver
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -145,6 +165,8 @@ class _Keeper:
                 self._base.ledger.prune(self._keep)
                 prune(self._base.engine, time.time() - self._keep)
                 prune_desk(self._base.engine, time.time() - self._keep)
+                if self._receiver:
+                    self._receiver.prune(time.time())
                 # The queue needs no memory of what is done; a day of it is for whoever looks for a fault.
                 before = (datetime.now(UTC) - timedelta(days=1)).isoformat()
                 while self._base.enqueuer.prune(before) and not self._stopping.is_set():

@@ -24,11 +24,11 @@ import msgspec
 
 from pipeline.desk.collections import Collections
 from pipeline.desk.uploaded import folder_of
-from pipeline.remote.manifest import Manifest
+from pipeline.remote.manifest import Manifest, key_name
 from pipeline.remote.receipt import Consent
 from pipeline.service.again import queue_again
 from pipeline.service.inspection import Unfit, inspect, masked_again
-from pipeline.service.links import signer
+from pipeline.service.links import UPLOAD, signer
 from snapshots.model import Text
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pipeline.service.options import ServiceOptions
 
 _log = logging.getLogger(__name__)
-UPLOAD = "upload"
 # What says that there is no room: the disk, a quota, a bound on the size of files.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # So much of the disk is left to others.
@@ -86,6 +85,16 @@ class Receiver:
         self._ledger = ledger
         self._service = service
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="uploads")
+
+    @property
+    def signed_by(self) -> str:
+        """The name of the key that manifests are signed with; empty without a secret."""
+        return key_name(self._service.secret) if self._service.secret else ""
+
+    @property
+    def public_url(self) -> str:
+        """Where customers reach the service."""
+        return (self._service.public_url or "").rstrip("/")
 
     def start(self) -> None:
         """Goes on with what was here when the process ended. Raises `OSError` where the folder cannot be made."""
@@ -148,8 +157,7 @@ class Receiver:
 
     # ---- bytes
 
-    @contextlib.contextmanager
-    def writing(self, place: Place, offset: int, length: int, digest: str) -> Iterator[IO[bytes]]:
+    def begin(self, place: Place, offset: int, length: int, digest: str) -> IO[bytes]:
         """The file that takes the bytes from `offset` on, for one sender at a time. Raises `Closed`."""
         row = place.row
         if row.state not in {"agreed", "rejected"}:
@@ -165,7 +173,8 @@ class Receiver:
                 zh=f"此处已有该资料包的 {0 if again else place.offset:,} 字节，请从该处继续",
             )
             raise Closed(409, text, "other_offset")
-        with told_no_room(), self._part(row.id).open("ab") as file:
+        with told_no_room(), contextlib.ExitStack() as stack:
+            file = stack.enter_context(self._part(row.id).open("ab"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -178,7 +187,13 @@ class Receiver:
             if not offset and not self.collections.announce(row.id, digest, length):
                 raise Closed(*_state_said(self.collections.get(row.id).state))
             file.truncate(offset)
-            yield file
+            stack.pop_all()
+            return file
+
+    @staticmethod
+    def end(file: IO[bytes]) -> None:
+        """What was written is on the disk when this returns. Raises `Closed` where there is no room for it."""
+        with told_no_room(), file:
             file.flush()
             os.fsync(file.fileno())
 
@@ -285,9 +300,6 @@ def consent_in(row: Any, manifest: Manifest) -> Consent:
 def manifest_in(row: Any) -> Manifest:
     """The manifest as it was handed out."""
     return msgspec.convert(msgspec.json.decode(row.manifest)["manifest"], Manifest)
-
-
-
 
 
 def _state_said(state: str) -> tuple[int, Text, str]:

@@ -1,0 +1,138 @@
+"""A desk as a real service process, and a customer's machine with logs, for the tests of remote collection."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.desk.collections import Collections
+from pipeline.service.database import opened, prepare
+from tests.service_desk import Board, configuration, desk, small_bundle
+from tests.services import free_port
+from tests.test_service_crash import Service, answering
+
+SECRET = "the secret of the tests' service"
+ROOT = Path(__file__).resolve().parent.parent
+# What must never leave a customer's machine.
+SECRETS = (b"4242 4242 4242 4242", b"13800138000", b"zhang.san@example.com", b"hunter2hunter2", b"110101199003074514")
+LINES = """2026-11-23 09:00:00.000 INFO  pay-gateway - long before
+2026-11-23 10:02:00.120 INFO  pay-gateway - order SO20261123001 create, card 4242 4242 4242 4242
+2026-11-23 10:02:31.118 ERROR pay-gateway - call channel alipay order SO20261123001 result SYSTEM_ERROR 手机 13800138000
+java.net.SocketTimeoutException: Read timed out
+    at com.shop.pay.Alipay.call(Alipay.java:42)
+2026-11-23 10:02:32.000 WARN  pay-gateway - notify zhang.san@example.com password=hunter2hunter2 id 110101199003074514
+2026-11-23 18:00:00.000 INFO  pay-gateway - long after
+"""
+
+
+@dataclass
+class Remote:
+    """The desk's service and what lies around it. `logs` is the customer's folder of logs."""
+
+    url: str
+    board: Board
+    config: Path
+    folder: Path
+    logs: Path
+    service: Service
+    database: str
+    log: Path
+    number: int = 0
+    env: dict[str, str] = field(default_factory=dict)
+
+    def collections(self) -> Collections:
+        """The table as the service has it."""
+        return Collections(opened(self.database))
+
+    def row(self, collection: str) -> Any:
+        """The row of a collection."""
+        return self.collections().get(collection)
+
+    def run(self, *args: str | Path, at: str = "UTC", **more: Any) -> subprocess.CompletedProcess[str]:
+        """The program as a process, in a folder of its own, with a machine's zone."""
+        self.number += 1
+        place = self.folder / f"run-{self.number}"
+        place.mkdir()
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(place), "TZ": at, **self.env}
+        command = [sys.executable, "-c", "from cli import main; main()", *map(str, args)]
+        return subprocess.run(
+            command, cwd=place, env=env, capture_output=True, text=True, timeout=100, check=False, stdin=subprocess.DEVNULL, **more
+        )  # fmt: skip
+
+    def ask(self, ticket: str = "T1", *more: str) -> dict[str, Any]:
+        """What `desk collect` says of a new request for the logs of the customer."""
+        done = self.run(
+            "desk", "collect", f"desk:{ticket}", "--config", self.config, "--paths", f"{self.logs}/*.log",
+            "--from", "2026-11-23T10:00:00+08:00", "--to", "2026-11-23T11:00:00+08:00", "-o", "json",
+            "--out", self.folder / f"manifest-{self.number}.json", *more,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = msgspec.json.decode(done.stdout)
+        return told
+
+    def collect(self, told: dict[str, Any], *more: str | Path) -> subprocess.CompletedProcess[str]:
+        """The customer runs what he was sent, and agrees."""
+        return self.run(
+            "bundle", "--collect", told["manifest"], "--desk-key", told["desk_key"], "--consent", "Zhang San", *more,
+            at="Asia/Shanghai",
+        )  # fmt: skip
+
+    def settled(self) -> None:
+        """Waits until nothing is queued any more."""
+        import time
+
+        from pipeline.service.ledger import OPEN, Ledger
+
+        ledger = Ledger(opened(self.database), lambda *_: None)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            states = {state for _, state in ledger.counts()}
+            if not states & set(OPEN):
+                return
+            time.sleep(0.1)
+        raise AssertionError("not settled")
+
+
+@contextmanager
+def remote(
+    folder: Path, database: str, *, options: str = "", port: int | None = None, through: int | None = None, **popen: Any
+) -> Iterator[Remote]:
+    """The service on a free port; `through` is the port that customers are told, `options` are lines of [desk.remote]."""
+    port = port or free_port()
+    logs = folder / "customer" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "pay.log").write_text(LINES, encoding="utf-8")
+    with desk() as board:
+        for number in range(1, 4):
+            board.tickets[f"T{number}"] = {
+                "id": f"T{number}",
+                "title": f"支付失败 {number}",
+                "description": "订单 SO20261123001 付款失败",
+                "created_at": "2026-11-23T10:30:00+08:00",
+            }
+        config = folder / "problem-snapshot.toml"
+        text = configuration(
+            board, database, f"127.0.0.1:{port}", folder / "store", workers=1, secret=SECRET,
+            public_url=f"http://127.0.0.1:{through or port}",
+        )  # fmt: skip
+        text += f'[defaults.desk.remote]\nname = "Shop Support"\nfolders = ["{folder}"]\nfolder = "{folder}/uploads"\n{options}\n'
+        config.write_text(text, encoding="utf-8")
+        # So that whoever comes first need not wait for the other.
+        engine = opened(database)
+        prepare(engine, database)
+        engine.dispose()
+        service = Service(config, small_bundle(folder / "bundle"), folder / "serve.log", **popen)
+        service.start()
+        try:
+            answering(f"http://127.0.0.1:{port}")
+            yield Remote(f"http://127.0.0.1:{port}", board, config, folder, logs, service, database, folder / "serve.log")
+        finally:
+            service.stop()
