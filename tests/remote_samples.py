@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,7 +59,7 @@ class Remote:
         """The row of a collection."""
         return self.collections().get(collection)
 
-    def run(self, *args: str | Path, at: str = "UTC", **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str | Path, at: str = "UTC", timeout: float = 100) -> subprocess.CompletedProcess[str]:
         """The program as a process, in a folder of its own, with a machine's zone."""
         self.number += 1
         place = self.folder / f"run-{self.number}"
@@ -64,7 +67,7 @@ class Remote:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(place), "TZ": at, **self.env}
         command = [sys.executable, "-c", "from cli import main; main()", *map(str, args)]
         return subprocess.run(
-            command, cwd=place, env=env, capture_output=True, text=True, timeout=100, check=False, stdin=subprocess.DEVNULL, **more
+            command, cwd=place, env=env, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
         )  # fmt: skip
 
     def ask(self, ticket: str = "T1", *more: str) -> dict[str, Any]:
@@ -133,6 +136,57 @@ def remote(
         service.start()
         try:
             answering(f"http://127.0.0.1:{port}")
-            yield Remote(f"http://127.0.0.1:{port}", board, config, folder, logs, service, database, folder / "serve.log")
+            yield Remote(
+                f"http://127.0.0.1:{port}", board, config, folder, logs, service, database, folder / "serve.log"
+            )
         finally:
             service.stop()
+
+
+class Wire:
+    """What lies between a customer and the desk: it keeps the bytes towards the desk, and breaks once after `cut_after` of them."""
+
+    def __init__(self, port: int) -> None:
+        self.to = port
+        self.sent = bytearray()
+        self.cut_after: int | None = None
+        self.cuts = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Takes no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.to)) as server:
+            back = threading.Thread(target=self._back, args=(server, client), daemon=True)
+            back.start()
+            passed = 0
+            while data := client.recv(1 << 16):
+                self.sent += data
+                passed += len(data)
+                if self.cut_after is not None and passed > self.cut_after:
+                    self.cut_after = None
+                    self.cuts += 1
+                    server.sendall(data[: len(data) // 2])
+                    server.shutdown(socket.SHUT_RDWR)
+                    return
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+            back.join()
+
+    @staticmethod
+    def _back(server: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(1 << 16):
+                client.sendall(data)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)

@@ -87,7 +87,7 @@ def collect(collecting: Collecting, out: Path | None) -> int:
     from pipeline.remote.files import choose
     from pipeline.remote.gather import gather, offset_at
     from pipeline.remote.sending import Desk
-    from pipeline.remote.words import asked_lines, taken_lines
+    from pipeline.remote.words import asked_lines, offset_text, taken_lines
 
     manifest = _manifest(collecting)
     language = manifest.language if collecting.language == "auto" else collecting.language
@@ -97,7 +97,7 @@ def collect(collecting: Collecting, out: Path | None) -> int:
     start, _ = manifest.span
     chosen, left = choose(manifest.paths, start, manifest.max_files)
     east = offset_at(start)
-    say("\n".join(asked_lines(manifest, chosen, left, _offset(east.total_seconds()), language)))
+    say("\n".join(asked_lines(manifest, chosen, left, offset_text(east), language)))
     target = out or Path(f"collected-{manifest.id}.zip")
     consent = _decided(collecting, manifest, language)
     _keep(consent, target)
@@ -228,8 +228,3 @@ def _consent_of(bundle: Path) -> Consent:
 
 def _part(receipt: Receipt) -> int:
     return _PARTIAL if any(one.broke or one.cut for one in receipt.taken) else 0
-
-
-def _offset(seconds: float) -> str:
-    minutes = round(abs(seconds) / 60)
-    return f"UTC{'-' if seconds < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"

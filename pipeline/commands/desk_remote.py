@@ -50,7 +50,7 @@ class Holding(click.ParamType[float]):
 @click.option("--screen", metavar="URL", help="The screen sharing that rides along, in place of the configured one.")
 @click.option("--hold", type=Holding(), metavar="DURATION", help="How long the link is good, such as 8h.")
 @click.option("--out", type=PATH, metavar="FILE", help="Write the manifest there; else collect-ID.json.")
-@click.option("--note", is_flag=True, help="Put what is to be sent on the ticket, as a private note.")
+@click.option("--note", is_flag=True, help="Put the link on the ticket, as a private note.")
 @output_option
 @language_option("the ticket's language")
 @asked_options
@@ -120,18 +120,24 @@ def _note(found: Found, request: Request, language: str) -> None:
 
 
 def _note_lines(request: Request, language: str) -> Iterator[Line]:
-    """The letter as lines of a note: what is typed stays as it is, and the link is one."""
+    """The request as lines of a note. The command is not among them: systems change addresses in a note's text."""
+    from pipeline.remote.words import until_text, window_text
     from snapshots.render.blocks import Run, plain, plain_url
 
-    yield (Run("请发给客户：" if language == "zh" else "To be sent to the customer:", "strong"),)
-    for line in said_in(request.letter, language).splitlines():
-        before, link, _ = line.partition(request.link)
-        if line.startswith("  "):
-            yield (Run(line.strip(), "code"),)
-        elif link:
-            yield (*plain(before), Run(link, "link", plain_url(link)))
-        elif line.strip():
-            yield plain(line)
+    manifest, zh = request.manifest, language == "zh"
+    yield (Run("向客户请求日志" if zh else "Logs are asked of the customer", "strong"),)
+    yield plain(f"{', '.join(manifest.paths)} · {window_text(manifest)}")
+    link = plain_url(request.link)
+    before = (
+        "请把此链接发给客户，页面说明读取的内容并提供命令："
+        if zh
+        else "Send the customer this link; its page has the command: "
+    )
+    yield (*plain(before), Run("收集页面" if zh else "collection page", "link", link))
+    yield plain(f"有效期至 {until_text(manifest)}" if zh else f"Good until {until_text(manifest)}")
+    if manifest.screen:
+        screen = plain_url(manifest.screen)
+        yield (Run("屏幕共享" if zh else "Screen sharing", "link", screen),)
 
 
 @click.command("collections")

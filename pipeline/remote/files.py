@@ -16,9 +16,6 @@ from snapshots.model import Text
 _DOCUMENTS = frozenset({".ndjson", ".jsonl", ".json"})
 # What a log is called; `syslog` and `catalina.out.1` are among them.
 _TEXT = frozenset({"", ".log", ".txt", ".out", ".err"})
-# Bytes in which a binary file shows itself.
-_LOOKED_AT = 8192
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 NOTHING = Text(en="nothing of that name is here", zh="此处没有该名称的文件")
 _NO_FILE = Text(en="is no ordinary file", zh="不是普通文件")
@@ -27,7 +24,6 @@ _UNREADABLE = Text(en="may not be read by this user", zh="当前用户无权读�
 _EMPTY = Text(en="is empty", zh="文件为空")
 _OLD = Text(en="was last written before the time asked for", zh="最后写入早于所要求的时间范围")
 _OTHER = Text(en="is not called as a log is", zh="文件名不是日志的名称")
-_BINARY = Text(en="holds no text", zh="内容不是文本")
 _ODD = Text(en="has a name that is no text", zh="文件名不是有效文本")
 
 
@@ -107,12 +103,11 @@ def _looked_at(path: Path, folder: Path, start: datetime) -> Chosen | Text:
             return _EMPTY
         if told.st_mtime < start.timestamp():
             return _OLD
-        with path.open("rb") as file:
-            head = file.read(_LOOKED_AT)
+        # Not opened: nobody has agreed yet.
+        if not os.access(path, os.R_OK):
+            return _UNREADABLE
     except (OSError, RuntimeError, ValueError):
         return _UNREADABLE
-    if b"\0" in head and not head.startswith(_UTF16) and not path.name.lower().endswith(".gz"):
-        return _BINARY
     return Chosen(path, shape, told.st_size, told.st_mtime)
 
 

@@ -16,6 +16,8 @@ from parsers.plain import record_breaks
 _STRETCH = 4 << 20
 # A record that is longer than this is cut.
 _LONGEST = 16 << 20
+# Bytes in which a file that is no text shows itself.
+_LOOKED_AT = 8192
 _BOM = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -32,11 +34,15 @@ def stretches(path: Path, shape: Shape) -> Iterator[tuple[int, bytes] | Damaged]
 
     UTF-16 comes as UTF-8, and its offsets count bytes of that.
     """
-    offset, rest, size = 0, b"", 0
+    offset, rest, size, first = 0, b"", 0, True
     try:
         with _opened(path) as file:
             read = _reader(file)
             while piece := read():
+                if first and b"\0" in piece[:_LOOKED_AT]:
+                    yield Damaged(0, "it holds no text")
+                    return
+                first = False
                 size += len(piece)
                 data = rest + piece
                 end = _last_break(data, shape)

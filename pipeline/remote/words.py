@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from pipeline.remote.files import Chosen, Left
@@ -48,49 +48,62 @@ def size_text(size: int) -> str:
 
 
 def window_text(manifest: Manifest) -> str:
-    """The time asked for, in UTC."""
+    """The time asked for, in the ticket's zone."""
     start, end = manifest.span
-    return f"{_minute(start)} – {_minute(end)} UTC"
+    zone = datetime.fromisoformat(manifest.created_at).tzinfo
+    return f"{start.astimezone(zone):%Y-%m-%d %H:%M:%S} – {_with_zone(end, manifest)}"
 
 
-def _minute(value: datetime) -> str:
-    return value.strftime("%Y-%m-%d %H:%M:%S")
+def until_text(manifest: Manifest) -> str:
+    """Until when the desk takes something, in the ticket's zone."""
+    return _with_zone(moment(manifest.expires_at), manifest)
+
+
+def _with_zone(value: datetime, manifest: Manifest) -> str:
+    shown = value.astimezone(datetime.fromisoformat(manifest.created_at).tzinfo)
+    return f"{shown:%Y-%m-%d %H:%M:%S} {offset_text(shown.utcoffset() or timedelta())}"
+
+
+def offset_text(offset: timedelta) -> str:
+    """How far a zone is from UTC.
+
+    >>> offset_text(timedelta(hours=8)), offset_text(timedelta(hours=-3, minutes=-30)), offset_text(timedelta())
+    ('UTC+08:00', 'UTC-03:30', 'UTC')
+    """
+    minutes = round(abs(offset.total_seconds()) / 60)
+    sign = "-" if offset < timedelta() else "+"
+    return f"UTC{sign}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "UTC"
 
 
 def asked_lines(
-    manifest: Manifest, chosen: Sequence[Chosen], left: Sequence[Left], offset_text: str, language: str
+    manifest: Manifest, chosen: Sequence[Chosen], left: Sequence[Left], zone: str, language: str
 ) -> Iterator[str]:
-    """What would be read, what would not, and the text that is agreed to."""
+    """What would be read, what would not, and the text that is agreed to. `zone` is of times in the logs that name none."""
     zh = language == "zh"
-    total = sum(one.bytes for one in chosen)
-    host = urlsplit(manifest.upload).netloc
-    until = _minute(moment(manifest.expires_at))
-    yield (
-        f"{manifest.desk} 为工单 {manifest.ticket}（{manifest.system}）请求日志"
-        if zh
-        else f"{manifest.desk} asks for logs, for ticket {manifest.ticket} ({manifest.system})"
-    )
-    yield f"  {'时间范围' if zh else 'time'}    {window_text(manifest)}"
-    yield (
-        f"  时区      日志中未注明时区的时间按 {offset_text} 解释"
-        if zh
-        else f"  zone    times in the logs that name no zone are taken as {offset_text}"
-    )
-    yield f"  {'发送到' if zh else 'to'}      {host}{f'，{until} UTC 前有效' if zh else f', until {until} UTC'}"
+    total = size_text(sum(one.bytes for one in chosen))
+    host, until = urlsplit(manifest.upload).netloc, until_text(manifest)
     most = size_text(manifest.max_bytes)
-    yield f"  {'上限' if zh else 'bound'}   {f'最多取 {most}' if zh else f'at most {most} of records are taken'}"
+    if zh:
+        yield f"{manifest.desk}为工单 {manifest.ticket}（{manifest.system}）请求日志"
+        yield f"  时间范围：{window_text(manifest)}（日志中未注明时区的时间按 {zone} 解释）"
+        yield f"  发送到：{host}，{until} 前有效"
+        yield f"  上限：最多取 {most}"
+    else:
+        yield f"{manifest.desk} asks for logs, for ticket {manifest.ticket} ({manifest.system})"
+        yield f"  time: {window_text(manifest)} (times in the logs that name no zone are taken as {zone})"
+        yield f"  to: {host}, until {until}"
+        yield f"  at most: {most}"
     if manifest.screen:
-        yield f"  {'屏幕共享' if zh else 'screen'}  {manifest.screen}"
+        yield f"  {'屏幕共享：' if zh else 'screen sharing: '}{manifest.screen}"
     yield ""
+    many = "" if len(chosen) == 1 else "s"
     yield (
-        f"将读取 {len(chosen):,} 个文件，共 {size_text(total)}："
-        if zh
-        else f"Would be read: {len(chosen):,} file{'' if len(chosen) == 1 else 's'}, {size_text(total)}"
+        f"将读取 {len(chosen):,} 个文件，共 {total}：" if zh else f"Would be read: {len(chosen):,} file{many}, {total}"
     )
     yield from _some([f"  {one.path}  {size_text(one.bytes)}" for one in chosen], zh=zh)
     if left:
         yield f"不会读取 {len(left):,} 项：" if zh else f"Would not be read: {len(left):,}"
-        yield from _some([f"  {one.path}  {in_language(one.why, language)}" for one in left], zh=zh)
+        yield from _some([f"  {one.path}{'：' if zh else ': '}{in_language(one.why, language)}" for one in left], zh=zh)
     yield ""
     yield in_language(manifest.consent, language)
 
@@ -125,7 +138,7 @@ def command_line(link: str, key: str) -> str:
 
 def letter(manifest: Manifest, link: str, key: str) -> Text:
     """What the desk sends to the customer."""
-    until = _minute(moment(manifest.expires_at))
+    until = until_text(manifest)
     command = command_line(link, key)
     screen_en = f"\n\nTo look at it together: {manifest.screen}" if manifest.screen else ""
     screen_zh = f"\n\n如需共同查看屏幕：{manifest.screen}" if manifest.screen else ""
@@ -133,8 +146,8 @@ def letter(manifest: Manifest, link: str, key: str) -> Text:
     return Text(
         en=f"To find the cause of ticket {manifest.ticket} we ask for your logs:\n{paths}\n{window_text(manifest)}\n\n"
         f"Run this on the machine that has them. It shows what it would read and asks you first; personal data is masked on your "
-        f"machine.\n\n  {command}\n\nWhat is asked, and the same to download: {link}\nGood until {until} UTC.{screen_en}",
+        f"machine.\n\n  {command}\n\nWhat is asked, and the same to download: {link}\nGood until {until}.{screen_en}",
         zh=f"为查找工单 {manifest.ticket} 的原因，我们需要您的日志：\n{paths}\n{window_text(manifest)}\n\n"
         f"请在存有这些日志的机器上运行下面的命令。它会先显示将读取的内容并征求您的同意；个人数据会在您的机器上脱敏。\n\n  {command}\n\n"
-        f"说明与下载：{link}\n有效期至 {until} UTC。{screen_zh}",
+        f"说明与下载：{link}\n有效期至 {until}。{screen_zh}",
     )

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 
-from pipeline.remote.manifest import moment
-from pipeline.remote.words import command_line, size_text, window_text
+from pipeline.remote.words import command_line, size_text, until_text, window_text
 from pipeline.service.links import HEADERS
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def collect_page(place: Place, key: str, signed_by: str, base: str) -> Response:
         state={"en": en, "zh": zh},
         consent={"en": manifest.consent.en, "zh": manifest.consent.zh},
         window=window_text(manifest),
-        until=f"{moment(manifest.expires_at):%Y-%m-%d %H:%M} UTC",
+        until=until_text(manifest),
         most=size_text(manifest.max_bytes),
         command=command_line(f"{base}/collect?key={key}", signed_by),
         key=key,
