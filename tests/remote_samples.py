@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -11,13 +12,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from pipeline.desk.asking import ask_customer
 from pipeline.desk.collections import Collections
 from pipeline.service.database import opened, prepare
+from pipeline.settings import load_settings
+from pipeline.tickets.file import read_ticket
+from pipeline.values import Span
 from tests.service_desk import Board, configuration, desk, small_bundle
 from tests.services import free_port
 from tests.test_service_crash import Service, answering
@@ -70,8 +76,23 @@ class Remote:
             command, cwd=place, env=env, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
         )  # fmt: skip
 
-    def ask(self, ticket: str = "T1", *more: str) -> dict[str, Any]:
-        """What `desk collect` says of a new request for the logs of the customer."""
+    def ask(self, ticket: str = "T1", *, holds: float | None = None, screen: str | None = None) -> dict[str, Any]:
+        """A new request for the logs of the customer, as `desk collect -o json` tells it."""
+        settings = load_settings(self.config, env={}, sources=False, service=True)
+        start = datetime(2026, 11, 23, 2, tzinfo=UTC)
+        found = read_ticket(json.dumps(self.board.tickets[ticket]).encode(), ticket)
+        engine = opened(self.database)
+        asked = ask_customer(
+            found, "desk", [f"{self.logs}/*.log"], settings, Collections(engine),
+            around=Span(start, start + timedelta(hours=1)), holds=holds, screen=screen,
+        )  # fmt: skip
+        engine.dispose()
+        file = self.folder / f"{asked.manifest.id}.json"
+        file.write_bytes(asked.signed)
+        return {"id": asked.manifest.id, "link": asked.link, "desk_key": asked.key, "manifest": str(file)}
+
+    def ask_by_command(self, ticket: str = "T1", *more: str) -> dict[str, Any]:
+        """The same, asked for as people do."""
         done = self.run(
             "desk", "collect", f"desk:{ticket}", "--config", self.config, "--paths", f"{self.logs}/*.log",
             "--from", "2026-11-23T10:00:00+08:00", "--to", "2026-11-23T11:00:00+08:00", "-o", "json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ import msgspec
 import pytest
 
 from pipeline.desk.uploaded import uploaded_sources
-from pipeline.remote.gather import RECEIPT
+from pipeline.remote.files import choose
+from pipeline.remote.gather import RECEIPT, gather
 from pipeline.remote.manifest import Manifest, sign
-from pipeline.remote.receipt import Receipt, sealed
+from pipeline.remote.receipt import Receipt, consent_of, sealed
 from pipeline.remote.sending import _digest
 from pipeline.settings import load_settings
 from snapshots.store import Store
@@ -48,9 +51,11 @@ def manifest_of(told: dict[str, Any]) -> Manifest:
 
 def collected(shop: Remote, told: dict[str, Any]) -> Path:
     """A bundle that the customer made and did not send yet."""
+    manifest = manifest_of(told)
     out = shop.folder / f"{told['id']}.zip"
-    done = shop.collect(told, "--no-upload", "--out", out)
-    assert done.returncode == 0, done.stderr
+    chosen, left = choose(manifest.paths, manifest.span[0], manifest.max_files)
+    consent = consent_of(manifest, "given", "Zhang San", datetime.now(UTC), "zh")
+    gather(manifest, chosen, left, consent, out, offset=timedelta(hours=8))
     return out
 
 
@@ -81,7 +86,7 @@ def test_logs_are_collected_with_consent_and_the_ticket_is_diagnosed_again_with_
     port = free_port()
     wire = Wire(port)
     with remote(tmp_path, database, port=port, through=wire.port) as shop:
-        told = shop.ask("T1", "--note")
+        told = shop.ask_by_command("T1", "--note")
         (letter,) = shop.board.notes["T1"]
         assert letter["private"]
         assert told["link"] in letter["body"]
@@ -216,10 +221,11 @@ def test_nothing_is_taken_before_consent(shop):
 
 
 def test_an_expired_link_is_refused_on_both_sides(shop):
-    told = shop.ask("T1", "--hold", "6s")
+    begun = time.time()
+    told = shop.ask("T1", holds=4)
     bundle = collected(shop, told)
     headers = agreed(shop, told, bundle)
-    time.sleep(6.5)
+    time.sleep(max(0.0, 4.2 - (time.time() - begun)))
     answer = put(shop, told, bundle, headers)
     assert (answer.status_code, answer.json()["zh"]) == (410, "此链接已过期，请重新索取")
     late = shop.collect(told)
@@ -304,8 +310,6 @@ def _other_bytes(files: dict[str, bytes]) -> None:
 def _other_list(files: dict[str, bytes]) -> None:
     _other_bytes(files)
     listed = json.loads(files[RECEIPT])
-    import hashlib
-
     listed["files"][LOG] = {"bytes": len(files[LOG]), "sha256": hashlib.sha256(files[LOG]).hexdigest()}
     files[RECEIPT] = json.dumps(listed).encode()
 
@@ -380,8 +384,6 @@ def test_what_a_changed_collector_left_in_is_masked_at_the_desk(tiny):
     headers = agreed(tiny, told, bundle)
 
     def unmasked(files: dict[str, bytes]) -> None:
-        import hashlib
-
         files[LOG] += (
             '{"@timestamp":"2026-11-23T02:05:00Z","message":"手机 13800138000 card 4242 4242 4242 4242"}\n'.encode()
         )
@@ -542,7 +544,8 @@ def test_a_large_upload_takes_little_memory_and_a_larger_one_is_refused_before_i
         assert shop.service.process is not None
         pid = shop.service.process.pid
         warm = shop.ask("T2")
-        assert put(shop, warm, bundle := collected(shop, warm), agreed(shop, warm, bundle)).status_code == 200
+        small = collected(shop, warm)
+        assert put(shop, warm, small, agreed(shop, warm, small)).status_code == 200
         told = shop.ask("T1")
         large = tmp_path / "large.zip"
         manifest = manifest_of(told)

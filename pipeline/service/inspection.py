@@ -120,8 +120,8 @@ def _check_entries(archive: zipfile.ZipFile, manifest: Manifest) -> None:
     if len(set(names)) < len(names):
         raise Unfit("it holds two files of one name", "包含重名文件")
     for entry in entries:
-        mode = entry.external_attr >> 16
-        if mode and not stat.S_ISREG(mode):
+        # Some writers name no kind of file at all.
+        if stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFREG}:
             raise Unfit(f"{entry.filename} is no ordinary file", f"{entry.filename} 不是普通文件")
         if entry.flag_bits & 1:
             raise Unfit(f"{entry.filename} is encrypted", f"{entry.filename} 已加密")
