@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -31,6 +32,7 @@ from pipeline.remote.receipt import Receipt, consent_of, sealed
 from pipeline.remote.sending import _digest
 from pipeline.settings import load_settings
 from snapshots.store import Store
+from snapshots.verify import all_evidence
 from tests.remote_samples import ROOT, SECRET, SECRETS, Remote, Wire, remote
 from tests.services import free_port
 from tests.test_service import database  # noqa: F401 - a fixture
@@ -108,9 +110,8 @@ def test_logs_are_collected_with_consent_and_the_ticket_is_diagnosed_again_with_
 
         # The snapshot cites what came, and its ledger says where it came from; another ticket has nothing of it.
         assert len(shop.board.notes["T1"]) == 2
-        store = Store(str(tmp_path / "store"))
-        (entry,) = store.entries()
-        snapshot = store.get(entry.snapshot_id)
+        snapshot = Store(str(tmp_path / "store")).newest("T1")
+        assert snapshot is not None
         (ledger,) = [one for one in snapshot.coverage if one.kind == "customer"]
         assert (ledger.source, ledger.used) == (f"customer-{told['id']}", 3)
         assert "with consent of" in ledger.notes[0]
@@ -123,10 +124,11 @@ def test_logs_are_collected_with_consent_and_the_ticket_is_diagnosed_again_with_
         other = shop.run("take", "desk:T2", "--config", shop.config, "--no-store", "-o", "json")
         assert other.returncode == 2
         assert "no source is configured" in other.stderr
-        checked = shop.run("verify", entry.snapshot_id, "--config", shop.config)
-        customers = [one for one in snapshot.evidence if one.source.startswith("customer-")]
-        assert customers
-        assert f"customer-{told['id']}" not in checked.stdout.partition("unreachable")[2], checked.stdout
+        # What is cited of it is found again; only what is not as it was is named.
+        assert [one for one in all_evidence(snapshot) if one.source == f"customer-{told['id']}"]
+        checked = shop.run("verify", snapshot.snapshot_id, "--config", shop.config)
+        assert f"{snapshot.snapshot_id}: " in checked.stdout
+        assert f"customer-{told['id']}" not in checked.stdout
     wire.close()
 
 
@@ -535,11 +537,12 @@ def memory(pid: int) -> int:
     return int(found[1]) << 10
 
 
+@pytest.mark.timeout(300)
 def test_a_large_upload_takes_little_memory_and_a_larger_one_is_refused_before_it_is_read(tmp_path):
     """benchmarks/upload.py does the same with two gigabytes."""
     from benchmarks.upload import large_bundle
 
-    most = 200 << 20
+    most = 130 << 20
     with remote(tmp_path, f"sqlite:///{tmp_path}/service.sqlite", options=f"max_bytes = {most}") as shop:
         assert shop.service.process is not None
         pid = shop.service.process.pid
@@ -549,28 +552,24 @@ def test_a_large_upload_takes_little_memory_and_a_larger_one_is_refused_before_i
         told = shop.ask("T1")
         large = tmp_path / "large.zip"
         manifest = manifest_of(told)
-        consent = large_bundle(large, manifest, 190 << 20)
+        consent = large_bundle(large, manifest, 120 << 20)
         headers = {"Authorization": f"Bearer {manifest.key}"}
         httpx.post(f"{manifest.upload}/consent", content=msgspec.json.encode(consent), headers=headers)
         before = memory(pid)
         done = shop.run("bundle", "--collect", told["manifest"], "--send", large)
         assert done.returncode == 0, done.stderr
-        assert memory(pid) - before < 80 << 20
+        assert memory(pid) - before < 60 << 20
         third = shop.ask("T3")
-        announced = {
-            **agreed(shop, third, collected(shop, third)), "Repr-Digest": _digest(large)[1],
-            "Content-Length": str(most * 2),
-        }  # fmt: skip
-        begun = time.monotonic()
-
-        def endless() -> Iterator[bytes]:
-            while time.monotonic() - begun < 20:
-                yield bytes(1 << 16)
-                time.sleep(0.05)
-
-        answer = httpx.put(f"{shop.url}/uploads/{third['id']}", content=endless(), headers=announced, timeout=30)
-        assert answer.status_code == 413
-        assert time.monotonic() - begun < 10
+        headers = agreed(shop, third, collected(shop, third))
+        connection = http.client.HTTPConnection("127.0.0.1", int(shop.url.rpartition(":")[2]), timeout=30)
+        connection.putrequest("PUT", f"/uploads/{third['id']}")
+        for name, value in {**headers, "Repr-Digest": _digest(large)[1], "Content-Length": str(most * 2)}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        # Not one byte of it was sent.
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Connection")) == (413, "close")
+        connection.close()
 
 
 # ---- what stays, and what a customer's machine loads

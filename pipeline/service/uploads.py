@@ -149,7 +149,9 @@ class _Door:
             if "text/html" in request.headers.get("accept", ""):
                 both = f"{error.text.en}\n{error.text.zh}\n"
                 return Response(both, error.status, headers=_no_store(), media_type="text/plain; charset=utf-8")
-            return _json(error.status, {"error": told, "en": error.text.en, "zh": error.text.zh})
+            # What is still to come of a body is not waited for.
+            close = {"Connection": "close"} if request.method in {"PATCH", "PUT"} else {}
+            return _json(error.status, {"error": told, "en": error.text.en, "zh": error.text.zh}, close)
 
     def page(self, key: str) -> Response:
         place = self._receiver.place("", key)
