@@ -20,6 +20,8 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline import run
+from pipeline.desk.collections import Collections
+from pipeline.desk.remote_options import RemoteOptions
 from pipeline.errors import NoSourceReached, Refused
 from pipeline.notify.target import Event, Sent, Target, TargetUnavailable
 from pipeline.service.app import Parts, make_app
@@ -29,6 +31,7 @@ from pipeline.service.ledger import OPEN, STARTS, Busy, Job, Ledger, NewDelivery
 from pipeline.service.links import Pages
 from pipeline.service.messages import Messages, counts, listed, retry
 from pipeline.service.polling import poll
+from pipeline.service.receiving import Receiver as Uploads
 from pipeline.service.server import Server
 from pipeline.service.storms import Storms
 from pipeline.service.work import Bench
@@ -106,7 +109,10 @@ def running(
         executor="test:1:0",
         jobs=2,
     )
-    server = Server(make_app(Parts({"desk": desk}, ledger, options, pages.page)), "127.0.0.1", port := free_port())
+    receiver = Uploads(Collections(engine), ledger, RemoteOptions(folder=str(folder / "uploads")), options)
+    receiver.start()
+    parts = Parts({"desk": desk}, ledger, options, pages.page, receiver=receiver)
+    server = Server(make_app(parts), "127.0.0.1", port := free_port())
     thread = threading.Thread(target=server.run, daemon=True)
     if work:
         worker.start()
@@ -121,6 +127,7 @@ def running(
         thread.join(15)
         if work:
             worker.stop(5)
+        receiver.stop()
         source.close()
         enqueuer.close()
         engine.dispose()
