@@ -21,7 +21,6 @@ from schemathesis import GenerationMode
 from pipeline.service.tables import workers
 from tests.test_service import Hook, running
 
-
 # An upload's bytes are sent as any other bytes.
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 

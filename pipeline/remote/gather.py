@@ -103,7 +103,7 @@ def gather(
                 end=manifest.end,
                 offset=round(east.total_seconds() / 60),
                 consent=consent,
-                files=bundle.files,
+                files=dict(bundle.files),
                 taken=tuple(taken),
                 left=tuple(LeftOut(path=redactor.redact(one.path), why=one.why) for one in left[:LISTED]),
                 left_more=max(0, len(left) - LISTED),

@@ -7,6 +7,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,18 +68,36 @@ def _opened(path: Path) -> BinaryIO:
 
 def _reader(file: BinaryIO) -> Callable[[], bytes]:
     """What gives the next bytes, as UTF-8 where they are UTF-16, and none at the end."""
-    head = file.read(_STRETCH)
+    pieces = _pieces(file)
+    head = next(pieces, b"")
     wide = _BOM.get(head[:2])
-    first = [head[2:] if wide else head]
+    held = chain([head[2:] if wide else head], pieces)
     decoder = codecs.getincrementaldecoder(wide)(errors="replace") if wide else None
 
     def read() -> bytes:
-        data = first.pop() if first else file.read(_STRETCH)
-        if decoder is None:
-            return data
-        return decoder.decode(data, final=not data).encode("utf-8", "replace")
+        data = next(held, b"")
+        return decoder.decode(data, final=not data).encode("utf-8", "replace") if decoder else data
 
     return read
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a file, some megabytes at a time. What came before it breaks off is given first."""
+    held, size = [], 0
+    try:
+        # Little by little: reading much at once would lose all of it where a packed file breaks off.
+        while piece := file.read1(_STRETCH):  # type: ignore[attr-defined]
+            held.append(piece)
+            size += len(piece)
+            if size >= _STRETCH:
+                yield b"".join(held)
+                held, size = [], 0
+    except (OSError, EOFError, zlib.error):
+        if held:
+            yield b"".join(held)
+        raise
+    if held:
+        yield b"".join(held)
 
 
 def _last_break(data: bytes, shape: Shape) -> int:
