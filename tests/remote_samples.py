@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +19,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 
 from pipeline.desk.asking import ask_customer
 from pipeline.desk.collections import Collections
+from pipeline.remote.files import choose
+from pipeline.remote.gather import RECEIPT, TICKET, gather, pretty
+from pipeline.remote.manifest import Manifest
+from pipeline.remote.receipt import Consent, File, Receipt, Taken, consent_of, sealed
+from pipeline.remote.sending import _digest
 from pipeline.service.database import opened, prepare
 from pipeline.settings import load_settings
 from pipeline.tickets.file import read_ticket
@@ -30,6 +39,7 @@ from tests.test_service_crash import Service, answering
 
 SECRET = "the secret of the tests' service"
 ROOT = Path(__file__).resolve().parent.parent
+_LARGE = "logs/0001-large.log.ndjson"
 # What must never leave a customer's machine.
 SECRETS = (b"4242 4242 4242 4242", b"13800138000", b"zhang.san@example.com", b"hunter2hunter2", b"110101199003074514")
 LINES = """2026-11-23 09:00:00.000 INFO  pay-gateway - long before
@@ -211,3 +221,90 @@ class Wire:
                 client.sendall(data)
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
+
+
+def manifest_of(told: dict[str, Any]) -> Manifest:
+    """The manifest that was handed out."""
+    return msgspec.convert(json.loads(Path(told["manifest"]).read_bytes())["manifest"], Manifest)
+
+
+def collected(shop: Remote, told: dict[str, Any]) -> Path:
+    """A bundle that the customer made and did not send yet."""
+    manifest = manifest_of(told)
+    out = shop.folder / f"{told['id']}.zip"
+    chosen, left = choose(manifest.paths, manifest.span[0], manifest.max_files)
+    consent = consent_of(manifest, "given", "Zhang San", datetime.now(UTC), "zh")
+    gather(manifest, chosen, left, consent, out, offset=timedelta(hours=8))
+    return out
+
+
+def agreed(shop: Remote, told: dict[str, Any], bundle: Path) -> dict[str, str]:
+    """The headers of an upload, once the bundle's consent is recorded."""
+    headers = {"Authorization": f"Bearer {manifest_of(told).key}"}
+    with zipfile.ZipFile(bundle) as archive:
+        consent = json.loads(archive.read(RECEIPT))["consent"]
+    answer = httpx.post(f"{shop.url}/uploads/{told['id']}/consent", json=consent, headers=headers)
+    assert answer.json() == {"state": "agreed"}, answer.text
+    return headers
+
+
+def put(shop: Remote, told: dict[str, Any], data: Path, headers: dict[str, str]) -> httpx.Response:
+    """Sends a file in one go, as a plain client does."""
+    return httpx.put(
+        f"{shop.url}/uploads/{told['id']}",
+        content=data.read_bytes(),
+        headers={**headers, "Repr-Digest": _digest(data)[1]},
+        timeout=60,
+    )
+
+
+def memory(pid: int) -> int:
+    """The most memory that a process had, in bytes (`VmHWM` of /proc)."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) << 10
+
+
+def large_bundle(path: Path, manifest: Manifest, size: int) -> Consent:
+    """Writes a bundle of `size` bytes that answers `manifest`; its consent."""
+    consent = consent_of(manifest, "given", "benchmark", datetime.now(UTC), "en")
+    lines = b"".join(
+        msgspec.json.encode(
+            {
+                "_id": f"/var/log/large.log:{number}",
+                "@timestamp": manifest.start,
+                "message": f"INFO pay-gateway - order SO{number:012d} step {number * 7919 % 997} took {number % 311} ms",
+                "log.file.path": "/var/log/large.log",
+            }
+        )
+        + b"\n"
+        for number in range(5000)
+    )
+    ticket = pretty({"id": manifest.ticket, "system": manifest.system, "title": "x", "created_at": manifest.created_at})
+    rounds = size // len(lines)
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(TICKET, ticket)
+        with archive.open(_LARGE, "w", force_zip64=True) as file:
+            for _ in range(rounds):
+                file.write(lines)
+                digest.update(lines)
+        receipt = Receipt(
+            collection=manifest.id,
+            asked_sha256=manifest.digest,
+            system=manifest.system,
+            ticket=manifest.ticket,
+            start=manifest.start,
+            end=manifest.end,
+            offset=0,
+            consent=consent,
+            files={
+                TICKET: File(bytes=len(ticket), sha256=hashlib.sha256(ticket).hexdigest()),
+                _LARGE: File(bytes=rounds * len(lines), sha256=digest.hexdigest()),
+            },
+            taken=(Taken(path="/var/log/large.log", file=_LARGE, kept=rounds * 5000, outside=0, undated=0),),
+            left=(),
+            masked={},
+        )
+        archive.writestr(RECEIPT, pretty(msgspec.to_builtins(sealed(receipt, manifest.key))))
+    return consent

@@ -16,7 +16,6 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,27 @@ import msgspec
 import pytest
 
 from pipeline.desk.uploaded import uploaded_sources
-from pipeline.remote.files import choose
-from pipeline.remote.gather import RECEIPT, gather
-from pipeline.remote.manifest import Manifest, sign
-from pipeline.remote.receipt import Receipt, consent_of, sealed
+from pipeline.remote.gather import RECEIPT
+from pipeline.remote.manifest import sign
+from pipeline.remote.receipt import Receipt, sealed
 from pipeline.remote.sending import _digest
 from pipeline.settings import load_settings
 from snapshots.store import Store
 from snapshots.verify import all_evidence
-from tests.remote_samples import ROOT, SECRET, SECRETS, Remote, Wire, remote
+from tests.remote_samples import (
+    ROOT,
+    SECRET,
+    SECRETS,
+    Remote,
+    Wire,
+    agreed,
+    collected,
+    large_bundle,
+    manifest_of,
+    memory,
+    put,
+    remote,
+)
 from tests.services import free_port
 from tests.test_service import database  # noqa: F401 - a fixture
 
@@ -44,41 +55,6 @@ def shop(tmp_path_factory) -> Iterator[Remote]:
     folder: Path = tmp_path_factory.mktemp("remote")
     with remote(folder, f"sqlite:///{folder}/service.sqlite") as found:
         yield found
-
-
-def manifest_of(told: dict[str, Any]) -> Manifest:
-    """The manifest that was handed out."""
-    return msgspec.convert(json.loads(Path(told["manifest"]).read_bytes())["manifest"], Manifest)
-
-
-def collected(shop: Remote, told: dict[str, Any]) -> Path:
-    """A bundle that the customer made and did not send yet."""
-    manifest = manifest_of(told)
-    out = shop.folder / f"{told['id']}.zip"
-    chosen, left = choose(manifest.paths, manifest.span[0], manifest.max_files)
-    consent = consent_of(manifest, "given", "Zhang San", datetime.now(UTC), "zh")
-    gather(manifest, chosen, left, consent, out, offset=timedelta(hours=8))
-    return out
-
-
-def agreed(shop: Remote, told: dict[str, Any], bundle: Path) -> dict[str, str]:
-    """The headers of an upload, once the bundle's consent is recorded."""
-    headers = {"Authorization": f"Bearer {manifest_of(told).key}"}
-    with zipfile.ZipFile(bundle) as archive:
-        consent = json.loads(archive.read(RECEIPT))["consent"]
-    answer = httpx.post(f"{shop.url}/uploads/{told['id']}/consent", json=consent, headers=headers)
-    assert answer.json() == {"state": "agreed"}, answer.text
-    return headers
-
-
-def put(shop: Remote, told: dict[str, Any], data: Path, headers: dict[str, str]) -> httpx.Response:
-    """Sends a file in one go, as a plain client does."""
-    return httpx.put(
-        f"{shop.url}/uploads/{told['id']}",
-        content=data.read_bytes(),
-        headers={**headers, "Repr-Digest": _digest(data)[1]},
-        timeout=60,
-    )
 
 
 # ---- the whole way
@@ -530,18 +506,9 @@ def test_a_full_disk_is_told_and_nothing_of_it_stays(tmp_path):
         assert shop.collect(told).returncode == 0
 
 
-def memory(pid: int) -> int:
-    """The most memory that a process had, in bytes (`VmHWM` of /proc)."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
-    assert found is not None
-    return int(found[1]) << 10
-
-
 @pytest.mark.timeout(300)
 def test_a_large_upload_takes_little_memory_and_a_larger_one_is_refused_before_it_is_read(tmp_path):
     """benchmarks/upload.py does the same with two gigabytes."""
-    from benchmarks.upload import large_bundle
-
     most = 130 << 20
     with remote(tmp_path, f"sqlite:///{tmp_path}/service.sqlite", options=f"max_bytes = {most}") as shop:
         assert shop.service.process is not None
