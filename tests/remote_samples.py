@@ -37,6 +37,7 @@ from tests.service_desk import Board, configuration, desk, small_bundle
 from tests.services import free_port
 from tests.test_service_crash import Service, answering
 
+TOKEN = "the token of the tests' service"
 SECRET = "the secret of the tests' service"
 ROOT = Path(__file__).resolve().parent.parent
 _LARGE = "logs/0001-large.log.ndjson"
@@ -154,7 +155,7 @@ def remote(
             }
         config = folder / "problem-snapshot.toml"
         text = configuration(
-            board, database, f"127.0.0.1:{port}", folder / "store", workers=1, secret=SECRET,
+            board, database, f"127.0.0.1:{port}", folder / "store", workers=1, secret=SECRET, token=TOKEN,
             public_url=f"http://127.0.0.1:{through or port}",
         )  # fmt: skip
         text += f'[defaults.desk.remote]\nname = "Shop Support"\nfolders = ["{folder}"]\nfolder = "{folder}/uploads"\n{options}\n'

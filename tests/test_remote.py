@@ -35,6 +35,7 @@ from tests.remote_samples import (
     ROOT,
     SECRET,
     SECRETS,
+    TOKEN,
     Remote,
     Wire,
     agreed,
@@ -122,6 +123,31 @@ def test_a_link_gives_a_page_and_the_manifest(shop):
     by_link = shop.run("bundle", "--collect", told["link"], "--consent", "Li Si", at="Asia/Shanghai")
     assert by_link.returncode == 0, by_link.stderr
     assert shop.row(told["id"]).state == "stored"
+
+
+def test_a_program_asks_over_http_what_a_person_asks_by_command(shop):
+    body = {"system": "desk", "ticket": "T2", "paths": [f"{shop.logs}/*.log"]}
+    times = {"start": "2026-11-23T10:00:00+08:00", "end": "2026-11-23T11:00:00+08:00"}
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert httpx.post(f"{shop.url}/collections", json=body).status_code == 401
+    for change, status in (
+        ({"paths": ["/etc/passwd"]}, 400),
+        ({"ticket": "T99"}, 404),
+        ({"system": "other"}, 404),
+        ({"screen": "https://evil.example.com/"}, 400),
+        ({"start": "yesterday", "end": "today"}, 400),
+        ({"unknown": 1}, 400),
+    ):
+        answer = httpx.post(f"{shop.url}/collections", json=body | change, headers=bearer)
+        assert answer.status_code == status, answer.text
+    told = httpx.post(f"{shop.url}/collections", json=body | times, headers=bearer).json()
+    file = shop.folder / "by-http.json"
+    file.write_bytes(msgspec.json.encode(told["manifest"]))
+    assert shop.collect({**told, "manifest": str(file)}).returncode == 0
+    asked = {"params": {"system": "desk", "ticket": "T2"}, "headers": bearer}
+    rows = httpx.get(f"{shop.url}/collections", **asked).json()
+    assert [row["state"] for row in rows if row["id"] == told["id"]] == ["stored"]
+    assert "manifest" not in rows[0]
 
 
 # ---- consent

@@ -21,10 +21,12 @@ from sqlalchemy import Engine
 
 from pipeline import run
 from pipeline.desk.collections import Collections
+from pipeline.desk.options import DeskOptions
 from pipeline.desk.remote_options import RemoteOptions
 from pipeline.errors import NoSourceReached, Refused
 from pipeline.notify.target import Event, Sent, Target, TargetUnavailable
 from pipeline.service.app import Parts, make_app
+from pipeline.service.collections_api import Asker
 from pipeline.service.database import opened, prepare
 from pipeline.service.durable import Enqueuer, Worker
 from pipeline.service.ledger import OPEN, STARTS, Busy, Job, Ledger, NewDelivery
@@ -89,6 +91,7 @@ def running(
     """The service on a free port, with one worker in this process."""
     settings = load_settings(env={})
     options = msgspec.structs.replace(settings.service, database=database, **{"retries": (0.2, 0.2), **service})
+    remote = RemoteOptions(folder=str(folder / "uploads"))
     settings = msgspec.structs.replace(settings, store=str(folder / "store"), service=options)
     desk = Desk()
     engine = opened(database)
@@ -109,9 +112,12 @@ def running(
         executor="test:1:0",
         jobs=2,
     )
-    receiver = Uploads(Collections(engine), ledger, RemoteOptions(folder=str(folder / "uploads")), options)
+    receiver = Uploads(Collections(engine), ledger, remote, options)
     receiver.start()
-    parts = Parts({"desk": desk}, ledger, options, pages.page, receiver=receiver)
+    asker = Asker(
+        {"desk": desk}, msgspec.structs.replace(settings, desk=DeskOptions(remote=remote)), receiver.collections
+    )
+    parts = Parts({"desk": desk}, ledger, options, pages.page, receiver=receiver, asker=asker)
     server = Server(make_app(parts), "127.0.0.1", port := free_port())
     thread = threading.Thread(target=server.run, daemon=True)
     if work:

@@ -155,7 +155,7 @@ def collections(*, ticket: str | None, withdraw: str | None, limit: int, output:
     \b
     problem-snapshot desk collections helpdesk:4711
     """
-    from pipeline.desk.collections import Collections
+    from pipeline.desk.collections import Collections, told_row
     from pipeline.service.opened import opened_base
 
     system, _, ticket_id = (ticket or "").partition(":")
@@ -171,7 +171,7 @@ def collections(*, ticket: str | None, withdraw: str | None, limit: int, output:
             return
         rows = kept.listed(system or None, ticket_id or None, limit)
     if output == "json":
-        show_json([_told(row) for row in rows])
+        show_json([told_row(row) for row in rows])
         return
     head = ("ID", "TICKET", "ASKED", "GOOD UNTIL", "STATE", "BY", "DECIDED", "MASKED", "REASON")
     cells = [
@@ -192,16 +192,3 @@ def _masked(row: Any) -> str:
 
     found = [msgspec.json.decode(text, type=dict[str, int]) for text in (row.masked, row.masked_again) if text]
     return " + ".join(str(sum(one.values())) for one in found)
-
-
-def _told(row: Any) -> dict[str, Any]:
-    import datetime as dt
-
-    import msgspec
-
-    kept = {key: value for key, value in row._asdict().items() if key != "manifest"}
-    for key in ("issued_at", "expires_at", "ended_at"):
-        kept[key] = dt.datetime.fromtimestamp(kept[key], dt.UTC).isoformat() if kept[key] else None
-    for key in ("masked", "masked_again"):
-        kept[key] = msgspec.json.decode(kept[key]) if kept[key] else None
-    return kept

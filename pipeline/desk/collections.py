@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -125,3 +126,13 @@ class Collections:
                 .values(state=to, **values)
             )
             return bool(changed.rowcount)
+
+
+def told_row(row: Any) -> dict[str, Any]:
+    """A row as JSON tells it: times as ISO 8601; not the manifest, which holds the link's key."""
+    kept = {key: value for key, value in row._asdict().items() if key != "manifest"}
+    for key in ("issued_at", "expires_at", "ended_at"):
+        kept[key] = datetime.fromtimestamp(kept[key], UTC).isoformat() if kept[key] else None
+    for key in ("masked", "masked_again"):
+        kept[key] = json.loads(kept[key]) if kept[key] else None
+    return kept

@@ -29,7 +29,10 @@ TICKET, RECEIPT, LOGS = "ticket.json", "manifest.json", "logs/"
 
 def redactor_of(manifest: Manifest) -> Redactor:
     """What masks, on the customer's machine and once more at the desk."""
-    return Redactor(RedactionSettings(ip=manifest.redact_ip, patterns=manifest.redact), allow=manifest.keep)
+    try:
+        return Redactor(RedactionSettings(ip=manifest.redact_ip, patterns=manifest.redact), allow=manifest.keep)
+    except ValueError as error:
+        raise UsageError(f"the manifest cannot be followed: {error}; ask the desk for another one") from error
 
 
 def offset_at(moment: datetime) -> timedelta:

@@ -7,6 +7,7 @@
     GET /snapshots/{id}        the page that a note's link opens
     GET, POST /rooms/answer    the page by which a call to an emergency room is answered
     /uploads/..., /collect     what customers' machines hand over (pipeline/service/uploads.py)
+    /collections               what customers are asked for (pipeline/service/collections_api.py)
 
 A refused delivery gets no reason beyond its status: whoever guesses secrets learns nothing. The reason is counted, and logged.
 """
@@ -35,6 +36,7 @@ from pipeline.tickets.system import Incoming, Malformed, Unverified
 from pipeline.version import __version__
 
 if TYPE_CHECKING:
+    from pipeline.service.collections_api import Asker
     from pipeline.service.ledger import Ledger
     from pipeline.service.links import Answers
     from pipeline.service.options import ServiceOptions
@@ -72,6 +74,7 @@ class Parts:
     page: Callable[[str, str | None, str | None], Response]
     answers: Answers | None = None
     receiver: Receiver | None = None
+    asker: Asker | None = None
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -152,6 +155,10 @@ def make_app(parts: Parts) -> FastAPI:
         from pipeline.service.uploads import add_uploads  # only where customers may be asked
 
         add_uploads(app, parts.receiver, meters)
+    if parts.asker is not None:
+        from pipeline.service.collections_api import add_collections
+
+        add_collections(app, parts.asker)
     return app
 
 

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
@@ -16,9 +16,11 @@ from pipeline.service.opened import opened_base, opened_systems, opened_targets
 from pipeline.service.options import address
 
 if TYPE_CHECKING:
+    from pipeline.service.collections_api import Asker
     from pipeline.service.opened import Base
     from pipeline.service.receiving import Receiver
     from pipeline.settings import Settings
+    from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
 
 _log = logging.getLogger(__name__)
@@ -43,8 +45,8 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
     pages = Pages(options, Store(settings.store))
     with opened_base(settings) as base, opened_systems(settings) as systems, _listening(host, port) as place:
         rooms = Rooms(base.engine, settings.desk.grading.room) if settings.desk and settings.desk.grading.room else None
-        receiver = _receiver(settings, base)
-        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms), receiver))
+        receiver, asker = _receiver(settings, base), _asker(settings, base, systems)
+        app = make_app(Parts(systems, base.ledger, options, pages.page, Answers(options, rooms), receiver, asker))
         crew = Crew(worker, options.workers, executor_name(settings))
         every = {name: one.poll for name, one in settings.tickets.items() if one.poll is not None}
         pollers = Pollers(base.ledger, systems, every)
@@ -136,6 +138,16 @@ def _receiver(settings: Settings, base: Base) -> Receiver | None:
     except OSError as error:
         raise UsageError(f"desk.remote.folder: {settings.desk.remote.uploads}: {error.strerror}") from error
     return receiver
+
+
+def _asker(settings: Settings, base: Base, systems: Mapping[str, TicketSystem]) -> Asker | None:
+    """What asks customers for logs, where they may be asked."""
+    if settings.desk is None or settings.desk.remote is None:
+        return None
+    from pipeline.desk.collections import Collections
+    from pipeline.service.collections_api import Asker
+
+    return Asker(systems, settings, Collections(base.engine))
 
 
 class _Keeper:
