@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.batch import batch
+from pipeline.commands.collecting import Collecting, collect, collect_options
 from pipeline.commands.desk import desk
 from pipeline.commands.learn import learn
 from pipeline.commands.opened import open_sources, opened_store
@@ -46,6 +47,7 @@ from pipeline.commands.options import (
 from pipeline.commands.service import jobs, poll, serve, work
 from pipeline.console import Counter, Progress, columns, emit, quiet_stdout, say, terminal_width, write_file
 from pipeline.errors import NoSourceReached, Refused, SnapshotError, TicketNotFound, UsageError
+from pipeline.uploads import uploads_for, uploads_named
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -315,7 +317,8 @@ def take(
     weights_in_force(settings.weights)
     span = asked.span(found, settings)
     zone = found.created_at.tzinfo
-    with open_sources(settings, bundle, zone) as sources, Progress(where.verbose) as progress:
+    uploads = uploads_for(settings, held.system.name, held.id) if held is not None else ()
+    with open_sources(settings, bundle, zone, uploads) as sources, Progress(where.verbose) as progress:
         if explain_plan:
             scope, planned = plan_snapshot(found, sources, settings, around=span, progress=progress)
             return show_plan(scope, planned, view, found.language if settings.language == "auto" else settings.language)
@@ -731,7 +734,8 @@ def verify(*, snapshot: str, bundle: Path | None, timezone: str | None, where: F
     document = find_snapshot(snapshot, settings)
     if bundle is not None:
         bundle = _records_of(document, bundle)
-    with open_sources(settings, bundle, _zone_of(document)) as sources:
+    uploads = uploads_named(settings, (row.source for row in document.coverage))
+    with open_sources(settings, bundle, _zone_of(document), uploads) as sources:
         resolvers = {source.name: Resolver(source) for source in sources}
         report = verify_snapshot(document, resolvers.get)
     emit("\n".join(_report_lines(report, document)))
@@ -886,7 +890,11 @@ def replay_snapshot(
     if snapshot == "-" and ticket == "-":
         raise UsageError("SNAPSHOT and --ticket cannot both be standard input")
     found, origin, bundle = ticket_again(document, ticket, bundle, _stdin(), say)
-    with open_sources(settings, bundle, found.created_at.tzinfo) as sources, Progress(where.verbose) as progress:
+    uploads = uploads_named(settings, (row.source for row in document.coverage))
+    with (
+        open_sources(settings, bundle, found.created_at.tzinfo, uploads) as sources,
+        Progress(where.verbose) as progress,
+    ):
         done = replay(document, found, origin, sources, settings, progress)
     again = done.taken.snapshot
     show_comparison(done.comparison, again, view, settings)
@@ -1306,10 +1314,9 @@ def _writable(folder: Path) -> Path:
 
 
 @commands.command("bundle")
-@click.argument("ticket")
-@click.option(
-    "--out", type=PATH, required=True, metavar="PATH", help="The bundle to write: a folder, or a file ending in .zip."
-)
+@click.argument("ticket", required=False)
+@click.option("--out", type=PATH, metavar="PATH", help="The bundle to write: a folder, or a file ending in .zip.")
+@collect_options
 @bundle_option
 @asked_options
 @click.option(
@@ -1319,8 +1326,9 @@ def _writable(folder: Path) -> Path:
 @debug_option
 def write_bundle(
     *,
-    ticket: str,
-    out: Path,
+    ticket: str | None,
+    out: Path | None,
+    collecting: Collecting,
     bundle: Path | None,
     budget: float | None,
     asked: Asked,
@@ -1328,11 +1336,21 @@ def write_bundle(
 ) -> int:
     """Write what the sources hold for TICKET to a bundle.
 
-    It can be sent and read elsewhere: cards, phones, mail addresses, tokens and keys are masked.
+    It can be sent and read elsewhere: cards, phones, mail addresses, tokens and keys are masked. With --collect it is made of
+    this machine's log files, as a desk asks for them, and sent there; no TICKET and no configuration is needed.
 
     \b
     problem-snapshot bundle ticket.json --profile prod --out TK-1042.zip
+    problem-snapshot bundle --collect collect-c0123.json
     """
+    if collecting.collect is not None:
+        if ticket is not None or bundle is not None:
+            raise UsageError("--collect takes its ticket from the manifest: leave TICKET and --bundle out")
+        return collect(collecting, out)
+    if ticket is None:
+        raise UsageError("name the TICKET whose records are written, or --collect MANIFEST")
+    if out is None:
+        raise UsageError("--out PATH is needed: where the bundle is written")
     from pipeline.export import export_bundle
     from pipeline.tickets.file import find_ticket
 

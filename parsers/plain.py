@@ -47,11 +47,11 @@ def parse_text(
     starts, ends = _lines(data, wide)
     if not len(starts):
         return Parsed(empty(LOGS), 0, 0, 0)
-    texts, _ = _texts(data, starts, ends, wide)
+    texts, _ = texts_at(data, starts, ends, wide)
     first = _first_lines(texts)
     last = np.concatenate([first[1:], [len(starts)]]) - 1
     starts, ends = _cut(starts[first], ends[last])
-    texts, replaced = _texts(data, starts, ends, wide)
+    texts, replaced = texts_at(data, starts, ends, wide)
     size = len(starts)
     table = pa.table(
         {
@@ -106,8 +106,11 @@ def _lines(data: bytes, wide: str | None) -> tuple[Any, Any]:
     return starts[kept] * step, ends[kept] * step
 
 
-def _texts(data: bytes, starts: Any, ends: Any, wide: str | None) -> tuple[Any, int]:
-    """The byte ranges as strings, and in how many of them bytes were replaced."""
+def texts_at(data: bytes, starts: Any, ends: Any, wide: str | None = None) -> tuple[Any, int]:
+    """The byte ranges as strings, and in how many of them bytes were replaced.
+
+    UTF-8 and GB 18030 are told apart range by range; `wide` is utf-16-le or utf-16-be where all of `data` is that.
+    """
     if not wide:
         values = pa.array(np.frombuffer(data, dtype=np.uint8))
         flat = pa.ListViewArray.from_arrays(pa.array(starts, pa.int32()), pa.array(ends - starts, pa.int32()), values)

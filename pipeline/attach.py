@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.tickets.system import Form, Note
-from snapshots.render.blocks import Links
+from snapshots.render.blocks import Blocks, Line, Links, Paragraph, Part
 from snapshots.render.note import Touched, marker_of, note_blocks, waiting_blocks, write
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from snapshots.model import ProblemSnapshot
     from snapshots.words import Language
 
-__all__ = ["Links", "Touched", "attach_snapshot", "attach_waiting", "note_of"]
+__all__ = ["Links", "Touched", "attach_lines", "attach_snapshot", "attach_waiting", "note_of"]
 
 FORMS: tuple[Form, ...] = ("html", "markdown", "wiki", "adf", "text")
 
@@ -63,6 +64,16 @@ def attach_waiting(
     marker = marker_of(system.name, ticket_id)
     body = write(waiting_blocks(language, reason, again), system.form, marker)
     return system.attach(ticket_id, Note(snapshot_id="", marker=marker, bodies={system.form: body}, known=known))
+
+
+def attach_lines(
+    system: TicketSystem, ticket_id: str, language: Language, name: str, lines: Sequence[Line]
+) -> Attached:
+    """Puts lines on the ticket as a private note of their own; `name` tells it from the ticket's other notes."""
+    marker = marker_of(system.name, f"{ticket_id}\0{name}")
+    blocks = Blocks(language, (Part("head", "", (Paragraph(tuple(lines)),)),))
+    body = write(blocks, system.form, marker)
+    return system.attach(ticket_id, Note(snapshot_id="", marker=marker, bodies={system.form: body}))
 
 
 def _fields(snapshot: ProblemSnapshot) -> dict[str, str]:

@@ -7,6 +7,8 @@
       NoSourceReached            not one source could be asked                   exit 5
       NotPublished               the publish target took nothing, or not all     exit 8
         TargetUnreachable        it could not be reached or did not answer       exit 5
+      NotUploaded                the desk did not take a collected bundle        exit 8
+        DeskUnreachable          it could not be reached or did not answer       exit 5
       SourceError                one source failed; the ledger tells, the rest goes on
         SourceRefused            it refused our credentials
         SourceUnavailable        it could not be reached, or did not answer in time
@@ -57,6 +59,18 @@ class NotPublished(SnapshotError):
 
 class TargetUnreachable(NotPublished):
     """The publish target could not be reached or did not answer in time."""
+
+    exit_code = 5
+
+
+class NotUploaded(SnapshotError):
+    """The desk did not take what was collected for it."""
+
+    exit_code = 8
+
+
+class DeskUnreachable(NotUploaded):
+    """The desk could not be reached or did not answer in time."""
 
     exit_code = 5
 

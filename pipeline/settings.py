@@ -439,7 +439,7 @@ def desk_of(config: Config, profile: str | None, env: Mapping[str, str]) -> Desk
     if options.portrait is not None:
         shared = _kinds_of_several(tree.get("tickets"))
         options = msgspec.structs.replace(options, portrait=msgspec.structs.replace(options.portrait, shared=shared))
-    for name in ("questions", "portrait"):
+    for name in ("questions", "portrait", "remote"):
         if (one := getattr(options, name)) is not None:
             kept = {key: _beside_config(getattr(one, key), config) for key in ("file", "folder") if hasattr(one, key)}
             paths[name] = msgspec.structs.replace(one, **kept)
@@ -835,7 +835,7 @@ def settings_digest(settings: Settings) -> str:
         plain["catalogue"] = open_catalogue(str(settings.catalogue)).manifest.digest
     # What the desk says counts, not where its history lies. Without one the digest is what it was before there were desks.
     if (desk := plain.pop("desk")) is not None and settings.desk is not None:
-        kept = desk.keys() - {"history", "index", "connection", *_KNOWLEDGE, *_ASKED_FOR}
+        kept = desk.keys() - {"history", "index", "connection", "remote", *_KNOWLEDGE, *_ASKED_FOR}
         plain["desk"] = {key: desk[key] for key in kept}
         from pipeline.desk.severity_table import table_sha256
 

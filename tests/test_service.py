@@ -20,10 +20,13 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline import run
+from pipeline.desk.collections import Collections
 from pipeline.desk.options import DeskOptions
+from pipeline.desk.remote_options import RemoteOptions
 from pipeline.errors import NoSourceReached, Refused
 from pipeline.notify.target import Event, Sent, Target, TargetUnavailable
 from pipeline.service.app import Parts, make_app
+from pipeline.service.collections_api import Asker
 from pipeline.service.database import opened, prepare
 from pipeline.service.desk_counter import DeskCounter
 from pipeline.service.durable import Enqueuer, Worker
@@ -33,6 +36,7 @@ from pipeline.service.messages import Messages, counts, listed, retry
 from pipeline.service.opened import Base, opened_asking
 from pipeline.service.polling import poll
 from pipeline.service.question_pages import QuestionPages
+from pipeline.service.receiving import Receiver as Uploads
 from pipeline.service.server import Server
 from pipeline.service.storms import Storms
 from pipeline.service.work import Bench
@@ -96,6 +100,7 @@ def running(
     """The service on a free port, with one worker in this process; `office` is its desk."""
     settings = load_settings(env={})
     options = msgspec.structs.replace(settings.service, database=database, **{"retries": (0.2, 0.2), **service})
+    remote = RemoteOptions(folder=str(folder / "uploads"))
     settings = msgspec.structs.replace(settings, store=str(folder / "store"), service=options, desk=office)
     desk = Desk()
     engine = opened(database)
@@ -129,8 +134,15 @@ def running(
         jobs=2,
     )
     counter = DeskCounter(settings, engine, store)
-    app = make_app(Parts({"desk": desk}, ledger, options, pages.page, desk=counter, questions=questions))
-    server = Server(app, "127.0.0.1", port := free_port())
+    receiver = Uploads(Collections(engine), ledger, remote, options)
+    receiver.start()
+    asker = Asker(
+        {"desk": desk}, msgspec.structs.replace(settings, desk=DeskOptions(remote=remote)), receiver.collections
+    )
+    parts = Parts(
+        {"desk": desk}, ledger, options, pages.page, desk=counter, questions=questions, receiver=receiver, asker=asker
+    )
+    server = Server(make_app(parts), "127.0.0.1", port := free_port())
     thread = threading.Thread(target=server.run, daemon=True)
     if work:
         worker.start()
@@ -145,6 +157,7 @@ def running(
         thread.join(15)
         if work:
             worker.stop(5)
+        receiver.stop()
         source.close()
         enqueuer.close()
         engine.dispose()

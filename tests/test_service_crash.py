@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -29,16 +30,22 @@ DELIVERIES, KILLS = 500, 50
 class Service:
     """`problem-snapshot serve` as a process, with its workers in the same group."""
 
-    def __init__(self, config: Path, bundle: Path, log: Path) -> None:
+    def __init__(self, config: Path, bundle: Path, log: Path, **popen: Any) -> None:
         self._command = [
             sys.executable, "-c", "from cli import main; main()", "serve", "--config", str(config), "--bundle", str(bundle),
         ]  # fmt: skip
         self._log = log.open("ab")
+        self._popen = popen
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            **self._popen,
         )
 
     def kill(self, *, everything: bool) -> None:

@@ -22,6 +22,9 @@ from pipeline.service.tables import workers
 from tests.test_desk_api import TOKEN, furnished
 from tests.test_service import Hook
 
+# An upload's bytes are sent as any other bytes.
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory) -> Iterator[Hook]:

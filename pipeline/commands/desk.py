@@ -11,6 +11,7 @@ import click
 from pipeline.commands.desk_grading import COMMANDS
 from pipeline.commands.desk_intake import COMMANDS as INTAKE
 from pipeline.commands.desk_knowledge import ask, knowledge
+from pipeline.commands.desk_remote import collect, collections
 from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
 from pipeline.commands.desk_tasks import tasks
 from pipeline.commands.opened import opened_store
@@ -38,10 +39,11 @@ def desk() -> None:
     problem-snapshot desk due                           which ticket to take first
     problem-snapshot desk questions TK-1042             what to ask the customer
     problem-snapshot desk portrait TK-1042              what is known of him
+    problem-snapshot desk collect helpdesk:4711 ...     ask the customer for logs
     """
 
 
-for _command in (ask, knowledge, tasks, *COMMANDS, *INTAKE):
+for _command in (ask, knowledge, tasks, collect, collections, *COMMANDS, *INTAKE):
     desk.add_command(_command)
 
 

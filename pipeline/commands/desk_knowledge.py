@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
 from pipeline.commands.opened import opened_store

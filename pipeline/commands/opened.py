@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def open_sources(settings: Settings, bundle: Path | None, zone: tzinfo | None) -> Iterator[list[Source]]:
-    """The bundle alone, or all configured sources; closed at the end.
+def open_sources(
+    settings: Settings, bundle: Path | None, zone: tzinfo | None, uploads: Sequence[Source] = ()
+) -> Iterator[list[Source]]:
+    """The bundle alone, or all configured sources and `uploads`; closed at the end.
 
     Times without offset in a bundle are in the settings' zone, or else in `zone`, the ticket's.
     """
@@ -30,8 +32,9 @@ def open_sources(settings: Settings, bundle: Path | None, zone: tzinfo | None) -
     try:
         if bundle is not None:
             sources.append(open_bundle(bundle, zone=settings.zone or zone))
-        elif settings.sources:
+        elif settings.sources or uploads:
             sources.extend(open_source(name, options) for name, options in settings.sources.items())
+            sources.extend(uploads)
         else:
             message = (
                 f"no source is configured (profile {settings.profile}): give the incident's records with --bundle DIR,\n"

@@ -23,6 +23,7 @@ import msgspec
 
 from pipeline.desk.grading_options import GradingOptions
 from pipeline.desk.intake_options import PortraitOptions, QuestionOptions, SelfServiceOptions
+from pipeline.desk.remote_options import RemoteOptions
 from pipeline.desk.week import MIDNIGHT, check_zone, read_week
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
@@ -128,5 +129,7 @@ class DeskOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     questions: QuestionOptions | None = None
     portrait: PortraitOptions | None = None
     self_service: SelfServiceOptions | None = None
+    # What may be asked of customers' machines; without it nothing is.
+    remote: RemoteOptions | None = None
     # Filled in from `source`; the file cannot hold it.
     connection: ElasticsearchOptions | None = None

@@ -8,6 +8,8 @@
     GET, POST /rooms/answer    the page by which a call to an emergency room is answered
     /desk/...                  what the desk's commands tell and do (desk_api.py)
     GET, POST /intake/...      questions to a customer (question_pages.py)
+    /uploads/..., /collect     what customers' machines hand over (pipeline/service/uploads.py)
+    /collections               what customers are asked for (pipeline/service/collections_api.py)
 
 A refused delivery gets no reason beyond its status: whoever guesses secrets learns nothing. The reason is counted, and logged.
 """
@@ -37,11 +39,13 @@ from pipeline.tickets.system import Incoming, Malformed, Unverified
 from pipeline.version import __version__
 
 if TYPE_CHECKING:
+    from pipeline.service.collections_api import Asker
     from pipeline.service.desk_counter import DeskCounter
     from pipeline.service.ledger import Ledger
     from pipeline.service.links import Answers
     from pipeline.service.options import ServiceOptions
     from pipeline.service.question_pages import QuestionPages
+    from pipeline.service.receiving import Receiver
     from pipeline.tickets.system import Event, TicketSystem
 
 System = Annotated[str, Path(description="The name of a [tickets.NAME] table.")]
@@ -76,6 +80,8 @@ class Parts:
     answers: Answers | None = None
     desk: DeskCounter | None = None
     questions: QuestionPages | None = None
+    receiver: Receiver | None = None
+    asker: Asker | None = None
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -157,6 +163,14 @@ def make_app(parts: Parts) -> FastAPI:
         from pipeline.service.question_pages import add_questions  # needs the extra `desk`
 
         add_questions(app, parts.questions)
+    if parts.receiver is not None:
+        from pipeline.service.uploads import add_uploads  # only where customers may be asked
+
+        add_uploads(app, parts.receiver, meters)
+    if parts.asker is not None:
+        from pipeline.service.collections_api import add_collections
+
+        add_collections(app, parts.asker)
     return app
 
 

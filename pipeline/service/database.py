@@ -69,6 +69,7 @@ def prepare(engine: sa.Engine, url: str) -> None:
     from dbos import DBOS
 
     from pipeline.desk import intake_tables as _intake  # noqa: F401 - its tables are made with the others
+    from pipeline.desk import remote_tables as _remote  # noqa: F401 - the same
     from pipeline.desk import tables as _desk  # noqa: F401 - the same
     from pipeline.service import tables
     from pipeline.service.durable import quiet

@@ -41,7 +41,7 @@ _BUTTON = """<!doctype html>
 <form method="post"><button type="submit">Acknowledge <span lang="zh">确认</span></button></form></main></html>
 """
 # Nobody signs one thing by the key of another.
-_PAGE, _ANSWER = "snapshot-page", "room-answer"
+_PAGE, _ANSWER, UPLOAD = "snapshot-page", "room-answer", "upload"
 # A call is answered within minutes; a day is for who comes late, in seconds.
 _ANSWERS_HOLD = 86400
 

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
@@ -16,9 +16,12 @@ from pipeline.service.opened import opened_asking, opened_base, opened_systems, 
 from pipeline.service.options import address
 
 if TYPE_CHECKING:
+    from pipeline.service.collections_api import Asker
     from pipeline.service.opened import Base
     from pipeline.service.question_pages import QuestionPages
+    from pipeline.service.receiving import Receiver
     from pipeline.settings import Settings
+    from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
 
 _log = logging.getLogger(__name__)
@@ -47,14 +50,23 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
         rooms = Rooms(base.engine, settings.desk.grading.room) if settings.desk and settings.desk.grading.room else None
         desk = DeskCounter(settings, base.engine, store)
         questions = _question_pages(settings, base)
+        receiver, asker = _receiver(settings, base), _asker(settings, base, systems)
         parts = Parts(
-            systems, base.ledger, options, pages.page, Answers(options, rooms), desk=desk, questions=questions
+            systems,
+            base.ledger,
+            options,
+            pages.page,
+            Answers(options, rooms),
+            desk=desk,
+            questions=questions,
+            receiver=receiver,
+            asker=asker,
         )
         app = make_app(parts)
         crew = Crew(worker, options.workers, executor_name(settings))
         every = {name: one.poll for name, one in settings.tickets.items() if one.poll is not None}
         pollers = Pollers(base.ledger, systems, every)
-        keeper = _Keeper(base, options.keep, questions)
+        keeper = _Keeper(base, options.keep, questions, receiver)
         server = Server(app, host, port)
         crew.start()
         keeper.start()
@@ -65,6 +77,8 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
         finally:
             pollers.stop()
             keeper.stop()
+            if receiver:
+                receiver.stop()
             crew.stop()
 
 
@@ -139,13 +153,39 @@ def _question_pages(settings: Settings, base: Base) -> QuestionPages | None:
     return QuestionPages(asking.options, asking.links, Store(settings.store), asking.replies, base.ledger)
 
 
+def _receiver(settings: Settings, base: Base) -> Receiver | None:
+    """What takes customers' uploads, where they may be asked for any. Raises `UsageError` where the folder cannot be used."""
+    if settings.desk is None or settings.desk.remote is None:
+        return None
+    from pipeline.desk.collections import Collections
+    from pipeline.service.receiving import Receiver
+
+    receiver = Receiver(Collections(base.engine), base.ledger, settings.desk.remote, settings.service)
+    try:
+        receiver.start()
+    except OSError as error:
+        raise UsageError(f"desk.remote.folder: {settings.desk.remote.uploads}: {error.strerror}") from error
+    return receiver
+
+
+def _asker(settings: Settings, base: Base, systems: Mapping[str, TicketSystem]) -> Asker | None:
+    """What asks customers for logs, where they may be asked."""
+    if settings.desk is None or settings.desk.remote is None:
+        return None
+    from pipeline.desk.collections import Collections
+    from pipeline.service.collections_api import Asker
+
+    return Asker(systems, settings, Collections(base.engine))
+
+
 class _Keeper:
     """Takes away what was done long ago."""
 
-    def __init__(self, base: Base, keep: float, questions: QuestionPages | None) -> None:
+    def __init__(self, base: Base, keep: float, questions: QuestionPages | None, receiver: Receiver | None) -> None:
         self._base = base
         self._keep = keep
         self._questions = questions
+        self._receiver = receiver
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -168,6 +208,8 @@ class _Keeper:
                 prune_desk(self._base.engine, time.time() - self._keep)
                 if self._questions is not None:
                     self._questions.replies.prune(time.time() - self._keep)
+                if self._receiver:
+                    self._receiver.prune(time.time())
                 # The queue needs no memory of what is done; a day of it is for whoever looks for a fault.
                 before = (datetime.now(UTC) - timedelta(days=1)).isoformat()
                 while self._base.enqueuer.prune(before) and not self._stopping.is_set():

@@ -21,6 +21,7 @@ from pipeline.service.ledger import STORM_GROWN, Busy, Ended, Job, NewDelivery
 from pipeline.service.storms import TOLD_AT, own_of
 from pipeline.service.urgency import LATER
 from pipeline.tickets.system import SystemBroken, SystemUnavailable
+from pipeline.uploads import uploads_for
 from pipeline.values import Ticket
 from snapshots.store import StoreError
 
@@ -111,7 +112,12 @@ class Bench:
             return Ended("done"), _nothing
         if self.asking is not None:
             ticket = self.asking.answered(job.system, job.ticket_id, ticket)
-        taken = take_snapshot(ticket, self.sources, self.settings)
+        uploads = uploads_for(self.settings, job.system, job.ticket_id)
+        try:
+            taken = take_snapshot(ticket, [*self.sources, *uploads], self.settings)
+        finally:
+            for upload in uploads:
+                upload.close()
         self.store.put(taken.snapshot, taken.run)
         storm = self.storms.join(job.system, job.ticket_id, taken.snapshot)
         severity = self.duty.severity(taken.snapshot, storm, job.system) if self.duty else None
