@@ -97,17 +97,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
             shutil.rmtree(folder, ignore_errors=True)
 
 
-# Last: pytest orders tests by the parameters of their fixtures, too.
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """A test that asks for a service carries its marker, so that `-m "not elasticsearch"` leaves it out."""
     for item in items:
         for service in SERVICES:
-            name = service.NAME.replace("-", "_")
-            if f"{name}_url" in getattr(item, "fixturenames", ()):
-                item.add_marker(name)
+            if f"{service.NAME}_url" in getattr(item, "fixturenames", ()):
+                item.add_marker(service.NAME)
         if "spark_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("spark")
+    yield
+    # Afterwards: pytest orders tests by the parameters of their fixtures, too.
     items.sort(key=lambda item: side_by_side.rank(item.nodeid))
 
 

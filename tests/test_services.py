@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,10 @@ def test_a_broken_note_is_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(services, "STATE", tmp_path)
     (tmp_path / "elasticsearch.json").write_text('{"name": "elastic', encoding="ascii")
     assert services.remembered("elasticsearch") is None
+
+
+def test_tests_that_need_a_service_can_be_left_out_by_its_name() -> None:
+    call = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "-m", "not mariadb"]
+    done = subprocess.run([*call, __file__], capture_output=True, text=True, check=False)
+    assert "test_postgresql_answers_a_query" in done.stdout, done.stdout
+    assert "test_mariadb_answers_a_query" not in done.stdout
