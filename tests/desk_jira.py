@@ -33,6 +33,7 @@ class JiraDesk(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.comments: list[dict[str, Any]] = []
+        self.histories: list[dict[str, Any]] = []
         self.service = True
         self.attachments: list[dict[str, Any]] = []
         self.issues: list[dict[str, Any]] = []
@@ -150,6 +151,7 @@ class JiraDesk(Desk):
             "id": "10002",
             "key": key,
             "names": names,
+            "changelog": {"startAt": 0, "maxResults": 100, "total": len(self.histories), "histories": self.histories},
             "fields": {**self.values, "project": project, "attachment": self.attachments},
         }
 
@@ -160,6 +162,19 @@ class JiraDesk(Desk):
             labels = set(self.values["labels"])
             self.values["labels"] = sorted(labels | {step["add"]} if "add" in step else labels - {step["remove"]})
         return Answer(None, 204)
+
+    @route("GET", r"/rest/api/[23]/status")
+    def statuses(self, _call: Call) -> Any:
+        keys = {"Open": "new", "Waiting for customer": "indeterminate", "Resolved": "done", "Closed": "done"}
+        return [
+            {"id": str(n), "name": name, "statusCategory": {"key": key}} for n, (name, key) in enumerate(keys.items())
+        ]
+
+    def moved(self, who: str, minute: int, field: str, to: str, shown: str) -> None:
+        """A change of a field, as the changelog has it."""
+        item = {"field": field, "fieldtype": "jira", "from": None, "fromString": None, "to": to, "toString": shown}
+        self.histories.append({"id": str(len(self.histories)), "author": self.person(who), "items": [item],
+                               "created": f"2026-11-26T11:{minute:02}:00.000+0000"})  # fmt: skip
 
     @route("GET", r"/rest/api/[23]/issue/([^/]+)/editmeta")
     def editmeta(self, _call: Call, _key: str) -> Any:

@@ -39,6 +39,7 @@ class ZendeskDesk(Desk):
             "custom_fields": [{"id": FIELD, "value": None}, {"id": 360002, "value": "13800138000"}],
         }
         self.comments: list[dict[str, Any]] = []
+        self.audits: list[dict[str, Any]] = []
         self.uploads: dict[str, str] = {}
         self.attached: list[str] = []
         self.export: list[dict[str, Any]] = []
@@ -141,6 +142,25 @@ class ZendeskDesk(Desk):
         page = self.comments[start : start + size]
         more = start + size < len(self.comments)
         return {"comments": page, "users": people, "meta": {"has_more": more, "after_cursor": str(start + size)}}
+
+    @route("GET", r"/api/v2/tickets/(\d+)/audits\.json")
+    def list_audits(self, call: Call, _number: str) -> Any:
+        size, start = int(call.query["page[size]"]), int(call.query.get("page[after]") or 0)
+        more = start + size < len(self.audits)
+        return {
+            "audits": self.audits[start : start + size],
+            "meta": {"has_more": more, "after_cursor": str(start + size)},
+        }
+
+    def audit(self, author: int, minute: int, **changes: Any) -> None:
+        """An audit of changed fields, among events of other kinds, as the audits' reference shows them."""
+        events = [{"id": 1, "type": "Notification", "body": "...", "recipients": [1]}]
+        events += [
+            {"id": 2 + n, "type": "Change", "field_name": name, "value": value, "previous_value": None}
+            for n, (name, value) in enumerate(changes.items())
+        ]
+        self.audits.append({"id": len(self.audits), "ticket_id": 35436, "author_id": author, "events": events,
+                            "created_at": f"2026-11-26T11:{minute:02}:00Z"})  # fmt: skip
 
     @route("PUT", r"/api/v2/tickets/(\d+)/comments/(\d+)/make_private\.json")
     def make_private(self, _call: Call, _number: str, comment: str) -> Any:

@@ -56,7 +56,6 @@ def attributes(payload, **changed):
 IGNORED = {
     "a push": ({"object_kind": "push", "project": {"path_with_namespace": "shop/tickets"}}, "push"),
     "a comment on a commit": (attributes(gitlab_note("ann", "x"), noteable_type="Commit") | {"issue": None}, "note"),
-    "a closed issue": (attributes(gitlab_issue(), action="close"), "nothing new"),
     "labels": (
         attributes(gitlab_issue(), action="update") | {"changes": {"labels": {}, "updated_at": {}}},
         "neither title",
@@ -64,6 +63,11 @@ IGNORED = {
     "a note of GitLab": (attributes(gitlab_note("ann", "changed title"), system=True), "itself"),
     "another project": (gitlab_issue() | {"project": {"path_with_namespace": "shop/code"}}, "none of the projects"),
 }
+
+
+def test_a_closed_issue_asks_for_no_snapshot_and_the_clock_is_to_know():
+    event = receive(attributes(gitlab_issue(), action="close"))
+    assert (event.routine, event.ignored) == (True, None)
 
 
 @pytest.mark.parametrize(("payload", "why"), IGNORED.values(), ids=IGNORED)

@@ -79,7 +79,7 @@ def test_a_secret_in_the_address_is_none_of_cloud() -> None:
         ("comment_updated", None, None),
         ("jira:issue_updated", ["summary"], None),
         ("jira:issue_updated", ["status", "Order number"], None),
-        ("jira:issue_updated", ["status", "assignee"], "only assignee, status changed"),
+        ("jira:issue_updated", ["timespent", "Sprint"], "only Sprint, timespent changed"),
         ("jira:issue_deleted", None, "the ticket was deleted"),
         ("comment_deleted", None, "a comment was deleted"),
         ("worklog_updated", None, "worklog_updated says nothing new about the fault"),

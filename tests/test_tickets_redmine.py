@@ -132,6 +132,30 @@ def test_deleted_issues_and_other_things_are_ignored() -> None:
     assert system.receive(signed(wiki)).ignored == "nothing is done about 'wiki_page.updated'"
 
 
+def test_what_happened_to_an_issue_is_told_as_the_desk_did_it(desk: redmine.Desk, system: TicketSystem) -> None:
+    """Redmine itself says which statuses are closed; which wait for the customer is told by the configuration."""
+    listed = desk.ask("GET", "/issue_statuses.json")["issue_statuses"]
+    solved = next(one["id"] for one in listed if one["is_closed"])
+    first, waits = [one for one in listed if not one["is_closed"]][:2]
+    ticket_id = desk.new_ticket("Payment failed", "Order 1")
+    desk.comment(ticket_id, "Looks like the channel")
+    desk.reply(ticket_id, "Is anybody there?")
+    system.attach(ticket_id, note_for(ticket_id, "first"))
+    desk.reply(ticket_id, "We are on it", who="agent")
+    desk.edit(ticket_id, status_id=waits["id"])
+    desk.edit(ticket_id, status_id=first["id"])
+    desk.edit(ticket_id, status_id=solved)
+    desk.edit(ticket_id, status_id=first["id"])
+    with contextlib.closing(opened(desk, states={waits["name"]: "waiting"})) as knowing:
+        steps = knowing.history(ticket_id)
+        assert [one.what for one in steps] == [
+            "opened", "responded", "waiting", "continued", "resolved", "reopened",
+        ]  # fmt: skip
+        assert len({one.who for one in steps}) == 2
+        assert knowing.history(ticket_id) == steps
+    assert [one.what for one in system.history(ticket_id)] == ["opened", "responded", "resolved", "reopened"]
+
+
 def test_a_signed_body_that_is_no_delivery_is_malformed() -> None:
     system = RedmineSystem("issues", Options(secrets=(SECRET,)))
     calls_broken_bodies_malformed(system, signed)

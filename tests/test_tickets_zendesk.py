@@ -51,7 +51,6 @@ def test_the_secret_is_used_as_it_is_written_and_not_decoded(desk: ZendeskDesk) 
         ("subject_changed", None),
         ("custom_field_changed", None),
         ("undeleted", None),
-        ("status_changed", "ticket.status_changed says nothing new about the fault"),
         ("tags_changed", "ticket.tags_changed says nothing new about the fault"),
         ("soft_deleted", "the ticket was deleted"),
         ("permanently_deleted", "the ticket was deleted"),

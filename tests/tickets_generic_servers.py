@@ -25,6 +25,7 @@ class Forge(Desk):
         ("POST", r".*/issues/(\d+)/comments", "comment"),
         ("PATCH", r".*/issues/comments/(\d+)", "edit"),
         ("DELETE", r".*/issues/comments/(\d+)", "delete"),
+        ("GET", r".*/issues/(\d+)/events", "events_of"),
         ("GET", r".*/issues/(\d+)/labels", "labels_of"),
         ("POST", r".*/issues/(\d+)/labels", "label"),
         ("DELETE", r".*/issues/(\d+)/labels/(.+)", "unlabel"),
@@ -37,6 +38,15 @@ class Forge(Desk):
         self.issues = {}
         self.comments = {}
         self.labels = {}
+        self.events = []
+
+    def happens(self, event, actor, **given):
+        """An event of the issue, as https://docs.github.com/en/rest/using-the-rest-api/issue-event-types shows it."""
+        one = {"id": next(self.ids), "event": event, "actor": {"login": actor}, "created_at": self.tick(), **given}
+        self.events.append(one)
+
+    def events_of(self, asked):
+        return Answer(200, page(self.events, asked, self.largest))
 
     def add(self, number=12, title=TITLE, body=TEXT, user="ann", **given):
         at = self.tick()
@@ -46,13 +56,13 @@ class Forge(Desk):
         } | given  # fmt: skip
         return self.issues[number]
 
-    def say(self, number, user, body):
+    def say(self, number, user, body, **given):
         """A comment, as by the web page."""
         one, at = next(self.ids), self.tick()
         self.comments[one] = {
             "id": one, "number": number, "user": {"login": user}, "body": body, "created_at": at,
             "html_url": f"https://forge.example/{number}#{one}",
-        }  # fmt: skip
+        } | given  # fmt: skip
         self.issues[number]["updated_at"] = at
         return self.comments[one]
 
@@ -140,6 +150,7 @@ class GitLab(Desk):
         ("GET", r"/api/v4/projects/[^/]+/issues/(\d+)", "issue"),
         ("PUT", r"/api/v4/projects/[^/]+/issues/(\d+)", "change_issue"),
         ("GET", r"/api/v4/projects/[^/]+/issues/(\d+)/notes", "notes_of"),
+        ("GET", r"/api/v4/projects/[^/]+/issues/(\d+)/resource_state_events", "states_of"),
         ("POST", r"/api/v4/projects/[^/]+/issues/(\d+)/notes", "note"),
         ("PUT", r"/api/v4/projects/[^/]+/issues/\d+/notes/(\d+)", "edit"),
         ("DELETE", r"/api/v4/projects/[^/]+/issues/\d+/notes/(\d+)", "delete"),
@@ -148,6 +159,7 @@ class GitLab(Desk):
     def __init__(self):
         super().__init__()
         self.visibility = "private"
+        self.states = []
         # An account without the right to internal notes gets a public one.
         self.internal = True
         self.issues = {}
@@ -160,6 +172,14 @@ class GitLab(Desk):
             "state": "opened", "labels": [], "confidential": False, "created_at": at, "updated_at": at,
         } | given  # fmt: skip
         return self.issues[number]
+
+    def turns(self, state, user):
+        """A change of the issue's state, as https://docs.gitlab.com/api/resource_state_events/ shows it."""
+        one = {"id": next(self.ids), "state": state, "user": {"username": user}, "created_at": self.tick()}
+        self.states.append(one)
+
+    def states_of(self, asked):
+        return Answer(200, page(self.states, asked, 100))
 
     def say(self, number, user, body, *, internal=False, system=False):
         one, at = next(self.ids), self.tick()

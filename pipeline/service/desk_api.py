@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 
 from pipeline.desk import plain
 from pipeline.desk.tasks import TaskNotFound
@@ -45,6 +47,7 @@ _AT_ONCE = 4
 # A body has so many seconds to arrive.
 _BODY_SECONDS = 10.0
 _CLOSED = "the desk is not served over HTTP: [service] of the configuration has no token"
+_DATABASE = {400: "a part of it is what the database does not take, such as NUL", 503: "the database does not answer"}
 _MEDIA = {"json": "application/json", "html": "text/html", "csv": "text/csv", "md": "text/markdown"}
 
 _Ref = Annotated[
@@ -97,17 +100,23 @@ class _Gate:
         class DeskRoute(APIRoute):
             def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
                 handler = super().get_route_handler()
+                known = frozenset(one.alias for one in self.dependant.query_params)
 
                 async def guarded(request: Request) -> Response:
-                    return await gate.passed(request, handler)
+                    return await gate.passed(request, handler, known)
 
                 return guarded
 
         return DeskRoute
 
-    async def passed(self, request: Request, handler: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
+    async def passed(
+        self, request: Request, handler: Callable[[Request], Coroutine[Any, Any, Response]], known: frozenset[str]
+    ) -> Response:
         if not holds_token(self._token, request.headers.get("authorization")):
             return _error(401, "give the token of [service] as a bearer token", {"WWW-Authenticate": "Bearer"})
+        if unknown := sorted(set(request.query_params) - known):
+            there = ", ".join(sorted(known)) or "none"
+            return _error(400, f"there is no parameter {unknown[0][:60]!r} here; there are: {there}")
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 if not await self._fits(request):
@@ -117,12 +126,18 @@ class _Gate:
         try:
             async with self._turns:
                 return await handler(request)
+        except RequestValidationError as error:
+            return _error(422, _lines(error))
+        except HTTPException as error:
+            return _error(error.status_code, str(error.detail))
         except (SnapshotError, StoreError, sa.exc.SQLAlchemyError) as error:
             status = _status(error)
             if status >= 500:
                 _log.warning("%s %s: %s", request.method, request.url.path, error)
-            said = "the database does not answer" if isinstance(error, sa.exc.SQLAlchemyError) else str(error)
-            return _error(status, said)
+            if isinstance(error, sa.exc.SQLAlchemyError):
+                # The driver's words hold the statement.
+                return _error(status, _DATABASE[status])
+            return _error(status, str(error))
 
     async def _fits(self, request: Request) -> bool:
         """Reads the body, no more of it than may be; what was read is the request's."""
@@ -139,7 +154,7 @@ class _Gate:
 def _status(error: Exception) -> int:
     """The status of an error of the tree in pipeline/errors.py."""
     match error:
-        case Wrong():
+        case Wrong() | sa.exc.DataError():
             return 400
         case TicketNotFound() | SnapshotNotFound() | TaskNotFound():
             return 404
@@ -149,6 +164,12 @@ def _status(error: Exception) -> int:
         case DatabaseUnavailable() | SourceError() | StoreError() | sa.exc.SQLAlchemyError():
             return 503
     return 500
+
+
+def _lines(error: RequestValidationError) -> str:
+    """What is wrong with a request, each part by its name."""
+    told = (f"{'.'.join(map(str, one['loc'][1:])) or 'the body'}: {one['msg']}" for one in error.errors())
+    return "; ".join(told)[:1000]
 
 
 def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:

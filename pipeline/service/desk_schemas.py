@@ -25,6 +25,7 @@ _ERRORS: dict[int, str] = {
     408: "The body did not arrive in time.",
     409: "It does not go with the configuration, or with the state that it is in.",
     413: "The body is too large.",
+    422: "A part of the request is missing, too long or of another kind.",
     503: "The database, the store or the history cannot be reached.",
 }
 # What answers are made of, for `describe`; filled while the addresses are added.

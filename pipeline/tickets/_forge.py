@@ -23,13 +23,15 @@ from pipeline.tickets._plain import conversation
 from pipeline.tickets._polls import Row, due, newest, over, stamped_row, sweep, walk
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import to_verify
-from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken
+from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, Remembers, SystemBroken
 from pipeline.values import Ticket
 
 _REPOSITORY = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
 _TICKET = re.compile(rf"({_REPOSITORY.pattern})#(\d{{1,18}})", re.ASCII)
 # What may have brought something new to say. Labels, assignments and the like bring nothing.
 _DUE = {"issues": {"opened", "edited", "reopened"}, "issue_comment": {"created", "edited"}}
+# What the desk's clock is to know, and nothing else.
+_ROUTINE = frozenset({"closed", "assigned", "unassigned"})
 _PAGE = 100
 _PAGES = 1_000
 
@@ -101,6 +103,7 @@ class ForgeSystem(ABC):
             outline(issue.get("title"), issue.get("body")),
             moment(issue.get("created_at")),
             self._ignored(payload, repository, kind, action, actor),
+            routine=self._is_routine(kind, action),
         )
 
     def ticket(self, ticket_id: str) -> Ticket:
@@ -188,6 +191,10 @@ class ForgeSystem(ABC):
 
     # What they share.
 
+    def _is_routine(self, kind: str, action: str) -> bool:
+        """Whether only the issue's state changed, and there is a history to read it from."""
+        return kind == "issues" and action in _ROUTINE and isinstance(self, Remembers)
+
     def _header(self, request: Incoming, part: str) -> str | None:
         return next((found for prefix in self.headers if (found := request.headers.get(f"x-{prefix}-{part}"))), None)
 
@@ -204,7 +211,7 @@ class ForgeSystem(ABC):
             return f"{repository} is none of the repositories of [tickets.{self.name}]"
         if payload.get("is_pull") or dig(payload, "issue", "pull_request"):
             return "a pull request, no ticket"
-        if action not in _DUE[kind]:
+        if action not in _DUE[kind] and not self._is_routine(kind, action):
             return f"{kind}.{action} says nothing new about what happened"
         return ours(self._options, [actor], text(dig(payload, "comment", "body")))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from pipeline.errors import SnapshotError, TicketNotFound
 from pipeline.tickets import _desk as desk
 from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, SystemOptions
+from pipeline.tickets._history import History, State
 from pipeline.tickets._plain import conversation
 from pipeline.tickets._polls import Row, polled
 from pipeline.tickets.file import guess_language
@@ -36,6 +38,7 @@ from pipeline.tickets.system import (
     Malformed,
     Note,
     Outcome,
+    Step,
     SystemBroken,
     own_fields,
 )
@@ -53,7 +56,11 @@ _KEY = re.compile(r"[A-Z][A-Z0-9_]{1,40}-[0-9]{1,18}|[0-9]{1,18}")
 _IDLE = frozenset(
     ["assignee", "Link", "priority", "Rank", "resolution", "Sprint", "status", "timeestimate", "timespent", "WorklogId"]
 )
+# Of these the desk's clock is to know.
+_ROUTINE = frozenset(["assignee", "priority", "resolution", "status"])
 _GONE = {"jira:issue_deleted": "the ticket was deleted", "comment_deleted": "a comment was deleted"}
+# As Jira Service Management's own workflows name it.
+_STATES: dict[str, State] = {"Waiting for customer": "waiting", "Pending": "waiting"}
 _REASONS = frozenset(["jira:issue_created", "jira:issue_updated", "comment_created", "comment_updated"])
 
 
@@ -95,6 +102,21 @@ class _Item(msgspec.Struct, frozen=True):
     field: str = ""
 
 
+class _Moved(msgspec.Struct, frozen=True):
+    """A field that changed, as the issue's changelog has it."""
+
+    field: str = ""
+    to: str | None = None
+    # What people read.
+    shown: str | None = msgspec.field(name="toString", default=None)
+
+
+class _History(msgspec.Struct, frozen=True):
+    created: str = ""
+    author: dict[str, Any] | None = None
+    items: list[_Moved] = []
+
+
 class _Changelog(msgspec.Struct, frozen=True):
     items: list[_Item] = []
 
@@ -123,6 +145,7 @@ class JiraSystem(ABC):
         self.name = name
         self._options = options
         self._api = Api(name, self.system, options, headers)
+        self._done: dict[str, State] | None = None
 
     def receive(self, request: Incoming) -> Event:
         """See `TicketSystem.receive`: webhooks for issues and comments."""
@@ -149,7 +172,11 @@ class JiraSystem(ABC):
             ),
             payload.moment(fields.get("created")),
         )
-        return desk.with_reason(event, self._reason(sent) or desk.ours(self._options, [actor], said))
+        reason = self._reason(sent)
+        items = {one.field for one in sent.changelog.items} if sent.changelog else set()
+        if reason and sent.webhook_event == "jira:issue_updated" and items & _ROUTINE:
+            event, reason = replace(event, routine=True), None
+        return desk.with_reason(event, reason or desk.ours(self._options, [actor], said))
 
     def ticket(self, ticket_id: str) -> Ticket:
         """See `TicketSystem.ticket`. Public comments of the reporter and of portal customers are appended to the description."""
@@ -215,6 +242,45 @@ class JiraSystem(ABC):
         JQL knows minutes and the account's time zone only; minutes back from now need no zone, and what is too early is left out.
         """
         return polled(self.name, cursor, self._since, limit)
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """What the comments and the changelog tell; an answer is a public comment of nobody among the customers.
+
+        A status ends the work where its category is `done`, which the statuses' own list says; which of them wait for the customer
+        is told by `states`, or by their name. Raises as `ticket` does. Jira Cloud:
+        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/ (expand=changelog) and .../api-group-status/;
+        Data Center has the same two.
+        """
+        issue = self._issue(ticket_id, fields="created,reporter,creator,status", expand="changelog")
+        fields = issue["fields"]
+        reporter = fields.get("reporter") or {}
+        found = History(_STATES, self._categories(), self._options.states)
+        found.add("opened", payload.moment(fields.get("created")), self._id(fields.get("creator") or reporter))
+        user = self._options.user
+        for one in self._comments(issue["key"])[0]:
+            author = one.get("author") or {}
+            ours = bool(_seal(one)) or payload.same(user, self._id(author))
+            if not ours and not self._by_customer(one, reporter) and not _internal(one):
+                found.add("responded", payload.moment(one.get("created")), self._id(author))
+        held = (issue.get("changelog") or {}).get("histories") or []
+        for change in payload.read(held, list[_History], self._api.where):
+            at, who = payload.moment(change.created), self._id(change.author or {})
+            for moved in change.items:
+                if moved.field == "status":
+                    found.turned(moved.shown or "", at, who)
+                elif moved.field == "assignee":
+                    found.add("assigned", at, who, moved.to or moved.shown)
+                elif moved.field == "priority":
+                    found.add("prioritised", at, who, moved.shown)
+        return found.steps
+
+    def _categories(self) -> dict[str, State]:
+        """The statuses that end the work, asked for once."""
+        if self._done is None:
+            listed = payload.rows(self._api.json("GET", f"{self.root}/status"), self._api.where)
+            done = [one for one in listed if (one.get("statusCategory") or {}).get("key") == "done"]
+            self._done = {str(one.get("name") or ""): "solved" for one in done}
+        return self._done
 
     def close(self) -> None:
         """Closes the connections."""

@@ -13,11 +13,15 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from pipeline.errors import TicketNotFound
-from pipeline.tickets._desk import tags
+from pipeline.tickets._desk import MARK, tags
 from pipeline.tickets._forge import ForgeOptions, ForgeSystem
-from pipeline.tickets._payload import text
+from pipeline.tickets._history import History
+from pipeline.tickets._payload import dig, moment, same, text
 from pipeline.tickets.signatures import check, hexed
-from pipeline.tickets.system import Incoming, Note
+from pipeline.tickets.system import Incoming, Note, Step
+
+# Who belongs to the repository: https://docs.github.com/en/graphql/reference/enums#commentauthorassociation
+_STAFF = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 
 
 class Options(ForgeOptions, tag="github", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +51,31 @@ class GitHubSystem(ForgeSystem):
         super().__init__(
             name, options, {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28", **signed}
         )
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """What the comments and the issue's events tell; an answer is a comment of a member other than the author.
+
+        Raises as `ticket` does. https://docs.github.com/en/rest/issues/events and /rest/using-the-rest-api/issue-event-types.
+        """
+        repository, path = self._path(ticket_id)
+        issue = self._api.json("GET", path, missing=ticket_id)
+        author, us = text(dig(issue, "user", "login")), self._user()
+        found = History({"closed": "solved"})
+        found.add("opened", moment(issue.get("created_at")), author, repository)
+        for comment in self._comments(path, ticket_id):
+            who = text(dig(comment, "user", "login"))
+            staff = text(comment.get("author_association")) in _STAFF and dig(comment, "user", "type") != "Bot"
+            if staff and not same(who, author, us) and MARK not in text(comment.get("body")):
+                found.add("responded", moment(comment.get("created_at")), who)
+        events = self._pages(lambda query: self._api.json("GET", f"{path}/events", missing=ticket_id, params=query), {})
+        for event in events:
+            at, who = moment(event.get("created_at")), text(dig(event, "actor", "login"))
+            match event.get("event"):
+                case "closed" | "reopened" as state:
+                    found.turned(state, at, who)
+                case "assigned":
+                    found.add("assigned", at, who, text(dig(event, "assignee", "login")))
+        return found.steps
 
     def _verify(self, request: Incoming) -> None:
         wanted = (f"sha256={hexed(secret, request.body)}" for secret in self._options.secrets)

@@ -18,6 +18,7 @@ from pipeline.errors import TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._desk import MARK, body_of, ours, tags
 from pipeline.tickets._forge import check_places
+from pipeline.tickets._history import History
 from pipeline.tickets._markdown import markdown_text, short_markdown
 from pipeline.tickets._notes import Notes, Written, settle
 from pipeline.tickets._payload import decode, dig, moment, needed_moment, outline, rows, same, text, whole
@@ -25,7 +26,18 @@ from pipeline.tickets._plain import conversation
 from pipeline.tickets._polls import Cursor, Row, newest, over, stamped_row, sweep, walk
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import check_standard, check_token, to_verify
-from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, SystemBroken, Unverified
+from pipeline.tickets.system import (
+    Attached,
+    Changes,
+    Event,
+    Form,
+    Incoming,
+    Malformed,
+    Note,
+    Step,
+    SystemBroken,
+    Unverified,
+)
 from pipeline.values import Ticket
 
 _PROJECT = re.compile(r"[\w.-]{1,100}(/[\w.-]{1,100}){1,20}", re.ASCII)
@@ -98,6 +110,7 @@ class GitLabSystem:
             outline(issue.get("title"), issue.get("description")),
             moment(issue.get("created_at")),
             self._ignored(payload, project, kind, action, actor),
+            routine=kind != "note" and action == "close",
         )
 
     def ticket(self, ticket_id: str) -> Ticket:
@@ -145,6 +158,33 @@ class GitLabSystem:
             told += self._label(project, path, ticket_id, note)
         return Attached(attached.outcome, attached.note_id, attached.url, tuple(told))
 
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """What the notes and the issue's states tell; an answer is a public note of nobody but the author and ourselves.
+
+        Who has the issue is not among what can be asked for. Raises as `ticket` does.
+        https://docs.gitlab.com/api/resource_state_events/ and https://docs.gitlab.com/api/notes/.
+        """
+        project, path = self._path(ticket_id)
+        issue = self._api.json("GET", path, missing=ticket_id)
+        author, us = text(dig(issue, "author", "username")), self._user()
+        found = History({"closed": "solved"})
+        found.add("opened", moment(issue.get("created_at")), author, project)
+        for note in self._comments(path, ticket_id):
+            who = text(dig(note, "author", "username"))
+            if not same(who, author, us) and not _internal(note) and MARK not in text(note.get("body")):
+                found.add("responded", moment(note.get("created_at")), who)
+        query = {"per_page": _PAGE}
+        for page in range(1, _PAGES + 1):
+            answer = self._api.json(
+                "GET", f"{path}/resource_state_events", missing=ticket_id, params={**query, "page": page}
+            )
+            listed = rows(answer, self._api.where)
+            for one in listed:
+                found.turned(text(one.get("state")), moment(one.get("created_at")), text(dig(one, "user", "username")))
+            if len(listed) < _PAGE:
+                break
+        return found.steps
+
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Issues that changed since; see `TicketSystem`. Of several projects, one after the other in one cursor."""
         return over(self.name, self._options.projects, cursor, limit, self._newest, self._changed)
@@ -174,7 +214,9 @@ class GitLabSystem:
         if action == "update" and not _TELLING.intersection(payload.get("changes") or {}):
             return "neither title nor description changed"
         return (
-            None if action in {"open", "reopen", "update"} else f"{kind}.{action} says nothing new about what happened"
+            None
+            if action in {"open", "reopen", "update", "close"}
+            else f"{kind}.{action} says nothing new about what happened"
         )
 
     def _path(self, ticket_id: str) -> tuple[str, str]:

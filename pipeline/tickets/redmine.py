@@ -19,6 +19,7 @@ import msgspec
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._desk import body_of, ours, require_url, with_reason
+from pipeline.tickets._history import History
 from pipeline.tickets._notes import Notes, Written, settle
 from pipeline.tickets._payload import decoded, moment, needed_moment, read
 from pipeline.tickets._plain import conversation, tidied
@@ -33,6 +34,7 @@ from pipeline.tickets.system import (
     Incoming,
     Malformed,
     Note,
+    Step,
     SystemBroken,
     own_fields,
 )
@@ -72,12 +74,22 @@ class _Field(msgspec.Struct):
     value: Any = None
 
 
+class _Detail(msgspec.Struct):
+    """One change of a journal: ids as text."""
+
+    property: str = ""
+    name: str = ""
+    old_value: str | None = None
+    new_value: str | None = None
+
+
 class _Journal(msgspec.Struct):
     id: int
     user: _Named = msgspec.field(default_factory=_Named)
     notes: str | None = ""
     private_notes: bool = False
     created_on: str = ""
+    details: list[_Detail] = []
 
 
 class _Issue(msgspec.Struct):
@@ -87,6 +99,7 @@ class _Issue(msgspec.Struct):
     created_on: str = ""
     updated_on: str = ""
     author: _Named = msgspec.field(default_factory=_Named)
+    assigned_to: _Named | None = None
     project: _Named = msgspec.field(default_factory=_Named)
     custom_fields: list[_Field] = []
     journals: list[_Journal] = []
@@ -94,6 +107,16 @@ class _Issue(msgspec.Struct):
 
 class _Held(msgspec.Struct):
     issue: _Issue
+
+
+class _Status(msgspec.Struct):
+    id: int
+    name: str = ""
+    is_closed: bool = False
+
+
+class _Statuses(msgspec.Struct):
+    issue_statuses: list[_Status]
 
 
 class _Listed(msgspec.Struct):
@@ -250,6 +273,35 @@ class RedmineSystem:
             return found
         me, since = self._me(), read_cursor(cursor, Cursor, self.name, Cursor.of).start
         return replace(found, events=tuple(self._judged(one, me, since) for one in found.events))
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """What the journals tell: public notes of others than the author, statuses, who has it. Raises as `ticket` does.
+
+        Which statuses end the work is Redmine's own setting; which of them wait for the customer is told by `states`.
+        """
+        issue = self._issue(ticket_id)
+        listed = read(self._api.json("GET", "/issue_statuses.json"), _Statuses, self._api.where).issue_statuses
+        names = {str(one.id): one.name for one in listed}
+        found = History({one.name: "solved" for one in listed if one.is_closed}, self._options.states)
+        people = {
+            str(one.id): one.name for one in (issue.author, issue.assigned_to, *(j.user for j in issue.journals)) if one
+        }
+        found.add("opened", moment(issue.created_on), issue.author.name)
+        for one in issue.journals:
+            at, who = moment(one.created_on), one.user.name or str(one.user.id)
+            if (one.notes or "").strip() and not one.private_notes and one.user.id != issue.author.id:
+                found.add("responded", at, who)
+            for detail in one.details:
+                value = detail.new_value or ""
+                if detail.property != "attr":
+                    continue
+                if detail.name == "status_id":
+                    found.turned(names.get(value, value), at, who)
+                elif detail.name == "assigned_to_id":
+                    found.add("assigned", at, who, people.get(value, value))
+                elif detail.name == "priority_id":
+                    found.add("prioritised", at, who, value)
+        return found.steps
 
     def _since(self, since: datetime, page: int) -> tuple[Sequence[Row], bool]:
         params = {
