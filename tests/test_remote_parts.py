@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
+import socket
+import ssl
+import threading
 import zipfile
 from datetime import UTC, datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli import commands
 from parsers.excerpts import Cutting, cut
 from parsers.redaction import Redactor
 from pipeline.desk.collections import Collections
 from pipeline.desk.remote_options import RemoteOptions
 from pipeline.desk.uploaded import folder_of, uploaded_sources
-from pipeline.errors import Refused, UsageError
+from pipeline.errors import NotUploaded, Refused, UsageError
 from pipeline.remote.files import choose
 from pipeline.remote.gather import RECEIPT, gather
 from pipeline.remote.manifest import Manifest, key_name, open_manifest, sign
 from pipeline.remote.receipt import Receipt, consent_of, is_sealed
+from pipeline.remote.sending import Desk, _digest
 from pipeline.remote.stretches import Damaged, stretches
 from pipeline.remote.words import consent_text
 from pipeline.service.database import opened, prepare
@@ -308,8 +320,6 @@ def test_what_customers_decide_and_send_is_written_down_once_and_in_order(kept, 
     with zipfile.ZipFile(data) as archive:
         consent = msgspec.json.decode(archive.read(RECEIPT), type=Receipt).consent
     rows.decide(other.id, consent)
-    from pipeline.remote.sending import _digest
-
     size, digest = _digest(data)
     assert rows.announce(other.id, digest, size)
     (tmp_path / "uploads" / "incoming" / f"{other.id}.part").write_bytes(data.read_bytes())
@@ -368,3 +378,52 @@ def test_a_link_is_known_by_its_signature_alone(kept):
         with pytest.raises(Closed) as closed:
             receiver.place(asked.id, key)
         assert closed.value.status == 401
+
+
+# ---- what reads it, and what is trusted
+
+
+@pytest.mark.usefixtures("home")
+def test_what_was_collected_is_a_bundle_like_any_other(tmp_path):
+    log = tmp_path / "a.log"
+    log.write_text("2026-11-23 10:00:00 ERROR pay - order SO20261123001 SYSTEM_ERROR\n", encoding="utf-8")
+    asked = manifest(str(log))
+    chosen, left = choose(asked.paths, START, 10)
+    out = tmp_path / "x.zip"
+    gather(asked, chosen, left, consent_of(asked, "given", "Li Si", START, "en"), out, offset=timedelta(hours=8))
+    taken = CliRunner().invoke(commands, ["take", "T1", "--bundle", str(out), "--no-store", "-o", "json"])
+    assert taken.exit_code == 0, taken.stderr
+    (row,) = [one for one in json.loads(taken.stdout)["coverage"] if one["what"] == "logs"]
+    assert (row["used"], row["unparsed"]) == (1, 0)
+    assert row["window"]["start"] == "2026-11-23T02:00:00.000000Z"
+
+
+def test_a_desk_whose_certificate_does_not_hold_is_sent_nothing(tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "self-signed.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    asked: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                    asked.append(secure.recv(4096))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        place = f"https://127.0.0.1:{listener.getsockname()[1]}/uploads/c{1:016x}"
+        with pytest.raises(NotUploaded, match="certificate is not trusted"):
+            Desk(manifest(upload=place), "en", wait=lambda _: None).key()
+    assert not [data for data in asked if data]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     state: str = ""
     error: str = ""
+    reason: str = ""
     offset: int = 0
     digest: str = ""
     masked: dict[str, int] = {}
@@ -155,14 +157,21 @@ class Desk:
         try:
             answer = ask()
         except httpx.HTTPError as error:
+            if _is_untrusted(error):
+                raise NotUploaded(
+                    f"{self._host}: its certificate is not trusted ({error}); nothing was sent"
+                ) from error
             raise _Later(str(error) or type(error).__name__) from error
         status = answer.status_code
         if status in {200, 201, 202, 204}:
             return answer
-        said = _told(answer).error or f"status {status}"
+        told = _told(answer)
+        said = told.error or f"status {status}"
         if status in {401, 403, 404, 410}:
             raise Refused(f"{self._host}: {said}")
-        if status in {408, 423, 425, 429} or (status >= 500 and status != 507):
+        # What a connection that broke had still to say may have come in meanwhile: where to go on is asked again.
+        moved = status == 409 and told.reason == "other_offset"
+        if moved or status in {408, 423, 425, 429} or (status >= 500 and status != 507):
             raise _Later(said)
         raise NotUploaded(f"{self._host}: {said}")
 
@@ -200,6 +209,15 @@ def fetch_manifest(url: str) -> bytes:
     if answer.status_code != 200 or len(answer.content) > MAX_BYTES:
         raise NotUploaded(f"{host}: no manifest came (status {answer.status_code})")
     return answer.content
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether a certificate that does not hold is behind an error: trying again does not help."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _told(answer: httpx.Response) -> Answer:

@@ -13,7 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -56,8 +56,13 @@ class Inspected:
     changed: frozenset[str] = frozenset()
 
 
-def inspect(path: Path, manifest: Manifest, consent: Consent) -> Inspected:
-    """The bundle at `path` as the answer to `manifest`, to which `consent` was given. Raises `Unfit` or `OSError`."""
+def inspect(
+    path: Path, manifest: Manifest, consent: Consent, stopping: Callable[[], bool] = lambda: False
+) -> Inspected:
+    """The bundle at `path` as the answer to `manifest`, to which `consent` was given.
+
+    Raises `Unfit` or `OSError`; `InterruptedError` once `stopping` says so.
+    """
     try:
         _check_directory(path, manifest)
         with zipfile.ZipFile(path) as archive:
@@ -65,7 +70,7 @@ def inspect(path: Path, manifest: Manifest, consent: Consent) -> Inspected:
             receipt = _receipt(archive, manifest, consent)
             redactor, changed = redactor_of(manifest), set()
             for name, file in receipt.files.items():
-                if _passed(archive, name, file, redactor):
+                if _passed(archive, name, file, redactor, stopping):
                     changed.add(name)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
         raise Unfit(f"it is no whole zip ({error})", "不是完整的 zip 文件") from error
@@ -164,7 +169,7 @@ def _receipt(archive: zipfile.ZipFile, manifest: Manifest, consent: Consent) -> 
     return receipt
 
 
-def _passed(archive: zipfile.ZipFile, name: str, file: File, redactor: Redactor) -> bool:
+def _passed(archive: zipfile.ZipFile, name: str, file: File, redactor: Redactor, stopping: Callable[[], bool]) -> bool:
     """Whether something in a file still had to be masked, once its bytes are those that the list names."""
     digest, size, changed = hashlib.sha256(), 0, False
     with archive.open(name) as member:
@@ -175,6 +180,8 @@ def _passed(archive: zipfile.ZipFile, name: str, file: File, redactor: Redactor)
         else:
             counted = _Counted(member)
             for lines in _lines(counted):
+                if stopping():
+                    raise InterruptedError("the service ends")
                 changed |= not redactor.redact_json_lines(lines).equals(lines)
             digest, size = counted.digest, counted.size
     if (size, digest.hexdigest()) != (file.bytes, file.sha256):

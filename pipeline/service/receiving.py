@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class Receiver:
         self._ledger = ledger
         self._service = service
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="uploads")
+        self._stopping = threading.Event()
 
     @property
     def signed_by(self) -> str:
@@ -105,6 +107,7 @@ class Receiver:
 
     def stop(self) -> None:
         """What is being looked through is begun anew by the next process."""
+        self._stopping.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- who may
@@ -230,7 +233,7 @@ class Receiver:
         place = part if part.exists() else kept
         if place is part and _digest(part) != row.digest:
             raise Unfit("what arrived is not what was sent; send it again", "到达的数据与发送的不一致，请重新上传")
-        found = inspect(place, manifest, consent_in(row, manifest))
+        found = inspect(place, manifest, consent_in(row, manifest), self._stopping.is_set)
         if place is part:
             kept.parent.mkdir(parents=True, exist_ok=True)
             if found.changed:

@@ -151,7 +151,8 @@ class _Door:
                 return Response(both, error.status, headers=_no_store(), media_type="text/plain; charset=utf-8")
             # What is still to come of a body is not waited for.
             close = {"Connection": "close"} if request.method in {"PATCH", "PUT"} else {}
-            return _json(error.status, {"error": told, "en": error.text.en, "zh": error.text.zh}, close)
+            said = {"error": told, "reason": error.reason, "en": error.text.en, "zh": error.text.zh}
+            return _json(error.status, said, close)
 
     def page(self, key: str) -> Response:
         place = self._receiver.place("", key)
