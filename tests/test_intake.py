@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import sqlalchemy as sa
 from jsonschema import Draft202012Validator
 
+from pipeline.commands.tickets import _answered
 from pipeline.desk.intake_tables import pictures, replies
 from pipeline.desk.replies import MOST_REPLIES
 from pipeline.service.tables import deliveries
@@ -83,6 +85,18 @@ def test_a_correction_takes_the_place_of_what_was_said_before(service):
     service.hook.settled()
     assert service.hook.bench.asking.replies.held("desk", "T-1").answers["order_number"] == ORDER
     assert service.hook.bench.store.newest("T-1").scope.focus_orders == [ORDER]
+
+
+def test_a_ticket_that_is_taken_by_hand_has_its_answers(service, tmp_path, capsys):
+    link = service.take(unnamed())
+    assert sent(link, order_number=ORDER).status_code == 303
+    service.hook.settled()
+    settings = service.hook.settings
+    assert _answered(settings, "desk", unnamed()).questionnaire == {"order_number": ORDER}
+    assert _answered(settings, "other", unnamed()) == unnamed()
+    empty = msgspec.structs.replace(settings.service, database=f"sqlite:///{tmp_path}/none.sqlite")
+    assert _answered(msgspec.structs.replace(settings, service=empty), "desk", unnamed()) == unnamed()
+    assert "were not read" in capsys.readouterr().err
 
 
 def test_a_picture_is_told_by_its_content_kept_without_its_place_and_never_shown_unsigned(service):

@@ -12,11 +12,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from cli import commands
 from pipeline.desk.answers import Answers, Wrong, read_answers
 from pipeline.desk.intake_options import QuestionOptions
 from pipeline.desk.options import DeskOptions
@@ -30,6 +32,7 @@ from pipeline.sources import open_bundle
 from pipeline.values import Ticket
 from snapshots.model import ProblemSnapshot, Question, Questionnaire
 from snapshots.render import RENDERERS
+from snapshots.store import Store
 from snapshots.verify import verify
 from tests.intake_samples import png
 
@@ -362,6 +365,46 @@ def test_what_is_no_picture_or_would_take_all_memory_is_refused():
     for data in (b"", b"GIF89a", gif.getvalue(), b"<svg/>", png()[:60], bomb, b"%PDF-1.7"):
         with pytest.raises(NoPicture):
             read_picture(data)
+
+
+# ---- the command
+
+
+def test_the_command_prints_mail_schema_and_link(tmp_path):
+    snapshot = asked(ticket("有问题"), bundle(tmp_path / "b", "ok"))
+    Store(tmp_path / "store").put(snapshot)
+    config = tmp_path / "problem-snapshot.toml"
+    config.write_text(
+        '[defaults.desk.questions]\n[defaults.service]\npublic_url = "https://desk.example"\nsecret = "a secret of sixteen"\n'
+        '[defaults.tickets.helpdesk]\nkind = "zammad"\nurl = "https://helpdesk.example"\ntoken = "t"\nsecrets = ["a secret of the hook"]\n',
+        encoding="utf-8",
+    )
+
+    def run(*arguments: str, code: int = 0) -> str:
+        given = ["desk", "questions", "T-1", "--config", str(config), "--store", str(tmp_path / "store"), *arguments]
+        found = CliRunner().invoke(commands, given)
+        assert found.exit_code == code, found.output
+        return found.output
+
+    assert "1. 订单号是多少？" in run()
+    assert "1. What is the order number?" in run("-l", "en")
+    assert set(json.loads(run("-o", "schema"))["properties"]) == {one.id for one in made(snapshot).questions}
+    assert json.loads(run("-o", "json")) == msgspec.to_builtins(made(snapshot))
+    link = next(line for line in run("--system", "helpdesk").splitlines() if "https://" in line)
+    assert link.startswith(f"https://desk.example/intake/{snapshot.snapshot_id}?key=")
+    assert "there is no table [tickets.other]" in run("--system", "other", code=2)
+    plain = take_plain(tmp_path)
+    Store(tmp_path / "store").put(plain)
+    given = ["desk", "questions", plain.snapshot_id, "--config", str(config), "--store", str(tmp_path / "store")]
+    assert "desk.questions" in CliRunner().invoke(commands, given).output
+
+
+def take_plain(tmp_path: Path) -> ProblemSnapshot:
+    source = open_bundle(bundle(tmp_path / "b", "ok"), zone=CREATED.tzinfo)
+    try:
+        return take_snapshot(ticket(), [source], Settings(budget=120.0)).snapshot
+    finally:
+        source.close()
 
 
 def test_a_moment_that_was_answered_is_the_window(tmp_path):
