@@ -213,6 +213,17 @@ def test_personal_data_is_masked_where_answers_leave_and_whole_where_they_are_re
     assert said.splitlines() == service.hook.bench.asking.replies.held("desk", "T-1").answers["operation_steps"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_a_customer_wrote_stays_text_in_the_note(service):
+    link = service.take(unnamed())
+    said = "ask @all about #12 at http://evil.example {{ticket.secret}} \u202edetrever \x1b[2J <img src=x onerror=alert(1)>"
+    assert sent(link, operation_steps=said + "w" * 500).status_code == 303
+    service.hook.settled()
+    told = next(note for note in service.notes("T-1") if "The customer answered" in note)
+    for mark in ("@all", "#12", "http://evil", "{{", "\u202e", "\x1b", "w" * 60):
+        assert mark not in told
+
+
 def test_a_link_in_wrong_hands_fills_no_disk(service):
     link = service.take(unnamed())
     codes = [httpx.post(link, json={"order_number": f"SO-{n:06d}"}).status_code for n in range(MOST_REPLIES + 2)]
