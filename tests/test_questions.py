@@ -20,7 +20,7 @@ from PIL import Image
 
 from cli import commands
 from pipeline.desk.answers import Answers, Wrong, read_answers
-from pipeline.desk.intake_options import QuestionOptions
+from pipeline.desk.intake_options import PortraitOptions, QuestionOptions, SelfServiceOptions
 from pipeline.desk.options import DeskOptions
 from pipeline.desk.pictures import MOST_POINTS, NoPicture, read_picture
 from pipeline.desk.question_forms import as_schema, as_text
@@ -30,7 +30,7 @@ from pipeline.run import take_snapshot
 from pipeline.settings import Settings, settings_digest
 from pipeline.sources import open_bundle
 from pipeline.values import Ticket
-from snapshots.model import ProblemSnapshot, Question, Questionnaire
+from snapshots.model import ProblemSnapshot, Question, Questionnaire, canonical_bytes, read_snapshot, with_id
 from snapshots.render import RENDERERS
 from snapshots.store import Store
 from snapshots.verify import verify
@@ -365,6 +365,40 @@ def test_what_is_no_picture_or_would_take_all_memory_is_refused():
     for data in (b"", b"GIF89a", gif.getvalue(), b"<svg/>", png()[:60], bomb, b"%PDF-1.7"):
         with pytest.raises(NoPicture):
             read_picture(data)
+
+
+def test_all_sections_stand_in_one_document_and_twice_is_the_same(tmp_path):
+    """A plain question: answered out of knowledge, with the customer's portrait, and nothing is asked."""
+    knowledge = tmp_path / "knowledge"
+    knowledge.mkdir()
+    steps = "# 修改发票抬头\n## 问题\n发票抬头怎么修改\n## 步骤\n1. 打开订单，点“修改抬头”。\n"
+    (knowledge / "a.md").write_text(f"---\nid: invoice\n---\n{steps}", encoding="utf-8")
+    folder, store = bundle(tmp_path / "b", "ok"), Store(tmp_path / "store")
+    earlier = asked(ticket("付不了款", customer_id="c-7"), folder)
+    own = msgspec.structs.replace(earlier.ticket, id="T-0", created_at="2026-11-01T10:00:00+08:00")
+    store.put(with_id(msgspec.structs.replace(earlier, ticket=own)))
+    desk = DeskOptions(
+        knowledge=str(knowledge),
+        questions=QuestionOptions(),
+        portrait=PortraitOptions(),
+        self_service=SelfServiceOptions(),
+    )
+    options = Settings(budget=120.0, desk=desk, store=str(tmp_path / "store"))
+    question = replace(ticket("请问发票抬头怎么修改？", customer_id="c-7"), title="请问发票抬头怎么修改？")
+    taken = []
+    for _ in range(2):
+        source = open_bundle(folder, zone=CREATED.tzinfo)
+        taken.append(take_snapshot(question, [source], options).snapshot)
+        source.close()
+        store.put(taken[-1])
+    assert canonical_bytes(taken[0]) == canonical_bytes(taken[1])
+    found = taken[0]
+    assert found.severity is not None
+    assert found.severity.level == "P4"
+    assert found.self_service.entry == "invoice"
+    assert [one.id for one in found.portrait.listed] == ["T-0"]
+    assert made(found) == Questionnaire()
+    assert read_snapshot(canonical_bytes(found)) == found
 
 
 # ---- the command
