@@ -74,7 +74,7 @@ def test_sent_twice_is_once(service):
     assert codes == [303] * 8
     service.hook.settled()
     assert len(rows(service, replies)) == 2
-    assert len([row for row in rows(service, deliveries) if row.kind == "snapshot.again"]) == 2
+    assert len([row for row in rows(service, deliveries) if row.kind == "ticket.again"]) == 2
     assert len(service.notes("T-1")) == 2
 
 

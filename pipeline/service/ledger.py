@@ -36,9 +36,9 @@ STARTS = 10
 _AGAIN = 2.0
 # The delivery that we send ourselves: the parent of a storm is to be told of its growth.
 STORM_GROWN = "storm.grown"
-# Another: something came for the ticket by another way than its system.
-AGAIN = "snapshot.again"
-OWN = (STORM_GROWN, AGAIN)
+# And one more: something new is known of a ticket that its system did not send (pipeline/service/again.py).
+ASKED_AGAIN = "ticket.again"
+_OURS = (STORM_GROWN, ASKED_AGAIN)
 # What fits into the column of a name.
 _NAME = 200
 
@@ -185,13 +185,13 @@ class Ledger:
                 self._release(connection, row.system, row.ticket_id, claimant)
                 return None
             covers = connection.execute(sa.select(deliveries.c.id).where(same).order_by(deliveries.c.seq)).all()
-            # A ticket that cannot be read again is in the last delivery that its system sent; deliveries of ours hold none.
+            # A ticket that cannot be read again is in the last delivery that its system sent, and not in one of ours.
             told = connection.scalar(
                 sa.select(deliveries.c.ticket)
                 .where(
                     deliveries.c.system == row.system,
                     deliveries.c.ticket_id == row.ticket_id,
-                    deliveries.c.kind.not_in(OWN),
+                    deliveries.c.kind.not_in(_OURS),
                 )
                 .order_by(deliveries.c.seq.desc())
                 .limit(1)
