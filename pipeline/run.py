@@ -123,15 +123,24 @@ def _with_desk(snapshot: ProblemSnapshot, case: Case, sources: Sequence[Source])
     # Whoever has no desk loads nothing of it.
     from pipeline.desk.advice import fill_knowledge
     from pipeline.desk.grading import grade
-    from pipeline.desk.portrait import fill_portrait
-    from pipeline.desk.questions import fill_questions
     from pipeline.desk.section import fill_desk
-    from pipeline.desk.self_service import fill_self_service
 
     desk = case.settings.desk
     snapshot = fill_knowledge(fill_desk(grade(snapshot, case), case.settings), desk)
-    snapshot = fill_portrait(fill_self_service(snapshot, desk), case)
-    return fill_questions(snapshot, case, sources)
+    if desk and desk.self_service:
+        from pipeline.desk.self_service import fill_self_service
+
+        snapshot = fill_self_service(snapshot, desk)
+    if desk and desk.portrait:
+        from pipeline.desk.portrait import fill_portrait
+
+        snapshot = fill_portrait(snapshot, case)
+    if desk and desk.questions:
+        from pipeline.desk.questions import fill_questions
+
+        # Last: what is answered already is asked no more.
+        snapshot = fill_questions(snapshot, case, sources)
+    return snapshot
 
 
 @contextlib.contextmanager

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import sqlalchemy as sa
 from jsonschema import Draft202012Validator
 
+from pipeline.commands.tickets import _answered
 from pipeline.desk.intake_tables import pictures, replies
 from pipeline.desk.replies import MOST_REPLIES
 from pipeline.service.tables import deliveries
@@ -72,7 +74,7 @@ def test_sent_twice_is_once(service):
     assert codes == [303] * 8
     service.hook.settled()
     assert len(rows(service, replies)) == 2
-    assert len([row for row in rows(service, deliveries) if row.kind == "snapshot.again"]) == 2
+    assert len([row for row in rows(service, deliveries) if row.kind == "ticket.again"]) == 2
     assert len(service.notes("T-1")) == 2
 
 
@@ -83,6 +85,18 @@ def test_a_correction_takes_the_place_of_what_was_said_before(service):
     service.hook.settled()
     assert service.hook.bench.asking.replies.held("desk", "T-1").answers["order_number"] == ORDER
     assert service.hook.bench.store.newest("T-1").scope.focus_orders == [ORDER]
+
+
+def test_a_ticket_that_is_taken_by_hand_has_its_answers(service, tmp_path, capsys):
+    link = service.take(unnamed())
+    assert sent(link, order_number=ORDER).status_code == 303
+    service.hook.settled()
+    settings = service.hook.settings
+    assert _answered(settings, "desk", unnamed()).questionnaire == {"order_number": ORDER}
+    assert _answered(settings, "other", unnamed()) == unnamed()
+    empty = msgspec.structs.replace(settings.service, database=f"sqlite:///{tmp_path}/none.sqlite")
+    assert _answered(msgspec.structs.replace(settings, service=empty), "desk", unnamed()) == unnamed()
+    assert "were not read" in capsys.readouterr().err
 
 
 def test_a_picture_is_told_by_its_content_kept_without_its_place_and_never_shown_unsigned(service):
@@ -197,6 +211,17 @@ def test_personal_data_is_masked_where_answers_leave_and_whole_where_they_are_re
         assert "jo@example.com" not in place
         assert ORDER in place
     assert said.splitlines() == service.hook.bench.asking.replies.held("desk", "T-1").answers["operation_steps"]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_a_customer_wrote_stays_text_in_the_note(service):
+    link = service.take(unnamed())
+    said = "ask @all about #12 at http://evil.example {{ticket.secret}} \u202edetrever \x1b[2J <img src=x onerror=alert(1)>"
+    assert sent(link, operation_steps=said + "w" * 500).status_code == 303
+    service.hook.settled()
+    told = next(note for note in service.notes("T-1") if "The customer answered" in note)
+    for mark in ("@all", "#12", "http://evil", "{{", "\u202e", "\x1b", "w" * 60):
+        assert mark not in told
 
 
 def test_a_link_in_wrong_hands_fills_no_disk(service):

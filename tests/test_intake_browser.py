@@ -214,6 +214,25 @@ def test_axe_finds_nothing_against_the_page(on_page, links, language, wrong, sch
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing_against_the_page_of_thanks_and_that_of_refusal(on_page, links, language):
+    from axe_playwright_python.sync_playwright import Axe
+
+    def looked(page: Page) -> tuple[int, str, str]:
+        result = Axe().run(page)
+        return result.violations_count, result.generate_report(), page.locator("main").aria_snapshot()
+
+    given = {"java_script_enabled": True, "bypass_csp": True}
+    count, report, tree = on_page(links[language] + "&sent=1", looked, **given)
+    assert count == 0, report
+    assert "- status" in tree
+    assert "textbox" not in tree
+    count, report, tree = on_page(f"{links[language]}x&lang={language}", looked, **given)
+    assert count == 0, report
+    assert "此链接无效" in tree
+    assert "This link is not valid" in tree
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_every_target_is_large_enough_and_nothing_sticks_out(on_page, links, language, width):
     """44 by 44 pixels at least (WCAG 2.5.5), at the width of a small phone as on a desk."""

@@ -12,13 +12,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from cli import commands
 from pipeline.desk.answers import Answers, Wrong, read_answers
-from pipeline.desk.intake_options import QuestionOptions
+from pipeline.desk.intake_options import PortraitOptions, QuestionOptions, SelfServiceOptions
 from pipeline.desk.options import DeskOptions
 from pipeline.desk.pictures import MOST_POINTS, NoPicture, read_picture
 from pipeline.desk.question_forms import as_schema, as_text
@@ -28,8 +30,9 @@ from pipeline.run import take_snapshot
 from pipeline.settings import Settings, settings_digest
 from pipeline.sources import open_bundle
 from pipeline.values import Ticket
-from snapshots.model import ProblemSnapshot, Question, Questionnaire
+from snapshots.model import ProblemSnapshot, Question, Questionnaire, canonical_bytes, read_snapshot, with_id
 from snapshots.render import RENDERERS
+from snapshots.store import Store
 from snapshots.verify import verify
 from tests.intake_samples import png
 
@@ -362,6 +365,80 @@ def test_what_is_no_picture_or_would_take_all_memory_is_refused():
     for data in (b"", b"GIF89a", gif.getvalue(), b"<svg/>", png()[:60], bomb, b"%PDF-1.7"):
         with pytest.raises(NoPicture):
             read_picture(data)
+
+
+def test_all_sections_stand_in_one_document_and_twice_is_the_same(tmp_path):
+    """A plain question: answered out of knowledge, with the customer's portrait, and nothing is asked."""
+    knowledge = tmp_path / "knowledge"
+    knowledge.mkdir()
+    steps = "# 修改发票抬头\n## 问题\n发票抬头怎么修改\n## 步骤\n1. 打开订单，点“修改抬头”。\n"
+    (knowledge / "a.md").write_text(f"---\nid: invoice\n---\n{steps}", encoding="utf-8")
+    folder, store = bundle(tmp_path / "b", "ok"), Store(tmp_path / "store")
+    earlier = asked(ticket("付不了款", customer_id="c-7"), folder)
+    own = msgspec.structs.replace(earlier.ticket, id="T-0", created_at="2026-11-01T10:00:00+08:00")
+    store.put(with_id(msgspec.structs.replace(earlier, ticket=own)))
+    desk = DeskOptions(
+        knowledge=str(knowledge),
+        questions=QuestionOptions(),
+        portrait=PortraitOptions(),
+        self_service=SelfServiceOptions(),
+    )
+    options = Settings(budget=120.0, desk=desk, store=str(tmp_path / "store"))
+    question = replace(ticket("请问发票抬头怎么修改？", customer_id="c-7"), title="请问发票抬头怎么修改？")
+    taken = []
+    for _ in range(2):
+        source = open_bundle(folder, zone=CREATED.tzinfo)
+        taken.append(take_snapshot(question, [source], options).snapshot)
+        source.close()
+        store.put(taken[-1])
+    assert canonical_bytes(taken[0]) == canonical_bytes(taken[1])
+    found = taken[0]
+    assert found.severity is not None
+    assert found.severity.level == "P4"
+    assert found.self_service.entry == "invoice"
+    assert [one.id for one in found.portrait.listed] == ["T-0"]
+    assert made(found) == Questionnaire()
+    assert read_snapshot(canonical_bytes(found)) == found
+
+
+# ---- the command
+
+
+def test_the_command_prints_mail_schema_and_link(tmp_path):
+    snapshot = asked(ticket("有问题"), bundle(tmp_path / "b", "ok"))
+    Store(tmp_path / "store").put(snapshot)
+    config = tmp_path / "problem-snapshot.toml"
+    config.write_text(
+        '[defaults.desk.questions]\n[defaults.service]\npublic_url = "https://desk.example"\nsecret = "a secret of sixteen"\n'
+        '[defaults.tickets.helpdesk]\nkind = "zammad"\nurl = "https://helpdesk.example"\ntoken = "t"\nsecrets = ["a secret of the hook"]\n',
+        encoding="utf-8",
+    )
+
+    def run(*arguments: str, code: int = 0) -> str:
+        given = ["desk", "questions", "T-1", "--config", str(config), "--store", str(tmp_path / "store"), *arguments]
+        found = CliRunner().invoke(commands, given)
+        assert found.exit_code == code, found.output
+        return found.output
+
+    assert "1. 订单号是多少？" in run()
+    assert "1. What is the order number?" in run("-l", "en")
+    assert set(json.loads(run("-o", "schema"))["properties"]) == {one.id for one in made(snapshot).questions}
+    assert json.loads(run("-o", "json")) == msgspec.to_builtins(made(snapshot))
+    link = next(line for line in run("--system", "helpdesk").splitlines() if "https://" in line)
+    assert link.startswith(f"https://desk.example/intake/{snapshot.snapshot_id}?key=")
+    assert "there is no table [tickets.other]" in run("--system", "other", code=2)
+    plain = take_plain(tmp_path)
+    Store(tmp_path / "store").put(plain)
+    given = ["desk", "questions", plain.snapshot_id, "--config", str(config), "--store", str(tmp_path / "store")]
+    assert "desk.questions" in CliRunner().invoke(commands, given).output
+
+
+def take_plain(tmp_path: Path) -> ProblemSnapshot:
+    source = open_bundle(bundle(tmp_path / "b", "ok"), zone=CREATED.tzinfo)
+    try:
+        return take_snapshot(ticket(), [source], Settings(budget=120.0)).snapshot
+    finally:
+        source.close()
 
 
 def test_a_moment_that_was_answered_is_the_window(tmp_path):

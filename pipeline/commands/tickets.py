@@ -14,6 +14,7 @@ from pipeline.console import emit, say
 from pipeline.errors import SnapshotError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.settings import Settings
     from pipeline.tickets.system import TicketSystem
     from pipeline.values import Ticket
     from snapshots.model import ProblemSnapshot
@@ -55,9 +56,31 @@ def ticket_of_system(ref: str, where: From, *, bundled: bool) -> Iterator[Found 
 
     system = open_system(match["system"], options)
     try:
-        yield Found(system, match["id"], system.ticket(match["id"]))
+        yield Found(system, match["id"], _answered(settings, match["system"], system.ticket(match["id"])))
     finally:
         system.close()
+
+
+def _answered(settings: Settings, system: str, ticket: Ticket) -> Ticket:
+    """The ticket with what its customer answered to the service's questions, where it asks any; why not, is told."""
+    if settings.desk is None or settings.desk.questions is None:
+        return ticket
+    from pipeline.desk.answers import with_answers
+    from pipeline.desk.replies import Replies
+    from pipeline.service.database import DatabaseUnavailable, opened, told_errors
+
+    url = settings.service.database_url
+    try:
+        engine = opened(url)
+        try:
+            with told_errors(url):
+                held = Replies(engine, settings.desk.questions.pictures).held(system, ticket.id)
+        finally:
+            engine.dispose()
+    except DatabaseUnavailable as error:
+        say(f"Answers of customers were not read: {error}")
+        return ticket
+    return with_answers(ticket, held.answers)
 
 
 def attach(found: Found, snapshot: ProblemSnapshot, *, dry_run: bool) -> bool:

@@ -12,7 +12,8 @@ from pipeline.desk.question_table import Questions, read_questions_file
 from pipeline.tickets.system import File, Note
 from snapshots.model import Questionnaire
 from snapshots.render.blocks import Blocks, Line, Links, Part, Run, plain, plain_url
-from snapshots.render.note import marker_of, write
+from snapshots.render.clean import clean_text, one_line
+from snapshots.render.note import marker_of, prose, write
 from snapshots.render.note_desk import answer_blocks
 from snapshots.words import Language, label
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Identifiers that stay whole in what a customer wrote, as in the document.
 _KEPT = frozenset({"order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "refund_id"})
 _SCREENSHOT = "screenshot"
+# Characters of one answer that the note shows; the whole is in the ticket's next snapshot.
+_LONGEST = 2_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class Asking:
                 continue
             text = "; ".join(value) if isinstance(value, list) else str(value)
             shown = redactor.redact_value({name: _label(table, name, text, language)})[name]
-            yield _ask(table, name, language), plain(str(shown))
+            # What a customer wrote stays text, as what logs hold does.
+            yield _ask(table, name, language), plain(prose(one_line(clean_text(str(shown))), _LONGEST))
         for picture in held.pictures:
             link = plain_url(self.links.picture(system, ticket_id, picture.sha256))
             shown_as = f"{picture.name} ({picture.size:,} B)"

@@ -38,9 +38,9 @@ _AGAIN = 2.0
 STORM_GROWN = "storm.grown"
 # What the kind of a delivery begins with that only tells of its ticket's state: the desk's clock is to know, no snapshot is due.
 ROUTINE = "state:"
-# Another: something came for the ticket by another way than its system.
-AGAIN = "snapshot.again"
-OWN = (STORM_GROWN, AGAIN)
+# And one more of ours: something new is known of a ticket that its system did not send (pipeline/service/again.py).
+ASKED_AGAIN = "ticket.again"
+_OURS = (STORM_GROWN, ASKED_AGAIN)
 # What fits into the column of a name.
 _NAME = 200
 
@@ -191,13 +191,13 @@ class Ledger:
             covers = connection.execute(
                 sa.select(deliveries.c.id, deliveries.c.kind).where(same).order_by(deliveries.c.seq)
             ).all()
-            # A ticket that cannot be read again is in the last delivery that its system sent; deliveries of ours hold none.
+            # A ticket that cannot be read again is in the last delivery that its system sent, and not in one of ours.
             told = connection.scalar(
                 sa.select(deliveries.c.ticket)
                 .where(
                     deliveries.c.system == row.system,
                     deliveries.c.ticket_id == row.ticket_id,
-                    deliveries.c.kind.not_in(OWN),
+                    deliveries.c.kind.not_in(_OURS),
                 )
                 .order_by(deliveries.c.seq.desc())
                 .limit(1)

@@ -147,6 +147,15 @@ def _question_pages(settings: Settings, base: Base) -> QuestionPages | None:
     asking = opened_asking(settings, base)
     if asking is None:
         return None
+    try:
+        # Told now, and not to the first customer.
+        import jsonschema  # noqa: F401
+        import PIL  # noqa: F401
+        import python_multipart  # noqa: F401
+    except ImportError as error:
+        from pipeline.desk.words import missing
+
+        raise missing("desk", error) from error
     from pipeline.service.question_pages import QuestionPages
     from snapshots.store import Store
 

@@ -29,7 +29,7 @@ from pipeline.desk.answers import Answers, Wrong, read_answers
 from pipeline.desk.pictures import ACCEPTED
 from pipeline.desk.question_forms import as_schema, said
 from pipeline.desk.replies import Replies, TooMany
-from pipeline.service.links import FORM_HEADERS, HEADERS
+from pipeline.service.links import HEADERS
 from snapshots.model import Question, Questionnaire, Text
 from snapshots.store import SnapshotNotFound, StoreError
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from snapshots.words import Language
 
 _log = logging.getLogger(__name__)
+_POLICY = HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
+FORM_HEADERS = {**HEADERS, "Content-Security-Policy": _POLICY}
 # A picture over a slow phone's line takes its time.
 BODY_SECONDS = 90.0
 # What answers in words need, beside a picture.
