@@ -4,9 +4,10 @@
     python -m benchmarks.knowledge --choose     the weights, compared on the dev half alone
 
 `data/knowledge_questions.csv` holds three questions for each entry, in English and Chinese, as customers and support
-people put them; they were written before anything answered them and are no part of any entry. Entries are halved by turns
-in the order of their ids: every other one is for choosing; the others were only scored, twice, as a whole.
-Intervals are of 95 %, by bootstrap over entries, whose three questions are no independent witnesses.
+people put them; they were written before anything answered them and are no part of any entry. Who wrote the entries' own questions
+(`pipeline/desk/asked.toml`) had not seen that file. Entries are halved by turns in the order of their ids: every other one is for
+choosing; the others were only scored, three times, as a whole.
+Intervals are of 95 %, by bootstrap over entries, whose three questions are no independent witnesses. Exits 1 where a goal is missed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -30,6 +32,7 @@ from pipeline.desk.words import split_words
 
 QUESTIONS = Path(__file__).parent / "data" / "knowledge_questions.csv"
 ENTRIES, PRODUCTS = 200, 103
+TOP1, TOP3 = 0.85, 0.95
 Questions = list[dict[str, str]]
 
 
@@ -94,6 +97,11 @@ def choose(parts: Parts, shelf: tuple[Entry, ...], questions: Questions) -> None
         print(f"words {words} meaning {meaning} fault {fault}: top-1 {first:.3f} top-3 {third:.3f}")
 
 
+def without_asked(shelf: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries without their questions: titles, definitions, codes and steps alone."""
+    return tuple(replace(e, en=replace(e.en, questions=()), zh=replace(e.zh, questions=())) for e in shelf)
+
+
 def with_one_known(shelf: tuple[Entry, ...], questions: Questions) -> tuple[np.ndarray, Questions]:
     """The ranks of the second and third question of each entry once the entry holds the first among its own.
 
@@ -108,15 +116,16 @@ def with_one_known(shelf: tuple[Entry, ...], questions: Questions) -> tuple[np.n
     for entry in shelf:
         if (question := first.get(entry.id)) is not None:
             told = getattr(entry, question["language"])
-            entry = replace(entry, **{question["language"]: replace(told, questions=(question["question"],))})  # noqa: PLW2901
+            known = replace(told, questions=(*told.questions, question["question"]))
+            entry = replace(entry, **{question["language"]: known})  # noqa: PLW2901
         taught.append(entry)
     answers = Answers(Shelf(Path(), tuple(taught)), with_meaning=open_meaning("auto"))
     parts = answers.parts([question["question"] for question in others])
     return ranks(parts.scores(WEIGHTS), tuple(taught), others), others
 
 
-def main() -> None:
-    """Prints the figures."""
+def main() -> int:
+    """Prints the figures; 0 where both goals hold."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--choose", action="store_true")
     choosing = arguments.parse_args().choose
@@ -130,7 +139,7 @@ def main() -> None:
     seconds = (time.process_time() - started) / len(questions)
     if choosing:
         choose(parts, shelf, questions)
-        return
+        return 0
     print(f"{'held-out half':34}  top-1                top-3                    n")
     found = ranks(parts.scores(WEIGHTS), shelf, questions)
     told("desk ask", found, questions)
@@ -143,13 +152,23 @@ def main() -> None:
     }
     for name, mask in groups.items():
         told(name, found[mask], [q for q, one in zip(questions, mask, strict=True) if one])
+    bare = Answers(Shelf(Path(), without_asked(shelf)), with_meaning=open_meaning("auto"))
+    bare_parts = bare.parts([question["question"] for question in questions])
+    told("entries without their questions", ranks(bare_parts.scores(WEIGHTS), shelf, questions), questions)
     plain = Parts(parts.words, None, np.zeros_like(parts.fault), parts.code, parts.product)
     told("without meaning and fault", ranks(plain.scores(WEIGHTS), shelf, questions), questions)
     told("BM25 alone", ranks(parts.words, shelf, questions), questions)
     told("TF-IDF (baseline)", ranks(baseline(shelf, questions), shelf, questions), questions)
     told("once one question is known", *with_one_known(shelf, questions))
-    print(f"CPU of one question: {1000 * seconds:.1f} ms")
+    print(f"CPU of one question, all asked together: {1000 * seconds:.1f} ms")
+    first, third = float(np.mean(found == 0)), float(np.mean(found < 3))
+    held = first >= TOP1 and third >= TOP3
+    print(
+        f"knowledge: held-out half, top-1 {first:.3f} (goal {TOP1}), top-3 {third:.3f} (goal {TOP3}): "
+        f"{'goals held' if held else 'MISSED'}"
+    )
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

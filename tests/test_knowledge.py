@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from cli import commands
 from pipeline.desk import reading
 from pipeline.desk.ask import Answers
+from pipeline.desk.asked import asked
 from pipeline.desk.checks import contradicted, flags, holds_for, outdated
 from pipeline.desk.entry import Entry, Facts, Told, plain_line, read_entry, write_entry
 from pipeline.desk.graph import build, to_graphml, to_json_ld, to_svg, ways
@@ -64,6 +65,20 @@ def test_seeds_hold_every_fault_with_its_first_action_in_both_languages():
     for key, fault in taxonomy().items():
         assert general[key].en.steps == (fault.first_action.en,)
         assert general[key].zh.steps == (fault.first_action.zh,)
+
+
+def test_every_fault_is_asked_for_in_both_languages_and_no_two_by_the_same_words():
+    assert list(asked()) == list(reading.faults())
+    said = Counter(line.lower() for one in asked().values() for line in (*one.en, *one.zh))
+    assert all(len(one.en) >= 8 and len(one.zh) >= 8 for one in asked().values())
+    assert {line for line, times in said.items() if times > 1} == set()
+
+
+def test_the_seed_of_a_product_asks_as_that_of_any():
+    by_id = {seed.id: seed for seed in SEEDS}
+    own, general = by_id["alipay.customer_decline.customer_limit"], by_id["customer_decline.customer_limit"]
+    assert own.en.questions == general.en.questions != ()
+    assert own.zh.questions == general.zh.questions != ()
 
 
 def test_yaml_keeps_versions_and_words_as_they_are_written():

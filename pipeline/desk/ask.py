@@ -37,7 +37,7 @@ from pipeline.faults.wording_model import softmax
 
 Direction = Literal["question", "answer"]
 # So many sentences of an entry are compared by meaning.
-_SENTENCES = 40
+_SENTENCES = 100
 # A question of pages is a pasted log: its beginning tells.
 LONGEST = 2_000
 _TOKEN = re.compile(r"[a-z0-9](?:[a-z0-9_.\-/]*[a-z0-9])?")
@@ -48,8 +48,8 @@ class Weights:
     """How much each way of comparing counts."""
 
     words: float = 4.0
-    meaning: float = 3.0
-    fault: float = 0.7
+    meaning: float = 2.0
+    fault: float = 0.5
     code: float = 4.0
     product: float = 20.0
 

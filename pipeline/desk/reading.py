@@ -6,9 +6,9 @@ Readers that err differently are joined, p ~ (words + e) * (meaning + e):
 - meaning, where the extra `meaning` is installed: the mean of two readings of the sentence's vector (`meaning.py`). One is
   multinomial logistic regression, the other looks at the two nearest of the texts that are known for each fault.
 
-The texts are code meanings, messages and the taxonomy's own words; the phrases of the wording model's guide, which no person
-ever said, make both worse. `reading_model.npz` holds what was learnt, `learn` makes it anew. No question of
-`benchmarks/data` is among the texts.
+The texts are code meanings, messages, the taxonomy's own words and what people say at a desk (`asked.toml`); the phrases of
+the wording model's guide, which no person ever said, make both worse. `reading_model.npz` holds what was learnt, `learn` makes
+it anew. No question of `benchmarks/data` is among the texts.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.desk import meaning
+from pipeline.desk.asked import asked
 from pipeline.desk.modules import without_products
 from pipeline.errors import UsageError
 from pipeline.faults.tables import taxonomy
@@ -116,20 +117,10 @@ def learn(path: Path) -> int:
     """
     from sklearn.linear_model import LogisticRegression
 
-    from pipeline.faults.wording_training import read_texts, rows_of
-
-    places = {name: place for place, name in enumerate(faults())}
-    found: dict[tuple[int, str], tuple[str, float]] = {}
-    for row in rows_of(read_texts()):
-        place = places.get(f"{row.fault_class}/{row.subclass}")
-        if place is not None and row.owner != "guide":
-            found.setdefault((place, row.wording.text.strip().lower()), (row.wording.text, row.weight))
-    # In order of faults, as `starts` needs; a stable sort keeps that of the files within each.
-    chosen = sorted(found.items(), key=lambda one: one[0][0])
-    labels = np.array([place for (place, _), _ in chosen])
-    vectors = meaning.encode([text for _, (text, _) in chosen])
+    texts, labels, weights = _known_texts()
+    vectors = meaning.encode(texts)
     learnt = LogisticRegression(C=_STRENGTH, max_iter=60, tol=1e-3)
-    learnt.fit(vectors, labels, sample_weight=[weight for _, (_, weight) in chosen])
+    learnt.fit(vectors, labels, sample_weight=weights)
     if len(learnt.classes_) != len(faults()):
         raise UsageError("a fault of the taxonomy has no text to learn from")
     unit = float(np.abs(vectors).max()) / 127
@@ -142,4 +133,23 @@ def learn(path: Path) -> int:
         unit=np.float32(unit),
         starts=np.searchsorted(labels, np.arange(len(faults()) + 1)),
     )
-    return len(chosen)
+    return len(texts)
+
+
+def _known_texts() -> tuple[list[str], NDArray[np.int64], list[float]]:
+    """The texts in order of faults, the place of each one's fault, and its weight; a text that a fault has twice is there once."""
+    from pipeline.faults.wording_training import read_texts, rows_of
+
+    places = {name: place for place, name in enumerate(faults())}
+    rows = ((f"{row.fault_class}/{row.subclass}", row) for row in rows_of(read_texts()) if row.owner != "guide")
+    said = [(places[name], row.wording.text, row.weight) for name, row in rows if name in places]
+    said += [
+        (places[name], text, 1.0) for name, questions in asked().items() for text in (*questions.en, *questions.zh)
+    ]
+    found: dict[tuple[int, str], tuple[str, float]] = {}
+    for place, text, weight in said:
+        found.setdefault((place, text.strip().lower()), (text, weight))
+    # As `starts` needs; a stable sort keeps the order of the files within each fault.
+    chosen = sorted(found.items(), key=lambda one: one[0][0])
+    labels = np.array([place for (place, _), _ in chosen], np.int64)
+    return [text for _, (text, _) in chosen], labels, [weight for _, (_, weight) in chosen]

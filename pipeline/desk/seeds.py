@@ -1,5 +1,7 @@
 """Entries to begin with, generated from the fault taxonomy and the channels' code tables: first actions in both languages.
 
+The questions of each are those of `asked.toml`, to be edited by the team in its own files.
+
 One entry a fault of the taxonomy, for any product; and one a product and fault of which the code table knows at least `least`
 codes, with those codes and what they mean.
 """
@@ -10,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+from pipeline.desk.asked import asked_of
 from pipeline.desk.entry import Entry, Facts, Told, plain_line
 from pipeline.desk.modules import NAMES, product_name, product_of
 from pipeline.faults.tables import Fault, rows, taxonomy
@@ -78,14 +81,22 @@ def _of_product(product: str, fault: Fault, found: Sequence[dict[str, str]], tod
 
 
 def _told(fault: Fault, en: str, zh: str, codes: tuple[str, ...]) -> dict[str, Told]:
+    questions = asked_of(fault.fault_class, fault.subclass)
     return {
         "en": Told(
             title=en,
             problem=fault.class_name.en,
+            questions=tuple(map(plain_line, questions.en)),
             cause=fault.definition,
             steps=(fault.first_action.en,),
             codes=codes,
         ),
         # The taxonomy defines its faults in English; in Chinese their names say what the cause is.
-        "zh": Told(title=zh, problem=fault.class_name.zh, cause=fault.name.zh, steps=(fault.first_action.zh,)),
+        "zh": Told(
+            title=zh,
+            problem=fault.class_name.zh,
+            questions=tuple(map(plain_line, questions.zh)),
+            cause=fault.name.zh,
+            steps=(fault.first_action.zh,),
+        ),
     }
