@@ -193,6 +193,21 @@ def test_lines_that_do_not_agree_on_their_fields_are_read_one_by_one(tmp_path: P
     assert (manifest.tally.rows, manifest.lines, manifest.tally.undated) == (13, 12, 1)
 
 
+@pytest.mark.parametrize("form", ["ndjson", "parquet"])
+def test_records_with_error_fields_of_their_own_teach_what_take_reads_of_them(tmp_path: Path, form: str):
+    """The fields are beside the message on a few rows, as agents write them, and what they say is part of the line."""
+    rows = [document(*row) for row in STORY[:10]]
+    rows[3]["error"] = {"type": "java.io.IOException", "message": "Broken pipe"}
+    path = tmp_path / f"a.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist([{"error": None, **row} for row in rows]), path)
+    else:
+        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    manifest = learnt(tmp_path / "catalogue", path)
+    assert (manifest.lines, manifest.tally.dead) == (10, ())
+    assert any("java.io.IOException" in row["line"] for row in read(tmp_path / "catalogue", "lines"))
+
+
 def test_a_large_file_of_lines_is_read_in_stretches_that_lose_no_line(tmp_path: Path):
     path = write(tmp_path / "a.ndjson", STORY[:200])
     size = path.stat().st_size

@@ -127,7 +127,14 @@ def make_plan(
 def _planned(number: int, one: Given, seen: dict[str, bytes]) -> tuple[bytes | None, DeadLetter | None]:
     """The line of an element, or its dead letter, or neither where it repeats an earlier one."""
     if one.ticket is None:
-        return None, DeadLetter(number=number, name=one.name, reason=one.reason, error=one.error, element=one.element)
+        return None, DeadLetter(
+            number=number,
+            name=one.name,
+            ticket=one.ticket_id,
+            reason=one.reason,
+            error=one.error,
+            element=one.element,
+        )
     ticket = one.ticket
     bundle = str(one.bundle.resolve()) if one.bundle is not None else None
     planned = Planned(number=number, name=one.name, ticket=ticket, bundle=bundle, around=one.around)
@@ -152,7 +159,11 @@ def _planned(number: int, one: Given, seen: dict[str, bytes]) -> tuple[bytes | N
 
 
 def _letter(number: int, one: Given, error: Exception) -> DeadLetter:
-    bad = rejected(one.name, error, repr(one.ticket).encode("utf-8", "replace").decode())
+    try:
+        element = msgspec.json.encode(one.ticket).decode()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError):
+        element = repr(one.ticket).encode("utf-8", "replace").decode()
+    bad = rejected(one.name, error, element)
     ticket = one.ticket.id if one.ticket else ""
     return DeadLetter(
         number=number, name=one.name, ticket=ticket, reason=bad.reason, error=bad.error, element=bad.element

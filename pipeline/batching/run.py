@@ -114,6 +114,8 @@ def run_batch(asked: Asked, settings: Settings, step: Step = lambda _: None, say
         if through is None or through.interrupted or before < plan.planned:
             _engine(folder, plan, asked, settings, before, step, say)
             through = _end(folder, plan, before)
+        else:
+            say("nothing was left to do: the summary is that of the earlier run")
         if not through.interrupted and not through.dead:
             # It holds the tickets as they were given, and nothing is left to do with them.
             folder.plan.unlink(missing_ok=True)

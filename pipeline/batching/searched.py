@@ -58,7 +58,7 @@ def searched(search: Search, note: Note, say: Note, sleep: Callable[[float], Non
         except (SystemUnavailable, Refused):
             raise
         except SnapshotError as error:
-            yield rejected(name, error, event.ticket_id)
+            yield rejected(name, error, event.ticket_id, event.ticket_id)
         else:
             if _holds(search, ticket.created_at):
                 yield Given(name, ticket)

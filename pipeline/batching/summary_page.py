@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 from pipeline.batching.results import Folder
-from pipeline.batching.summary import LISTED, Summary, TimeRow, summary_json
+from pipeline.batching.summary import LISTED, DayRow, Summary, TimeRow, summary_json
 from pipeline.charts import Bar, bars, columns
+from pipeline.judge import NO_FAULT
 from pipeline.pages import Part, as_page
 from pipeline.scorecard import Section, table
 from snapshots.model import Text
 from snapshots.words import Language, Speaker, class_name
+
+# Days that a chart shows one by one: a column is a dot wide then.
+_CHART_DAYS = 700
 
 _WORDS = {
     "title": Text(en="Batch of {0}", zh="批量快照：{0}"),
@@ -25,8 +30,8 @@ _WORDS = {
     ),
     "kept": Text(en="Done by an earlier run: {0}.", zh="其中 {0} 张由之前的运行完成。"),
     "verdicts": Text(
-        en="Faults located: {0}. Undetermined: {1}. Log lines read: {2}.",
-        zh="已定位故障 {0} 张，未能定论 {1} 张；共读取日志 {2} 行。",
+        en="Faults located: {0}. No fault: {1}. Undetermined: {2}. Log lines read: {3}.",
+        zh="已定位故障 {0} 张，无故障 {1} 张，未能定论 {2} 张；共读取日志 {3} 行。",
     ),
     "made": Text(en="Made with version {0}, tables {1}, settings {2}.", zh="程序版本 {0}，数据表 {1}，设置 {2}。"),
     "classes": Text(en="What was found", zh="诊断结果"),
@@ -35,11 +40,13 @@ _WORDS = {
     "tickets": Text(en="tickets", zh="工单数"),
     "share": Text(en="share", zh="占比"),
     "days": Text(en="Tickets by the day they were opened", zh="按建单日期统计"),
-    "days_note": Text(
-        en="Days in UTC. Blue is located, amber undetermined.", zh="日期为 UTC。蓝色为已定位，琥珀色为未能定论。"
-    ),
+    "utc_day": Text(en="Days in UTC.", zh="日期为 UTC。"),
+    "utc_month": Text(en="By month, in UTC; summary.json has every day.", zh="按月统计（UTC）；每日数据见 summary.json。"),
+    "colours": Text(en="Blue is decided, amber undetermined. In UTC.", zh="蓝色为已有结论，琥珀色为未能定论；按 UTC 统计。"),
     "day": Text(en="day", zh="日期"),
-    "located": Text(en="located", zh="已定位"),
+    "month": Text(en="month", zh="月份"),
+    "decided": Text(en="decided", zh="已有结论"),
+    "more_rows": Text(en="Further ones in summary.json: {0}.", zh="另有 {0} 项见 summary.json。"),
     "holes": Text(en="Holes in what was read", zh="数据缺口"),
     "holes_note": Text(
         en="{0} of {1} snapshots lack something: a source failed, gave a part, or had nothing of the kind.",
@@ -96,18 +103,18 @@ def write_page(folder: Folder, summary: Summary, language: Language = "en") -> N
 def page_of(summary: Summary, language: Language) -> str:
     """The page: nothing is loaded and nothing runs in it."""
     tone = "undecided" if summary.dead or summary.interrupted else "no_fault"
-    return as_page(parts_of(summary, language), language, tone)
+    return as_page(parts_of(summary, language, charts=True), language, tone)
 
 
-def parts_of(summary: Summary, language: Language) -> Iterator[Part]:
-    """The whole summary, in the order in which it is read."""
+def parts_of(summary: Summary, language: Language, *, charts: bool = False) -> Iterator[Part]:
+    """The whole summary, in the order in which it is read. With `charts` sentences speak of them, as on the page."""
     say = Speaker(_WORDS, language)
     yield Part(_head(summary, say))
     if summary.letters:
         yield Part(_letters(summary, say))
     if summary.snapshots:
         yield _classes(summary, say)
-        yield _days(summary, say)
+        yield _days(summary, say, charts=charts)
         yield Part(_holes(summary, say))
     if summary.sources:
         yield _times(summary.sources, "sources", say)
@@ -125,7 +132,8 @@ def _head(s: Summary, say: Speaker) -> Section:
         notes.append(say("left", *_counts(s.left)))
     if s.kept:
         notes.append(say("kept", *_counts(s.kept)))
-    notes.append(say("verdicts", *_counts(s.located, s.abstained, s.lines)))
+    sound = sum(row.tickets for row in s.classes if row.name in NO_FAULT)
+    notes.append(say("verdicts", *_counts(s.located - sound, sound, s.abstained, s.lines)))
     made = s.made
     notes.append(say("made", made["tool_version"], made["tables_sha256"][:12], made["settings_sha256"][:12]))
     return Section(say("title", Path(s.tickets).name or s.tickets), tuple(notes), style="bad" if s.dead else "good")
@@ -154,13 +162,39 @@ def _classes(s: Summary, say: Speaker) -> Part:
     return Part(Section(say("classes"), heads=heads, rows=rows, right=frozenset({1, 2})), chart, chart_says_all=True)
 
 
-def _days(s: Summary, say: Speaker) -> Part:
-    layers = [("blue", [day.located for day in s.days]), ("amber", [day.abstained for day in s.days])]
-    chart = columns([day.day for day in s.days], layers, say("days"))
-    rows = tuple((day.day, f"{day.located:,}", f"{day.abstained:,}") for day in s.days[-LISTED:])
-    heads = (say("day"), say("located"), say("undetermined"))
-    section = Section(say("days"), (say("days_note"),), heads, rows, frozenset({1, 2}))
+def _days(s: Summary, say: Speaker, *, charts: bool) -> Part:
+    rows = _every_day(s.days)
+    layers = [("blue", [row.located for row in rows]), ("amber", [row.abstained for row in rows])]
+    chart = columns([row.day for row in rows], layers, say("days"))
+    unit = "day" if len(s.days) <= LISTED else "month"
+    told = s.days if unit == "day" else _by_month(s.days)
+    cells = tuple((row.day, f"{row.located:,}", f"{row.abstained:,}") for row in told)
+    heads = (say(unit), say("decided"), say("undetermined"))
+    note = say("colours") if charts else say(f"utc_{unit}")
+    section = Section(say("days"), (note,), heads, cells, frozenset({1, 2}))
     return Part(section, chart, chart_says_all=True)
+
+
+def _every_day(days: Sequence[DayRow]) -> Sequence[DayRow]:
+    """The days with those between them on which no ticket was opened, so that a chart is true to time; months where it is long."""
+    if not days:
+        return days
+    first, last = (date.fromisoformat(day.day) for day in (days[0], days[-1]))
+    length = (last - first).days + 1
+    if length > _CHART_DAYS:
+        return _by_month(days)
+    there = {row.day: row for row in days}
+    names = ((first + timedelta(days=n)).isoformat() for n in range(length))
+    return [there.get(name) or DayRow(day=name, located=0, abstained=0) for name in names]
+
+
+def _by_month(days: Sequence[DayRow]) -> list[DayRow]:
+    """The same counts, a row a month: the table of a year is to fit a terminal."""
+    months: dict[str, tuple[int, int]] = {}
+    for row in days:
+        located, abstained = months.get(row.day[:7], (0, 0))
+        months[row.day[:7]] = (located + row.located, abstained + row.abstained)
+    return [DayRow(day=name, located=n, abstained=m) for name, (n, m) in months.items()]
 
 
 def _holes(s: Summary, say: Speaker) -> Section:
@@ -176,6 +210,8 @@ def _holes(s: Summary, say: Speaker) -> Section:
 
 def _times(rows: Sequence[TimeRow], key: str, say: Speaker, untimed: int = 0) -> Part:
     notes = [say(f"{key}_note")] + ([say("untimed", f"{untimed:,}")] if untimed else [])
+    if len(rows) > LISTED:
+        notes.append(say("more_rows", f"{len(rows) - LISTED:,}"))
     cells = tuple(
         (row.name, f"{row.tickets:,}", f"{row.total:,.1f}", *(f"{v:.2f}" for v in (row.median, row.p95, row.longest)))
         for row in rows[:LISTED]

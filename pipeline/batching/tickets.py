@@ -39,7 +39,8 @@ class Given:
     """One element of what was given: a ticket, or in `reason` why it is none.
 
     `name` is how messages call it. `bundle` holds its records where they are not asked from the configured sources,
-    `around` is the window that a person had asked for. `element` is what was read where that is no ticket.
+    `around` is the window that a person had asked for. `element` is what was read where that is no ticket, and `ticket_id` the id
+    that stands in it, if any.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Given:
     reason: str = ""
     error: str = ""
     element: str = ""
+    ticket_id: str = ""
 
 
 def read_given(place: str, bundle: Path | None, store: str, note: Note) -> Iterator[Given]:
@@ -77,12 +79,14 @@ def is_store(place: str) -> bool:
     return "://" in place or ((Path(place) / "snapshots").is_dir() and not (Path(place) / "documents").is_dir())
 
 
-def rejected(name: str, error: BaseException, element: str) -> Given:
+def rejected(name: str, error: BaseException, element: str, ticket_id: str = "") -> Given:
     """An element that is no ticket, with the reason and no more of it than is kept."""
     data = element.encode("utf-8", "replace")
     if len(data) > ELEMENT_BYTES:
         element = f"{data[:ELEMENT_BYTES].decode('utf-8', 'ignore')} … ({len(data):,} bytes in all)"
-    return Given(name, reason=str(error), error=type(error).__name__, element=element)
+    # The name stands beside the reason.
+    reason = str(error).removeprefix(f"{name}: ")
+    return Given(name, reason=reason, error=type(error).__name__, element=element, ticket_id=ticket_id)
 
 
 # ---- files
@@ -215,7 +219,19 @@ def _read(data: bytes, name: str, note: Note) -> Given:
     try:
         return Given(name, read_ticket(data, name, note))
     except SnapshotError as error:
-        return rejected(name, error, data.decode("utf-8", "replace").strip())
+        return rejected(name, error, data.decode("utf-8", "replace").strip(), _id_in(data))
+
+
+class _Identified(msgspec.Struct):
+    id: str | int = ""
+
+
+def _id_in(data: bytes) -> str:
+    """The id of an object that is no ticket, as far as it has one."""
+    try:
+        return str(msgspec.json.decode(data, type=_Identified).id).strip()[:100]
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return ""
 
 
 # ---- bundles and stores
@@ -250,7 +266,7 @@ def with_bundles(found: Iterable[Given], bundle: Path) -> Iterator[Given]:
             yield Given(one.name, one.ticket, bundle if alone else there[one.ticket.id])
         else:
             error = UsageError(f"there is no bundle of ticket {one.ticket.id} in {bundle}")
-            yield rejected(one.name, error, msgspec.json.encode(one.ticket).decode())
+            yield rejected(one.name, error, msgspec.json.encode(one.ticket).decode(), one.ticket.id)
 
 
 def _of_store(store: Store) -> Iterator[Given]:
@@ -268,4 +284,4 @@ def _of_store(store: Store) -> Iterator[Given]:
             if document is not None:
                 yield Given(name, ticket_of(document.ticket), None, asked_span(document))
         except (SnapshotError, StoreError) as error:
-            yield rejected(name, error, ticket_id)
+            yield rejected(name, error, ticket_id, ticket_id)

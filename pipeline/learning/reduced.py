@@ -118,7 +118,7 @@ class _Rows:
         for name in _BESIDE:
             for path in getattr(mapping, name):
                 if path in flat.column_names:
-                    odd |= pc.is_valid(_filled(flat.column(path))).to_numpy()
+                    odd |= pc.is_valid(_filled(flat.column(path))).to_numpy(zero_copy_only=False)
         kinds = alike(message)
         odd |= kinds.cut
         services_coded = pc.dictionary_encode(pc.fill_null(services, ""))
