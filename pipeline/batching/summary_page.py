@@ -41,8 +41,12 @@ _WORDS = {
     "share": Text(en="share", zh="占比"),
     "days": Text(en="Tickets by the day they were opened", zh="按建单日期统计"),
     "utc_day": Text(en="Days in UTC.", zh="日期为 UTC。"),
-    "utc_month": Text(en="By month, in UTC; summary.json has every day.", zh="按月统计（UTC）；每日数据见 summary.json。"),
-    "colours": Text(en="Blue is decided, amber undetermined. In UTC.", zh="蓝色为已有结论，琥珀色为未能定论；按 UTC 统计。"),
+    "utc_month": Text(
+        en="By month, in UTC; summary.json has every day.", zh="按月统计（UTC）；每日数据见 summary.json。"
+    ),
+    "colours": Text(
+        en="Blue is decided, amber undetermined. In UTC.", zh="蓝色为已有结论，琥珀色为未能定论；按 UTC 统计。"
+    ),
     "day": Text(en="day", zh="日期"),
     "month": Text(en="month", zh="月份"),
     "decided": Text(en="decided", zh="已有结论"),
