@@ -83,8 +83,8 @@ _WORDS = {
     "seconds": Text(en="seconds", zh="秒"),
     "letters": Text(en="Dead letters", zh="死信"),
     "letters_note": Text(
-        en="With their elements in dead_letters.jsonl; --retry tries those again that are tickets.",
-        zh="完整内容见 dead_letters.jsonl；其中的工单可用 --retry 重试。",
+        en="With their elements in dead_letters.jsonl; --retry tries those again that were read but could not be taken.",
+        zh="完整内容见 dead_letters.jsonl；其中已读取但未能生成快照的工单可用 --retry 重试。",
     ),
     "letters_more": Text(en="Further ones in the file: {0}.", zh="另有 {0} 条见该文件。"),
     "error": Text(en="error", zh="错误"),
