@@ -1143,7 +1143,7 @@ def init(*, force: bool) -> None:
 def doctor(*, timeout: float, fields: bool, where: From) -> int:
     """Try each source and ticket system, and the store.
 
-    Also where snapshots are published, the service's database and the configuration. Says what is wrong and what to do. Exits
+    Also where snapshots are published, the catalogue, the service's database and the configuration. Says what is wrong and what to do. Exits
     0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
     \b
@@ -1152,6 +1152,7 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
     from pipeline.doctor import (
         Health,
         examine,
+        examine_catalogue,
         examine_publish,
         examine_store,
         examine_weights,
@@ -1186,6 +1187,7 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
         Health("config", "file", "warning" if secrets else "ok", (*lines, *plain), advice),
         examine_store(settings.store),
         examine_weights(settings.weights),
+        *examine_catalogue(settings.catalogue),
         *examine_publish(lambda: publish_of(config, where.profile, os.environ), timeout),
     ]
     opened: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.contrast import Change, Contrast
+from pipeline.evidence.case import clip
 from snapshots.model import Absent, CatalogueRecord, Check, Text, Usual
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # Templates without a line in the window that are listed, and the lines that must be usual of one to be told.
 _ABSENT, _LEAST = 5, 1.0
+# So much of a template stands in a sentence; the record has more of it.
+_SHOWN = 90
 
 
 def usual_of(change: Change) -> Usual | msgspec.UnsetType:
@@ -52,18 +55,29 @@ def catalogue_record(contrast: Contrast, known: Known) -> CatalogueRecord:
 def catalogue_check(record: CatalogueRecord) -> Check:
     """The same as a statement for people."""
     start, end = (record.start or "-")[:10], (record.end or "-")[:10]
+    unseen = (
+        f"{record.never_seen:,} of them {'was' if record.never_seen == 1 else 'were'}"
+        if record.never_seen
+        else "none was"
+    )
     en = (
         f"{record.templates:,} templates compared with the catalogue {record.digest[:12]} ({record.lines:,} lines, {start} to {end}); "
-        f"{record.never_seen:,} of them were never seen in it"
+        f"{unseen} never seen in it"
     )
     zh = (
-        f"{record.templates:,} 个模板已与目录 {record.digest[:12]} 对照（{record.lines:,} 行，{start} 至 {end}），"
-        f"其中 {record.never_seen:,} 个从未在目录中出现"
+        f"{record.templates:,} 个模板已与模板目录 {record.digest[:12]} 对照（{record.lines:,} 行，{start} 至 {end}），"
+        + (f"其中 {record.never_seen:,} 个从未在目录中出现" if record.never_seen else "没有一个是从未出现过的")
     )
     if record.absent:
         first = record.absent[0]
-        en += f"; {record.absent_templates:,} that are usual at this hour have no line here, such as `{first.text}` ({first.lines:,.0f} usual)"
-        zh += f"；该时段常见的模板中有 {record.absent_templates:,} 个在此没有日志，如 `{first.text}`（通常 {first.lines:,.0f} 行）"
+        text = clip(first.text, _SHOWN)
+        some = (
+            "1 that is usual at this hour has no line here:"
+            if record.absent_templates == 1
+            else (f"{record.absent_templates:,} that are usual at this hour have no line here, such as")
+        )
+        en += f"; {some} `{text}` ({first.lines:,.0f} usual)"
+        zh += f"；该时段常见的模板中有 {record.absent_templates:,} 个在此没有日志，如 `{text}`（通常 {first.lines:,.0f} 行）"
     if record.unknown_services:
         names = ", ".join(record.unknown_services[:5])
         more = len(record.unknown_services) - 5

@@ -238,6 +238,28 @@ def examine_weights(path: str | None) -> Health:
     return Health("weights", "file", "ok", (f"{path or 'the shipped ones'}, {origin}",))
 
 
+def examine_catalogue(place: str | None) -> list[Health]:
+    """Whether the catalogue that the settings name can be compared with; nothing where they name none.
+
+    It is opened as `take` opens it: where a file of it is gone, every snapshot would fail.
+    """
+    from pipeline.learning.usual import open_usual
+    from pipeline.settings import without_login
+
+    if place is None:
+        return []
+    try:
+        manifest = open_usual(place).manifest
+    except UsageError as error:
+        advice = "learn it again with `problem-snapshot learn`, or leave `catalogue` out of the settings"
+        return [Health("catalogue", "folder", "failed", (str(error),), advice)]
+    start, end = ((moment or "-")[:10] for moment in (manifest.start, manifest.end))
+    told = f"{without_login(place)}, {manifest.lines:,} lines, {start} to {end}"
+    empty = not manifest.lines
+    advice = "learn it from an archive that has lines; this one says of nothing what is usual" if empty else ""
+    return [Health("catalogue", "folder", "warning" if empty else "ok", (told,), advice)]
+
+
 def exit_code(sources: Sequence[Health], others: Sequence[Health] = ()) -> int:
     """0 all well, 4 every source refused us, 5 none could be reached, 8 some failed; warnings are well."""
     bad = [h for h in sources if h.state not in {"ok", "warning"}]

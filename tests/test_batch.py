@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.dataset as ds
 import pytest
 from click.testing import CliRunner, Result
@@ -25,6 +26,8 @@ from pipeline.batching import units
 from pipeline.batching.plan import Unit
 from pipeline.batching.results import Entry, Folder
 from pipeline.batching.rows import ROW_SCHEMA, snapshot_of
+from pipeline.batching.summary import DayRow, Row, read_summary
+from pipeline.batching.summary_page import page_of, show_summary
 from pipeline.batching.units import InProcess
 from pipeline.values import Span
 from snapshots.model import canonical_bytes, read_snapshot
@@ -325,7 +328,9 @@ def test_a_folder_with_a_run_is_not_written_to_again_unless_it_goes_on(home: Pat
     refused = well(run(dozen, "--out-dir", out, "--resume", "--config", home / "other.toml"), 2)
     assert "another settings_sha256" in refused.stderr
     before = results(out)
-    assert "Done by an earlier run" not in well(run(dozen, "--out-dir", out, "--resume")).stdout
+    again = well(run(dozen, "--out-dir", out, "--resume"))
+    assert "Done by an earlier run" not in again.stdout
+    assert "nothing was left to do" in again.stderr
     assert results(out) == before
 
 
@@ -334,6 +339,15 @@ def test_a_file_of_tickets_that_changed_is_not_gone_on_with(home: Path, dozen: P
     well(run(path, "--bundle", dozen, "--out-dir", home / "out", "--runner", "local", "--jobs", 1))
     tickets_file(path, [incident(1), incident(2)])
     assert "has changed since" in well(run(path, "--out-dir", home / "out", "--bundle", dozen, "--resume"), 2).stderr
+
+
+def test_a_run_is_not_gone_on_with_over_other_records(home: Path, dozen: Path):
+    """The tickets that are left would have theirs from where the first run looked, whatever the second says."""
+    path = tickets_file(home / "tickets.jsonl", [incident(1)])
+    well(run(path, "--bundle", dozen, "--out-dir", home / "out", "--runner", "local", "--jobs", 1))
+    told = well(run(path, "--bundle", EXAMPLES, "--out-dir", home / "out", "--resume"), 2).stderr
+    assert f"--bundle {dozen.resolve()}" in told
+    well(run(path, "--bundle", dozen, "--out-dir", home / "out", "--resume"))
 
 
 def test_what_was_given_is_not_left_lying_about_once_all_is_done(home: Path, dozen: Path):
@@ -464,6 +478,28 @@ def test_the_page_has_charts_and_lets_nothing_run(home: Path):
         assert page.count("<svg class=") >= 2
         assert "<script" not in page
         assert "default-src 'none'" in html.unescape(page)
+
+
+def test_the_summary_of_a_year_leaves_no_ticket_out(home: Path, dozen: Path):
+    """Its table is by month where days would fill a screen, its chart has a place for every day, and a terminal speaks of no colours."""
+    well(run(dozen, "--out-dir", home / "out", "--runner", "local", "--jobs", 1))
+    summary = read_summary(Folder(home / "out"))
+    assert summary is not None
+    first = date(2026, 1, 1)
+    days = [DayRow(day=f"{first + timedelta(days=n)}", located=2, abstained=1) for n in range(0, 365, 7)]
+    classes = [Row(name="interface_fault", tickets=100), Row(name="success", tickets=6), Row(name="", tickets=53)]
+    year = msgspec.structs.replace(
+        summary, days=days, snapshots=159, located=106, abstained=53, classes=classes, given=159
+    )
+    shown = show_summary(year, "table", "en")
+    rows = [line.split() for line in shown.splitlines() if line.startswith("2026-")]
+    assert [name for name, *_ in rows] == [f"2026-{month:02d}" for month in range(1, 13)]
+    assert [sum(int(row[n]) for row in rows) for n in (1, 2)] == [106, 53]
+    assert "Faults located: 100. No fault: 6. Undetermined: 53." in shown
+    assert "Blue" not in shown
+    page = page_of(year, "en")
+    assert "Blue is decided" in page
+    assert page.count("<title>2026-") == 365
 
 
 def test_the_command_says_what_it_cannot_do(home: Path, dozen: Path):

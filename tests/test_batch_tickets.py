@@ -9,6 +9,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pyarrow as pa
@@ -91,6 +92,58 @@ def test_times_of_a_parquet_file_keep_their_zone(tmp_path: Path):
         assert ticket.created_at == at
         assert ticket.created_at.utcoffset() == timedelta(hours=8 if kind.tz == "Asia/Shanghai" else 0)
         assert bool(notes) is (kind.tz is None)
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_a_spreadsheets_csv_is_read_as_it_is_saved(tmp_path: Path, sign: str):
+    """With a byte order mark, another sign between cells, and the times that a spreadsheet writes, in the zone that is said."""
+    rows = [
+        ("id", "created_at", "title", "备注"),
+        ("7", "2026/3/4 9:05", "付款失败，请查", "加急"),
+        ("8", "2026-03-04T01:05:00Z", "x", ""),
+    ]
+    (tmp_path / "a.csv").write_text("".join(sign.join(row) + "\r\n" for row in rows), "utf-8-sig", newline="")
+    shanghai = ZoneInfo("Asia/Shanghai")
+    notes: list[str] = []
+    found = tickets(list(read_given(str(tmp_path / "a.csv"), None, "unused", notes.append, shanghai)))
+    at = datetime(2026, 3, 4, 1, 5, tzinfo=UTC)
+    assert [one and one.created_at for one in found] == [at, at]
+    assert [one and one.created_at.utcoffset() for one in found] == [timedelta(hours=8), timedelta()]
+    assert found[0] is not None
+    assert found[0].custom_fields == {"备注": "加急"}
+    assert not notes
+    (utc, _) = tickets(read(tmp_path / "a.csv", note=notes.append))
+    assert utc is not None
+    assert utc.created_at == datetime(2026, 3, 4, 9, 5, tzinfo=UTC)
+    assert "taken as UTC" in notes[0]
+
+
+def test_a_parquet_files_times_without_zone_are_in_the_zone_that_is_said(tmp_path: Path):
+    """A date with the day or the month first is no time: which of the two it is cannot be told."""
+    nine = pa.array([datetime(2026, 3, 4, 9, tzinfo=UTC).replace(tzinfo=None)], pa.timestamp("us"))
+    table = pa.table({"id": ["A"], "title": ["x"], "created_at": nine})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (one,) = read_given(str(tmp_path / "a.parquet"), None, "unused", str, ZoneInfo("Asia/Shanghai"))
+    assert one.ticket is not None
+    assert one.ticket.created_at == datetime(2026, 3, 4, 1, tzinfo=UTC)
+    (tmp_path / "b.csv").write_text("id,created_at,title\nA,03/04/2026 09:00,x\n", "utf-8")
+    (odd,) = read_given(str(tmp_path / "b.csv"), None, "unused", str, ZoneInfo("Asia/Shanghai"))
+    assert "is not a time" in odd.reason
+
+
+def test_a_dead_letter_names_its_ticket_and_holds_it_as_json(tmp_path: Path):
+    """So that it can be mended and given again."""
+    first, other = ROWS[0], {**ROWS[0], "title": "another"}
+    lines = [json.dumps(one) for one in (first, other, {"id": "T-9"})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), "utf-8")
+    folder = Folder(tmp_path / "out")
+    folder.make()
+    make_plan(read(tmp_path / "a.jsonl"), folder, tickets="a", made={}, notes=[])
+    folder.gather_letters()
+    letters = [json.loads(line) for line in folder.dead.read_text("utf-8").splitlines()]
+    assert [(one["ticket"], one["name"]) for one in letters] == [("T-1", "a.jsonl, line 2"), ("T-9", "a.jsonl, line 3")]
+    assert json.loads(letters[0]["element"])["title"] == "another"
+    assert letters[1]["reason"].startswith("both title and description are missing")
 
 
 def test_a_line_that_is_no_ticket_is_given_with_its_reason_and_no_more_of_it_than_is_kept(tmp_path: Path):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
@@ -64,7 +67,53 @@ def test_a_source_that_is_gone_is_a_dead_part_or_an_error_before(indexed: Path):
     done = CliRunner().invoke(
         commands, ["learn", "--source", "logs", *span, "--config", str(config), "--out", str(indexed / "out")]
     )
-    assert done.exit_code != 0
+    assert done.exit_code == 5, done.output
     assert not (indexed / "out").exists()
     named = CliRunner().invoke(commands, ["learn", "--source", "other", *span, "--config", str(config), "--out", "x"])
     assert (named.exit_code, "there is no source 'other'" in named.stderr) == (2, True)
+
+
+def test_a_source_that_refuses_the_login_is_told_as_take_tells_it(home: Path):
+    """Exit code 4, with what to check, and no catalogue."""
+    with refusing() as url:
+        config = home / "refused.toml"
+        table = f'kind = "elasticsearch"\nurl = "{url}"\nlogs = ["x"]\nusername = "u"\npassword = "${{WRONG}}"\nretries = 0\n'
+        config.write_text(f"[defaults.sources.logs]\n{table}", encoding="utf-8")
+        span = ["--from", "2026-03-02", "--to", "2026-03-03"]
+        arguments = ["learn", "--source", "logs", *span, "--config", str(config), "--out", str(home / "out")]
+        done = CliRunner().invoke(commands, arguments, env={"WRONG": "pass-4711"})
+    assert done.exit_code == 4, done.output
+    assert "refused the login (401)" in done.stderr
+    assert "pass-4711" not in done.output
+    assert not (home / "out").exists()
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[str]:
+    """A server that answers as an Elasticsearch does to a wrong password."""
+    body = b'{"error":{"type":"security_exception","reason":"unable to authenticate user [u]"},"status":401}'
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("X-Elastic-Product", "Elasticsearch")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

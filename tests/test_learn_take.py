@@ -15,16 +15,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from parsers.tables import LOGS
+from pipeline.catalogue_record import catalogue_check
 from pipeline.cluster import cluster
 from pipeline.contrast import Contrast, contrast
+from pipeline.doctor import examine_catalogue
 from pipeline.errors import UsageError
 from pipeline.learning.catalogue import open_catalogue
-from pipeline.learning.usual import _p_value, open_usual
+from pipeline.learning.usual import _known, _p_value, open_usual
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings, load_settings, settings_digest
 from pipeline.sources.bundle import BundleSource
 from pipeline.values import Span
-from snapshots.model import CatalogueRecord, Usual, canonical_bytes, read_snapshot
+from snapshots.model import Absent, CatalogueRecord, Usual, canonical_bytes, read_snapshot
 from tests.flow_samples import (
     SETTINGS,
     background,
@@ -233,6 +235,41 @@ def test_the_snapshot_says_which_catalogue_from_when_to_when_and_of_how_many_lin
     assert canonical_bytes(read_snapshot(canonical_bytes(snapshot))) == canonical_bytes(snapshot)
     new = next(one for one in snapshot.findings if one.kind == "contrast.new")
     assert "never seen" in new.statement.en
+
+
+def test_the_sentence_on_the_catalogue_is_short_and_counts_as_people_do():
+    """However long the template is of which lines are missed; it is never cut inside a word, which redaction has to see whole."""
+    long = Absent(text="[stock] " + "counted 4111-1111-1111-1111, " * 20, lines=5.6)
+    record = CatalogueRecord(
+        digest="d" * 64, start=None, end=None, lines=9, templates=3, never_seen=0, unknown_services=[], absent=[long],
+        absent_templates=1,
+    )  # fmt: skip
+    told = catalogue_check(record).statement
+    assert "none was never seen" in told.en
+    assert "1 that is usual at this hour has no line here" in told.en
+    assert max(len(told.en), len(told.zh)) < 300
+    assert told.en.count("4111") == told.en.count("4111-1111-1111-1111") > 0
+    one = msgspec.structs.replace(record, never_seen=1, absent=[], absent_templates=0)
+    assert "1 of them was never seen" in catalogue_check(one).statement.en
+
+
+def test_doctor_opens_the_catalogue_as_take_does(tmp_path: Path):
+    """A file of it that is gone is told before a ticket comes."""
+    place = shop(tmp_path)
+    (well,) = examine_catalogue(str(place))
+    assert well.state == "ok"
+    assert "2026" in well.lines[0]
+    (place / "seasonal.parquet").unlink()
+    open_usual_again()
+    (ill,) = examine_catalogue(str(place))
+    assert ill.state == "failed"
+    assert "seasonal.parquet cannot be read" in ill.lines[0]
+    assert examine_catalogue(None) == []
+
+
+def open_usual_again() -> None:
+    """Forgets what was read: another process would not have it."""
+    _known.cache_clear()
 
 
 def test_without_a_catalogue_the_document_does_not_speak_of_one(bundle: Path):

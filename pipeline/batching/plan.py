@@ -71,7 +71,8 @@ _decoder = msgspec.json.Decoder(Planned)
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The head of a plan, beside its lines. `given` = `planned` + `rejected` + `repeated`.
 
-    `made` is what the snapshots are made with, `tickets` where they came from, `sha256` that file's content where it is one.
+    `made` is what the snapshots are made with, `tickets` where they came from, `sha256` that file's content where it is one,
+    `bundle` where a file's tickets have their records, empty where nothing was said of that.
     """
 
     format: str
@@ -82,11 +83,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     planned: int
     rejected: int
     repeated: int
+    bundle: str = ""
     notes: list[str] = []
 
 
 def make_plan(
-    given: Iterable[Given], folder: Folder, *, tickets: str, made: dict[str, str], notes: Iterable[str]
+    given: Iterable[Given],
+    folder: Folder,
+    *,
+    tickets: str,
+    made: dict[str, str],
+    notes: Iterable[str],
+    bundle: str = "",
 ) -> Plan:
     """Writes the plan of `given`, and a dead letter for each element that is no ticket. Its head is written last.
 
@@ -117,6 +125,7 @@ def make_plan(
         planned=planned,
         rejected=dead,
         repeated=repeated,
+        bundle=bundle,
         notes=list(notes),
     )
     with folder.whole(folder.head) as file:

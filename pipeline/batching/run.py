@@ -63,6 +63,11 @@ class Asked:
         """Where the tickets come from, as a run that goes on knows it again."""
         return self.search.label if self.search else self.tickets
 
+    @property
+    def records(self) -> str:
+        """Where the records of a file's tickets are, empty where nothing is said of that."""
+        return str(self.bundle.resolve()) if self.bundle else ""
+
 
 @dataclass(frozen=True)
 class Count:
@@ -153,16 +158,19 @@ def _plan(folder: Folder, asked: Asked, settings: Settings, say: Say) -> Plan:
             given = searched(asked.search, notes, say)
             given = with_bundles(given, asked.bundle) if asked.bundle else given
         else:
-            given = read_given(asked.tickets, asked.bundle, settings.store, notes)
-        return make_plan(given, folder, tickets=asked.label, made=made, notes=notes.told)
+            given = read_given(asked.tickets, asked.bundle, settings.store, notes, settings.zone)
+        return make_plan(given, folder, tickets=asked.label, made=made, notes=notes.told, bundle=asked.records)
     if plan.tickets != asked.label:
         raise UsageError(f"{folder.root} holds a run over {plan.tickets}, not {asked.label}; give another --out-dir")
+    if plan.bundle != asked.records:
+        other = f"--bundle {plan.bundle}" if plan.bundle else "no --bundle"
+        raise UsageError(f"{folder.root} holds a run with {other}; go on with the same, or give another --out-dir")
     if plan.sha256 is not None and content_of(asked.tickets) not in {plan.sha256, None}:
         raise UsageError(f"{asked.tickets} has changed since the run in {folder.root} began; give another --out-dir")
-    other = [name for name, value in plan.made.items() if made.get(name) != value]
-    if other:
+    unlike = [name for name, value in plan.made.items() if made.get(name) != value]
+    if unlike:
         raise UsageError(
-            f"{folder.root} holds a run with another {', '.join(other)}; its snapshots would not be alike: give another --out-dir"
+            f"{folder.root} holds a run with another {', '.join(unlike)}; its snapshots would not be alike: give another --out-dir"
         )
     return plan
 

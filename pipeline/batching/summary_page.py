@@ -41,8 +41,12 @@ _WORDS = {
     "share": Text(en="share", zh="占比"),
     "days": Text(en="Tickets by the day they were opened", zh="按建单日期统计"),
     "utc_day": Text(en="Days in UTC.", zh="日期为 UTC。"),
-    "utc_month": Text(en="By month, in UTC; summary.json has every day.", zh="按月统计（UTC）；每日数据见 summary.json。"),
-    "colours": Text(en="Blue is decided, amber undetermined. In UTC.", zh="蓝色为已有结论，琥珀色为未能定论；按 UTC 统计。"),
+    "utc_month": Text(
+        en="By month, in UTC; summary.json has every day.", zh="按月统计（UTC）；每日数据见 summary.json。"
+    ),
+    "colours": Text(
+        en="Blue is decided, amber undetermined. In UTC.", zh="蓝色为已有结论，琥珀色为未能定论；按 UTC 统计。"
+    ),
     "day": Text(en="day", zh="日期"),
     "month": Text(en="month", zh="月份"),
     "decided": Text(en="decided", zh="已有结论"),
@@ -79,8 +83,8 @@ _WORDS = {
     "seconds": Text(en="seconds", zh="秒"),
     "letters": Text(en="Dead letters", zh="死信"),
     "letters_note": Text(
-        en="With their elements in dead_letters.jsonl; --retry tries those again that are tickets.",
-        zh="完整内容见 dead_letters.jsonl；其中的工单可用 --retry 重试。",
+        en="With their elements in dead_letters.jsonl; --retry tries those again that were read but could not be taken.",
+        zh="完整内容见 dead_letters.jsonl；其中已读取但未能生成快照的工单可用 --retry 重试。",
     ),
     "letters_more": Text(en="Further ones in the file: {0}.", zh="另有 {0} 条见该文件。"),
     "error": Text(en="error", zh="错误"),

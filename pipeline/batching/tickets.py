@@ -16,6 +16,7 @@ import gzip
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +25,7 @@ import msgspec
 from pipeline.errors import SnapshotError, UsageError
 from pipeline.replay import asked_span, ticket_of
 from pipeline.sources.bundle import is_bundle
-from pipeline.tickets.file import MAX_BYTES, find_ticket, read_ticket
+from pipeline.tickets.file import MAX_BYTES, find_ticket, parse_time, read_ticket
 from pipeline.values import Span, Ticket
 from snapshots.store import Store, StoreError
 
@@ -53,10 +54,11 @@ class Given:
     ticket_id: str = ""
 
 
-def read_given(place: str, bundle: Path | None, store: str, note: Note) -> Iterator[Given]:
+def read_given(place: str, bundle: Path | None, store: str, note: Note, zone: tzinfo | None = None) -> Iterator[Given]:
     """The elements of `place`: a file, a folder of bundles, a store's folder or URL, or `store` for the configured one.
 
-    With `bundle`, a bundle or a folder of bundles, the records of a file's tickets are there. Raises `UsageError` where
+    With `bundle`, a bundle or a folder of bundles, the records of a file's tickets are there. `zone` is that of a table's times
+    without offset, which are UTC otherwise. Raises `UsageError` where
     `place` is nothing of the kind.
     """
     path = Path(place)
@@ -70,7 +72,7 @@ def read_given(place: str, bundle: Path | None, store: str, note: Note) -> Itera
         return _of_bundles(path, note)
     if not path.is_file():
         raise UsageError(f"{place}: no such file or folder of tickets, and no store")
-    found = _of_file(path, note)
+    found = _of_file(path, note, zone)
     return found if bundle is None else with_bundles(found, bundle)
 
 
@@ -92,16 +94,16 @@ def rejected(name: str, error: BaseException, element: str, ticket_id: str = "")
 # ---- files
 
 
-def _of_file(path: Path, note: Note) -> Iterator[Given]:
+def _of_file(path: Path, note: Note, zone: tzinfo | None) -> Iterator[Given]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = suffixes[-1:] == [".gz"]
     kind = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
     if kind[0] in _LINES:
         return _of_lines(path, packed, note)
     if kind[0] in _TABLES:
-        return _of_csv(path, packed, note)
+        return _of_csv(path, packed, note, zone)
     if kind[0] in _PARQUET and not packed:
-        return _of_parquet(path, note)
+        return _of_parquet(path, note, zone)
     raise UsageError(
         f"{path}: a file of tickets ends in .jsonl, .ndjson, .csv (each also with .gz) or .parquet; "
         "a single ticket.json is taken by the command take"
@@ -135,7 +137,7 @@ def _of_lines(path: Path, packed: bool, note: Note) -> Iterator[Given]:
         raise _unreadable(path, error) from error
 
 
-def _of_csv(path: Path, packed: bool, note: Note) -> Iterator[Given]:
+def _of_csv(path: Path, packed: bool, note: Note, zone: tzinfo | None) -> Iterator[Given]:
     try:
         with _open(path, packed) as file:
             # What spreadsheets write begins with a byte order mark.
@@ -145,8 +147,7 @@ def _of_csv(path: Path, packed: bool, note: Note) -> Iterator[Given]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from error
     csv.field_size_limit(MAX_BYTES)
-    reader = csv.reader(io.StringIO(text))
-    columns = [name.strip() for name in next(reader, [])]
+    reader, columns = _table(text)
     if not {"id", "created_at"} <= set(columns):
         raise UsageError(f"{path}: needs the columns id, created_at, and title or description; it has {columns[:20]}")
     while True:
@@ -163,7 +164,31 @@ def _of_csv(path: Path, packed: bool, note: Note) -> Iterator[Given]:
             many = UsageError(f"{name}: has {len(row)} values, but there are {len(columns)} columns")
             yield rejected(name, many, str(row))
         else:
-            yield _read(_encoded(_nested(dict(zip(columns, row, strict=False)))), name, note)
+            fields = _nested(dict(zip(columns, row, strict=False)))
+            yield _read(_encoded(_zoned(fields, zone)), name, note)
+
+
+def _table(text: str) -> tuple[Any, list[str]]:
+    """A reader of the rows of a CSV file, and its columns. Where a comma is the decimal sign spreadsheets write semicolons."""
+    for sign in (",", ";", "\t"):
+        reader = csv.reader(io.StringIO(text), delimiter=sign)
+        columns = [name.strip() for name in next(reader, [])]
+        if {"id", "created_at"} <= set(columns):
+            return reader, columns
+    reader = csv.reader(io.StringIO(text))
+    return reader, [name.strip() for name in next(reader, [])]
+
+
+def _zoned(fields: dict[str, Any], zone: tzinfo | None) -> dict[str, Any]:
+    """The same fields, a time of opening without offset in `zone`; what is no time is left to who reads the ticket."""
+    opened = fields.get("created_at")
+    if zone is None or opened is None:
+        return fields
+    try:
+        moment = opened if isinstance(opened, datetime) else parse_time(str(opened))
+    except ValueError:
+        return fields
+    return fields if moment.tzinfo else {**fields, "created_at": moment.replace(tzinfo=zone).isoformat()}
 
 
 def _nested(cells: Mapping[str, str]) -> dict[str, Any]:
@@ -192,7 +217,7 @@ def _nested(cells: Mapping[str, str]) -> dict[str, Any]:
     return fields
 
 
-def _of_parquet(path: Path, note: Note) -> Iterator[Given]:
+def _of_parquet(path: Path, note: Note, zone: tzinfo | None) -> Iterator[Given]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -205,7 +230,7 @@ def _of_parquet(path: Path, note: Note) -> Iterator[Given]:
                     fields = {key: value for key, value in row.items() if value is not None}
                     if "customer_id" in fields and "customer" not in fields:
                         fields["customer"] = {"id": fields.pop("customer_id")}
-                    yield _read(_encoded(fields), f"{path.name}, row {number}", note)
+                    yield _read(_encoded(_zoned(fields, zone)), f"{path.name}, row {number}", note)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 

@@ -74,7 +74,10 @@ PARTIAL, INTERRUPTED = 8, 130
     help="How long the sources of a ticket may take: long, so that a busy machine changes nothing.",
 )
 @click.option(
-    "--timezone", type=Zone(), envvar="PROBLEM_SNAPSHOT_TIMEZONE", help="Zone of a bundle's times without one."
+    "--timezone",
+    type=Zone(),
+    envvar="PROBLEM_SNAPSHOT_TIMEZONE",
+    help="Zone of times without one in a bundle, a CSV or a Parquet file.",
 )
 @click.option("--publish", "published", is_flag=True, help="Write the snapshots to the configured Elasticsearch index.")
 @click.option("--attach", metavar="NAME", help="Count the notes that tickets of this configured system would get.")
@@ -117,8 +120,8 @@ def batch(
     """Take the snapshots of many tickets.
 
     TICKETS is a file (.jsonl, .csv, .parquet), a folder of bundles, a store of snapshots (`store` is the configured
-    one), whose tickets are taken anew, or NAME: of a configured ticket system, with --from. Exits 8 where a ticket became a dead letter, 130 when interrupted; what
-    was done stays, and --resume goes on.
+    one), whose tickets are taken anew, or NAME: of a configured ticket system, with --from. Exits 8 where a ticket became
+    a dead letter, 130 when interrupted; what was done stays, and --resume goes on.
 
     \b
     problem-snapshot batch closed-2026.jsonl --profile prod --out-dir closed-2026

@@ -18,7 +18,7 @@ from pipeline.commands.options import (
     moment_of,
 )
 from pipeline.console import Progress, columns, emit, say
-from pipeline.errors import UsageError
+from pipeline.errors import NoSourceReached, Refused, SourceRefused, SourceUnavailable, UsageError
 
 if TYPE_CHECKING:
     from pipeline.learning.catalogue import Manifest, Tally
@@ -136,7 +136,13 @@ def _units(
     first, last = moment_of("--from", start), moment_of("--to", end)
     if first >= last:
         raise UsageError(f"--from {start} is not before --to {end}")
-    return units_of_source(source, first, last, config=where.config, profile=where.profile), Tally()
+    try:
+        return units_of_source(source, first, last, config=where.config, profile=where.profile), Tally()
+    # It is the only source here, so what stops it stops the command, with the exit code that `take` has for it.
+    except SourceRefused as error:
+        raise Refused(str(error)) from error
+    except SourceUnavailable as error:
+        raise NoSourceReached(str(error)) from error
 
 
 def _engine(asked: EngineAsked, out: str) -> Engine:

@@ -82,7 +82,7 @@ def reduced_logs(logs: pa.Table) -> Reduced:
     micros = _micros(times)
     ranks = _ranks(hashes(message), pc.fill_null(micros, 0).to_numpy(zero_copy_only=False))
     candidates = _Candidates(np.arange(len(logs)), ranks, bodies)
-    return _counted(micros, services, _masked(bodies), candidates, message.nbytes)
+    return _counted(micros, services, _masked(bodies), candidates, _bytes_of(message))
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class _Rows:
         self._flat, self._mapping, self._zone = flat, mapping, zone
         size = flat.num_rows
         message = _first_of(flat, mapping.message)
-        self.size = int(message.nbytes)
+        self.size = _bytes_of(message)
         times, services = self._meta()
         odd = pc.is_null(message).to_numpy(zero_copy_only=False)
         odd |= pc.is_null(times).to_numpy(zero_copy_only=False) | pc.is_null(services).to_numpy(zero_copy_only=False)
@@ -229,6 +229,11 @@ def _filled(column: Any) -> Any:
         return array
     blank = pc.equal(pc.binary_length(array), 0)
     return pc.if_else(blank, pa.scalar(None, pa.string()), array) if pc.any(blank).as_py() else array
+
+
+def _bytes_of(texts: Any) -> int:
+    """Bytes of the texts themselves: what Arrow keeps beside them depends on how they came."""
+    return int(pc.sum(pc.binary_length(texts)).as_py() or 0)
 
 
 def _micros(times: Any) -> Any:

@@ -282,12 +282,21 @@ def _created_at(value: Any, name: str, note: Callable[[str], None]) -> datetime:
     return aware
 
 
+_SHEET = re.compile(r"\s*(\d{4})[-/](\d\d?)[-/](\d\d?)(?:(?:\s+|T)(\d\d?):(.+))?\s*$", re.IGNORECASE | re.ASCII)
+
+
 def parse_time(text: str) -> datetime:
     """An ISO 8601 time, with or without offset, also with spaces for `T` and before the offset. Raises `ValueError`.
 
-    >>> parse_time("2026-11-23 10:02 +08:00").isoformat()
-    '2026-11-23T10:02:00+08:00'
+    Spreadsheets write the date with slashes and without zeros; the year has to come first, since what comes first otherwise is
+    the month in one country and the day in another.
+
+    >>> parse_time("2026-11-23 10:02 +08:00").isoformat(), parse_time("2026/1/5 9:02").isoformat()
+    ('2026-11-23T10:02:00+08:00', '2026-01-05T09:02:00')
     """
+    if sheet := _SHEET.match(text):
+        year, month, day, hour, rest = sheet.groups()
+        text = f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}:{rest}" if hour else "")
     tidy = re.sub(r"\s+(?=[+-]\d\d:?\d\d$|Z$|UTC$)", "", text.strip(), flags=re.IGNORECASE)
     return datetime.fromisoformat(re.sub(r"(?i)utc$", "Z", tidy))
 
