@@ -48,6 +48,7 @@ from tests.remote_samples import (
 )
 from tests.services import free_port
 from tests.test_service import database  # noqa: F401 - a fixture
+from tests.test_service_crash import answering
 
 
 @pytest.fixture(scope="module")
@@ -471,6 +472,7 @@ def test_a_desk_that_is_killed_in_the_middle_goes_on_and_loses_nothing(tmp_path)
                 },
             )  # fmt: skip
         shop.service.start()
+        answering(shop.url)
         done = shop.run("bundle", "--collect", told["manifest"], "--send", bundle)
         assert done.returncode == 0, done.stderr
         assert shop.row(told["id"]).state == "stored"
