@@ -26,7 +26,7 @@ import msgspec
 from pipeline.desk.asking import ask_customer
 from pipeline.desk.collections import Collections
 from pipeline.remote.files import choose
-from pipeline.remote.gather import RECEIPT, TICKET, gather, pretty
+from pipeline.remote.gather import RECEIPT, TICKET, gather, pretty, ticket_of
 from pipeline.remote.manifest import Manifest
 from pipeline.remote.receipt import Consent, File, Receipt, Taken, consent_of, sealed
 from pipeline.remote.sending import _digest
@@ -285,7 +285,7 @@ def large_bundle(path: Path, manifest: Manifest, size: int) -> Consent:
         + b"\n"
         for number in range(5000)
     )
-    ticket = pretty({"id": manifest.ticket, "system": manifest.system, "title": "x", "created_at": manifest.created_at})
+    ticket = pretty(ticket_of(manifest))
     rounds = size // len(lines)
     digest = hashlib.sha256()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
