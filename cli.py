@@ -1348,6 +1348,10 @@ def write_bundle(
     if collecting.collect is not None:
         if ticket is not None or bundle is not None:
             raise UsageError("--collect takes its ticket from the manifest: leave TICKET and --bundle out")
+        if asked != Asked(None, None, None) or budget is not None:
+            raise UsageError(
+                "--collect takes its time from the manifest: leave --around, --from, --to and --budget out"
+            )
         return collect(collecting, out)
     if ticket is None:
         raise UsageError("name the TICKET whose records are written, or --collect MANIFEST")

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,12 @@ import msgspec
 from pipeline.desk.asking import ask_customer
 from pipeline.desk.collections import Collections
 from pipeline.remote.files import choose
-from pipeline.remote.gather import RECEIPT, TICKET, gather, pretty
+from pipeline.remote.gather import RECEIPT, TICKET, gather, pretty, ticket_of
 from pipeline.remote.manifest import Manifest
 from pipeline.remote.receipt import Consent, File, Receipt, Taken, consent_of, sealed
 from pipeline.remote.sending import _digest
 from pipeline.service.database import opened, prepare
+from pipeline.service.ledger import OPEN, Ledger
 from pipeline.settings import load_settings
 from pipeline.tickets.file import read_ticket
 from pipeline.values import Span
@@ -68,13 +70,19 @@ class Remote:
     number: int = 0
     env: dict[str, str] = field(default_factory=dict)
 
-    def collections(self) -> Collections:
-        """The table as the service has it."""
-        return Collections(opened(self.database))
+    @contextmanager
+    def engine(self) -> Iterator[Any]:
+        """The service's database."""
+        engine = opened(self.database)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
     def row(self, collection: str) -> Any:
         """The row of a collection."""
-        return self.collections().get(collection)
+        with self.engine() as engine:
+            return Collections(engine).get(collection)
 
     def run(self, *args: str | Path, at: str = "UTC", timeout: float = 100) -> subprocess.CompletedProcess[str]:
         """The program as a process, in a folder of its own, with a machine's zone."""
@@ -92,12 +100,11 @@ class Remote:
         settings = load_settings(self.config, env={}, sources=False, service=True)
         start = datetime(2026, 11, 23, 2, tzinfo=UTC)
         found = read_ticket(json.dumps(self.board.tickets[ticket]).encode(), ticket)
-        engine = opened(self.database)
-        asked = ask_customer(
-            found, "desk", [f"{self.logs}/*.log"], settings, Collections(engine),
-            around=Span(start, start + timedelta(hours=1)), holds=holds, screen=screen,
-        )  # fmt: skip
-        engine.dispose()
+        with self.engine() as engine:
+            asked = ask_customer(
+                found, "desk", [f"{self.logs}/*.log"], settings, Collections(engine),
+                around=Span(start, start + timedelta(hours=1)), holds=holds, screen=screen,
+            )  # fmt: skip
         file = self.folder / f"{asked.manifest.id}.json"
         file.write_bytes(asked.signed)
         return {"id": asked.manifest.id, "link": asked.link, "desk_key": asked.key, "manifest": str(file)}
@@ -122,17 +129,14 @@ class Remote:
 
     def settled(self) -> None:
         """Waits until nothing is queued any more."""
-        import time
-
-        from pipeline.service.ledger import OPEN, Ledger
-
-        ledger = Ledger(opened(self.database), lambda *_: None)
         until = time.monotonic() + 60
-        while time.monotonic() < until:
-            states = {state for _, state in ledger.counts()}
-            if not states & set(OPEN):
-                return
-            time.sleep(0.1)
+        with self.engine() as engine:
+            ledger = Ledger(engine, lambda *_: None)
+            while time.monotonic() < until:
+                states = {state for _, state in ledger.counts()}
+                if not states & set(OPEN):
+                    return
+                time.sleep(0.1)
         raise AssertionError("not settled")
 
 
@@ -281,7 +285,7 @@ def large_bundle(path: Path, manifest: Manifest, size: int) -> Consent:
         + b"\n"
         for number in range(5000)
     )
-    ticket = pretty({"id": manifest.ticket, "system": manifest.system, "title": "x", "created_at": manifest.created_at})
+    ticket = pretty(ticket_of(manifest))
     rounds = size // len(lines)
     digest = hashlib.sha256()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:

@@ -48,6 +48,7 @@ from tests.remote_samples import (
 )
 from tests.services import free_port
 from tests.test_service import database  # noqa: F401 - a fixture
+from tests.test_service_crash import answering
 
 
 @pytest.fixture(scope="module")
@@ -395,18 +396,21 @@ def test_what_a_changed_collector_left_in_is_masked_at_the_desk(tiny):
         row = msgspec.structs.replace(
             receipt.files[LOG], bytes=len(files[LOG]), sha256=hashlib.sha256(files[LOG]).hexdigest()
         )
-        receipt = msgspec.structs.replace(receipt, files={**receipt.files, LOG: row})
+        (taken,) = receipt.taken
+        told_path = msgspec.structs.replace(taken, path="/var/log/13800138000.log")
+        receipt = msgspec.structs.replace(receipt, files={**receipt.files, LOG: row}, taken=(told_path,))
         files[RECEIPT] = msgspec.json.encode(sealed(receipt, manifest_of(told).key))
 
     rewritten(bundle, unmasked)
     answer = put(tiny, told, bundle, headers).json()
-    assert (answer["state"], answer["masked"]) == ("stored", {"card": 1, "phone": 1})
+    assert (answer["state"], answer["masked"]) == ("stored", {"card": 1, "phone": 2})
     (kept,) = (tiny.folder / "uploads" / "kept").rglob(f"{told['id']}.zip")
     with zipfile.ZipFile(kept) as archive:
         assert not [secret for secret in SECRETS if secret in archive.read(LOG)]
         receipt = msgspec.json.decode(archive.read(RECEIPT), type=Receipt)
-        assert receipt.masked_again == {"card": 1, "phone": 1}
-    assert json.loads(tiny.row(told["id"]).masked_again) == {"card": 1, "phone": 1}
+        assert receipt.masked_again == {"card": 1, "phone": 2}
+        assert receipt.taken[0].path == "/var/log/[phone:…8000].log"
+    assert json.loads(tiny.row(told["id"]).masked_again) == {"card": 1, "phone": 2}
 
 
 # ---- bytes that come late, twice, too many, or find no room
@@ -471,6 +475,7 @@ def test_a_desk_that_is_killed_in_the_middle_goes_on_and_loses_nothing(tmp_path)
                 },
             )  # fmt: skip
         shop.service.start()
+        answering(shop.url)
         done = shop.run("bundle", "--collect", told["manifest"], "--send", bundle)
         assert done.returncode == 0, done.stderr
         assert shop.row(told["id"]).state == "stored"

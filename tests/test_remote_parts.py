@@ -380,6 +380,27 @@ def test_a_link_is_known_by_its_signature_alone(kept):
         assert closed.value.status == 401
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["T1", "--collect", "m.json"], "takes its ticket from the manifest"),
+        (["--collect", "m.json", "--around", "2026-11-23"], "takes its time from the manifest"),
+        (["--collect", "none.json"], "cannot be read"),
+        (["--collect", "http://desk.example.com/collect?key=x"], "only taken by https"),
+        (["--collect", "m.json", "--refuse", "--consent", "Li Si"], "--refuse excludes"),
+        (["--collect", "m.json", "--send", "x.zip", "--no-upload"], "exclude each other"),
+        (["T1", "--out", "x", "--consent", "Li Si"], "--consent belongs to --collect"),
+        (["--out", "x"], "name the TICKET"),
+        (["T1"], "--out PATH is needed"),
+    ],
+)
+def test_options_that_mean_nothing_together_are_refused(options, said):
+    done = CliRunner().invoke(commands, ["bundle", *options])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
 # ---- what reads it, and what is trusted
 
 

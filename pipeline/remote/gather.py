@@ -91,7 +91,7 @@ def gather(
     with _placed(out) as file, zipfile.ZipFile(file, "w") as archive:
         bundle = Bundle(archive, manifest.max_bytes)
         with bundle.member(TICKET) as write:
-            write(pretty(_ticket(manifest)))
+            write(pretty(ticket_of(manifest)))
         taken = []
         for number, one in enumerate(chosen):
             progress(f"reading {one.path}")
@@ -146,7 +146,8 @@ def _take(one: Chosen, number: int, bundle: Bundle, cutting: Cutting) -> Taken:
     return Taken(path=shown, file=name, kept=kept, outside=outside, undated=undated, broke=broke, cut=full)
 
 
-def _ticket(manifest: Manifest) -> dict[str, str]:
+def ticket_of(manifest: Manifest) -> dict[str, str]:
+    """The bundle's `ticket.json`: what the desk said of its ticket, and nothing of this machine."""
     return {
         "id": manifest.ticket,
         "system": manifest.system,

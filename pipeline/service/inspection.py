@@ -22,7 +22,7 @@ import msgspec
 import pyarrow as pa
 
 from parsers.redaction import Redactor
-from pipeline.remote.gather import LOGS, RECEIPT, TICKET, Bundle, pretty, redactor_of
+from pipeline.remote.gather import LOGS, RECEIPT, TICKET, Bundle, pretty, redactor_of, ticket_of
 from pipeline.remote.manifest import Manifest
 from pipeline.remote.receipt import Consent, File, Receipt, answers, is_sealed, sealed
 from snapshots.model import Text
@@ -69,6 +69,10 @@ def inspect(
             _check_entries(archive, manifest)
             receipt = _receipt(archive, manifest, consent)
             redactor, changed = redactor_of(manifest), set()
+            clean = _paths_masked(receipt, redactor)
+            if clean != receipt:
+                receipt = clean
+                changed.add(RECEIPT)
             for name, file in receipt.files.items():
                 if _passed(archive, name, file, redactor, stopping):
                     changed.add(name)
@@ -157,8 +161,7 @@ def _receipt(archive: zipfile.ZipFile, manifest: Manifest, consent: Consent) -> 
         raise Unfit("its list was changed after it was sealed", "清单在封存后被修改")
     if (receipt.collection, receipt.asked_sha256) != (manifest.id, manifest.digest):
         raise Unfit("it answers another request", "对应的不是本次收集请求")
-    whose = (manifest.system, manifest.ticket)
-    if (receipt.system, receipt.ticket) != whose or (ticket.get("system"), ticket.get("id")) != whose:
+    if (receipt.system, receipt.ticket) != (manifest.system, manifest.ticket) or ticket != ticket_of(manifest):
         raise Unfit("it is of another ticket", "属于另一张工单")
     if receipt.consent != consent or consent.decision != "given" or not answers(consent, manifest):
         raise Unfit("the consent in it is not the one that was recorded", "其中的同意记录与已登记的不一致")
@@ -167,6 +170,22 @@ def _receipt(archive: zipfile.ZipFile, manifest: Manifest, consent: Consent) -> 
         told = ", ".join(more[:5]) or ", ".join(sorted(set(receipt.files) - names)[:5])
         raise Unfit(f"what it holds is not what its list names: {told}", f"内容与清单不符：{told}")
     return receipt
+
+
+def _paths_masked(receipt: Receipt, redactor: Redactor) -> Receipt:
+    """The list with what its paths and reasons may hold masked once more."""
+    taken, left = receipt.taken, receipt.left
+    texts = [*(one.path for one in taken), *(one.broke or "" for one in taken), *(one.path for one in left)]
+    done = redactor.redact_array(pa.array(texts, pa.string())).to_pylist()
+    paths, broke, others = done[: len(taken)], done[len(taken) : 2 * len(taken)], done[2 * len(taken) :]
+    return msgspec.structs.replace(
+        receipt,
+        taken=tuple(
+            msgspec.structs.replace(one, path=path, broke=reason or None)
+            for one, path, reason in zip(taken, paths, broke, strict=True)
+        ),
+        left=tuple(msgspec.structs.replace(one, path=path) for one, path in zip(left, others, strict=True)),
+    )
 
 
 def _passed(archive: zipfile.ZipFile, name: str, file: File, redactor: Redactor, stopping: Callable[[], bool]) -> bool:

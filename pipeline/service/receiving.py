@@ -222,9 +222,10 @@ class Receiver:
         except OSError as error:
             # The bytes stay, and the next start of the service, or the keeper, looks through them again.
             _log.error("upload %s cannot be looked through now: %s", row.id, error)
-        except Exception:
-            _log.exception("upload %s cannot be looked through", row.id)
-            raise
+        except Exception:  # noqa: BLE001 - one bundle never stops the others, nor is it tried for ever
+            _log.error("upload %s cannot be looked through", row.id, exc_info=True)
+            self._part(row.id).unlink(missing_ok=True)
+            self.collections.reject(row.id, "it cannot be looked through here / 无法检查该资料包")
 
     def _look_through(self, row: Any) -> None:
         part, kept, manifest = self._part(row.id), self._kept(row), manifest_in(row)
