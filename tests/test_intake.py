@@ -192,6 +192,8 @@ def test_a_portal_is_told_what_to_send_and_sends_it_as_json(service):
     wrong = httpx.post(link, json={"occurred_at": "yesterday", "order_number": 7})
     assert set(wrong.json()["errors"]) == {"occurred_at", "order_number"}
     assert set(wrong.json()["errors"]["occurred_at"]) == {"en", "zh"}
+    refused = httpx.post(link + "x", json=given)
+    assert (refused.status_code, set(refused.json()["error"])) == (401, {"en", "zh"})
     for body in (b"", b"[]", b"{", b"[" * 100_000, b"\xff"):
         assert httpx.post(link, content=body, headers={"content-type": "application/json"}).status_code == 400
     assert httpx.post(link, content=b"a=1", headers={"content-type": "text/plain"}).status_code == 415

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.desk.options import DeskOptions
 
 # The part of a question's words, weighed by how rare they are, that an entry has to have: in a small folder any entry leads by
-# much. Chosen together with `sure` on one half of the questions of benchmarks/knowledge.py; docs/questions.md has the figures.
+# much. Chosen together with `sure` on one half of the questions of benchmarks/self_service.py, which reports the other half.
 LEAST_WORDS = 0.5
 _NOTHING = Text(en="knowledge has no entry for it", zh="知识库中没有相关条目")
 

@@ -246,7 +246,7 @@ def add_questions(app: FastAPI, pages: QuestionPages) -> None:
         "/intake/{snapshot_id}/schema", summary="JSON Schema of answers", response_class=Response, responses=_RESPONSES
     )
     async def schema(snapshot_id: str, key: str = "", lang: str = "") -> Response:
-        return await _told(lambda: pages.schema(snapshot_id, key, lang))
+        return await _told(lambda: pages.schema(snapshot_id, key, lang), json=True)
 
     @app.get(
         "/intake/{snapshot_id}", summary="The questions of a ticket", response_class=Response, responses=_RESPONSES
@@ -269,25 +269,26 @@ def add_questions(app: FastAPI, pages: QuestionPages) -> None:
         },
     )
     async def answer(request: Request, snapshot_id: str, key: str = "", lang: str = "") -> Response:
+        json = _kind(request) == "application/json"
         try:
             # Whoever has no link that holds is not read at all.
             await asyncio.to_thread(pages.opened, snapshot_id, key)
             async with asyncio.timeout(BODY_SECONDS):
                 posted = await _read(request, pages.options.max_picture)
         except Refused as error:
-            return _refusal(error.why, lang)
+            return _refusal(error.why, lang, json=json)
         except TimeoutError:
-            return _refusal("slow", lang)
+            return _refusal("slow", lang, json=json)
         if posted is None:
             return _json(415, {"error": "send a form, or JSON as the schema has it"})
-        return await _told(lambda: pages.answered(snapshot_id, key, lang, posted), lang)
+        return await _told(lambda: pages.answered(snapshot_id, key, lang, posted), lang, json=json)
 
 
-async def _told(make: Callable[[], Response], lang: str = "") -> Response:
+async def _told(make: Callable[[], Response], lang: str = "", *, json: bool = False) -> Response:
     try:
         return await asyncio.to_thread(make)
     except Refused as error:
-        return _refusal(error.why, lang)
+        return _refusal(error.why, lang, json=json)
 
 
 # ---- what was sent
@@ -295,12 +296,16 @@ async def _told(make: Callable[[], Response], lang: str = "") -> Response:
 
 async def _read(request: Request, most: int) -> Posted | None:
     """What the body says; None where it is neither form nor JSON. Raises `Refused`."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(request)
     if kind == "application/json":
         return _from_json(b"".join([part async for part in _bounded(request, most * 4 // 3 + _WORDS)]))
     if kind == "multipart/form-data":
         return await _from_form(request, most)
     return None
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
@@ -426,9 +431,11 @@ def _first_input(one: Mapping[str, Any]) -> str:
     return f"{one['id']}{ends.get(one['kind'], '')}"
 
 
-def _refusal(why: str, lang: str) -> Response:
-    """A page in both languages: nothing is known of whoever reads it."""
+def _refusal(why: str, lang: str, *, json: bool = False) -> Response:
+    """A page in both languages, since nothing is known of whoever reads it; for programs the same as JSON."""
     status, told = _REFUSED[why]
+    if json:
+        return _json(status, {"error": told})
     language: Language = "zh" if lang == "zh" else "en"
     both = [(told.en, "" if language == "en" else "en"), (told.zh, "" if language == "zh" else "zh-CN")]
     return _page(status, language, said(_FAILED, language), both)
