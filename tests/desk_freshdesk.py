@@ -56,7 +56,7 @@ class FreshdeskDesk(Desk):
         shown = re.sub(r"<!--.*?-->", "", html, flags=re.DOTALL)
         made = {
             "id": self.count, "body": shown, "body_text": re.sub(r"<[^>]+>", " ", shown), "private": private, "user_id": who,
-            "incoming": incoming_, "source": 2, "attachments": [{"name": name} for name in names],
+            "created_at": f"2026-11-26T11:{len(self.talk) % 60:02}:00Z", "incoming": incoming_, "source": 2, "attachments": [{"name": name} for name in names],
         }  # fmt: skip
         self.talk.append(made)
         return made

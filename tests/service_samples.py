@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline.errors import TicketNotFound
 from pipeline.tickets.signatures import check, hexed
-from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note
+from pipeline.tickets.system import Attached, Changes, Event, Form, Incoming, Malformed, Note, Step
 from pipeline.values import Ticket
 
 SECRET = "a secret of the tests"
@@ -75,6 +75,21 @@ class Desk:
 
     def close(self) -> None:
         pass
+
+
+@dataclass
+class RememberingDesk(Desk):
+    """One that tells what happened to its tickets. `away` is raised where it is asked for that; `asked` counts."""
+
+    steps: dict[str, list[Step]] = field(default_factory=dict)
+    away: Exception | None = None
+    asked: int = 0
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        self.asked += 1
+        if self.away:
+            raise self.away
+        return tuple(self.steps.get(ticket_id, ()))
 
 
 def ticket(number: int, text: str = "付款失败，订单号 SO202611230001") -> Ticket:

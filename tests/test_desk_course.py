@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -226,3 +227,107 @@ def test_a_step_is_known_by_what_it_is_and_when_it_was():
     at = datetime(2026, 11, 2, 10, 0, 0, 123456, tzinfo=UTC)
     assert plain(Step("responded", at, "li")) == plain(Step("responded", at.astimezone(), "li"))
     assert plain(Step("responded", at + timedelta(seconds=1))).at != plain(Step("responded", at)).at
+
+
+class Crash(Exception):
+    """The process dies."""
+
+
+def lives_of(chance: random.Random, tickets: int) -> dict[str, list[Told]]:
+    """What happens to tickets that are opened over a day: at random times, some of it left out."""
+    lives = {}
+    for number in range(tickets):
+        at = START + chance.uniform(0, 24) * HOUR
+        life = [Told("opened", at)]
+        for what in ("assigned", "responded", "waiting", "continued", "resolved", "reopened", "responded", "resolved"):
+            at += chance.expovariate(1 / HOUR)
+            if chance.random() < 0.85:
+                life.append(Told(what, at, "li", "payments" if what == "assigned" else None))
+        lives[f"T-{number}"] = life
+    return lives
+
+
+class Simulated:
+    """A service that hears of tickets late, twice or in part, dies now and then, and warns."""
+
+    def __init__(self, engine, chance: random.Random, lives: dict[str, list[Told]]) -> None:  # noqa: F811
+        self.engine, self.chance, self.lives, self.moment = engine, chance, lives, Time(START)
+        self.levels = {ticket: chance.choice(["P1", "P2", "P3"]) for ticket in lives}
+        self.told: list[tuple[str, str, float, float]] = []
+        self.pending: list[tuple[str, str, float, float]] = []
+        self.crashes = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self.clock = Clocks(self.engine, GradingOptions(), self.moment)
+
+    def hear(self, ticket: str) -> None:
+        """A delivery comes: what it leads to is what the system told then, or some time ago, in no order."""
+        life = self.lives[ticket]
+        until = self.moment.now - self.chance.choice([0, 0, 600, 7200])
+        seen = self.chance.sample(some := [step for step in life if step.at <= until], k=len(some))
+        graded = severity(self.levels[ticket], "cn", life[0].at)
+        try:
+            with self.engine.begin() as connection:
+                self.clock.start(connection, "cn", ticket, "ps-1", graded, life[0].at)
+                self.clock.follow(connection, "cn", ticket, seen)
+                self.die(0.03)
+        except Crash:
+            self.restart()
+
+    def warn(self) -> None:
+        """Tells what is due, after the ticket system was asked."""
+        try:
+            self.clock.tick(self.tell, self.holds)
+        except Crash:
+            # The last one died with its transaction.
+            self.restart()
+        self.told += self.pending
+        self.pending.clear()
+
+    def tell(self, _connection: object, warned) -> None:
+        self.die(0.02)
+        self.pending.append((warned.ticket_id, warned.which, warned.deadline, self.moment.now))
+
+    def holds(self, row) -> bool:
+        known = [step for step in self.lives[row.ticket_id] if step.at <= self.moment.now]
+        with self.engine.begin() as connection:
+            self.clock.follow(connection, "cn", row.ticket_id, known)
+        return self.clock.still_due(row)
+
+    def die(self, share: float) -> None:
+        if self.chance.random() < share:
+            self.crashes += 1
+            raise Crash
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_whatever_deliveries_are_lost_late_or_repeated_and_processes_die_the_clock_comes_to_the_truth(engine):  # noqa: F811
+    """Each warning is told once, none of what was done, and in the end every clock is what the ticket system says."""
+    with engine.connect() as connection:
+        # Thousands of simulated transactions need not wait for the disk.
+        connection.execute(sa.text("PRAGMA synchronous=OFF"))
+    chance = random.Random(5)
+    lives = lives_of(chance, 200)
+    one = Simulated(engine, chance, lives)
+    while one.moment.now < START + 40 * HOUR:
+        one.moment.now += 300
+        for ticket, life in lives.items():
+            if life[0].at <= one.moment.now and chance.random() < 0.03:
+                one.hear(ticket)
+        one.warn()
+    assert one.crashes > 30
+    keys = [warning[:3] for warning in one.told]
+    assert len(keys) == len(set(keys)) > 50
+    for ticket, life in lives.items():
+        with engine.begin() as connection:
+            one.clock.follow(connection, "cn", ticket, life)
+        row, truth = one.clock.of("cn", ticket), course_of(life)
+        assert (row.responded_at, row.resolved_at) == (truth.responded_at, truth.resolved_at), ticket
+    for ticket, which, _, told_at in one.told:
+        before = course_of([step for step in lives[ticket] if step.at <= told_at])
+        assert before.resolved_at is None, "warned of a ticket that was solved"
+        assert which == "resolve" or before.responded_at is None, "warned of an answer that had been given"
+    counted = [event for event in read(engine, 0, 4e9) if event.event != "graded"]
+    assert len(counted) == sum(map(len, lives.values()))

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.tickets.system import Remembers, Step
+from tests.desk_freshdesk import FreshdeskDesk
 from tests.desk_jira import JiraCloudDesk, JiraDataCenterDesk
+from tests.desk_servicenow import ServiceNowDesk
 from tests.desk_zendesk import CUSTOMER, STAFF, ZendeskDesk
 from tests.tickets_desks import note, running
 from tests.tickets_generic_cases import CASES
@@ -134,3 +136,29 @@ def test_gitlab_tells_public_notes_and_the_issues_states() -> None:
 def test_a_system_of_ones_own_remembers_nothing_and_is_not_asked() -> None:
     with CASES["generic"].running() as (_, system):
         assert not isinstance(system, Remembers)
+
+
+@pytest.mark.parametrize("made", [FreshdeskDesk, ServiceNowDesk])
+def test_freshdesk_and_servicenow_tell_the_first_answer(made: Any) -> None:
+    with running(made()) as desk:
+        system = desk.system()
+        assert isinstance(system, Remembers)
+        desk.says("Is anybody there?", who="customer")
+        desk.says("Looks like the channel", who="staff", private=True)
+        system.attach(desk.ticket_id, note("first"))
+        assert [one.what for one in system.history(desk.ticket_id)] == ["opened"]
+        desk.says("We are on it", who="staff")
+        desk.says("Which order?", who="staff")
+        assert [one.what for one in system.history(desk.ticket_id)] == ["opened", "responded"]
+        system.close()
+
+
+def test_zammad_tells_the_first_answer() -> None:
+    with CASES["zammad"].running() as (server, system):
+        assert isinstance(system, Remembers)
+        server.add()
+        server.say(12, "ann@example.com", "the first article is the customer's")
+        server.say(12, "li@shop.example", "Looks like the channel", internal=True, sender="Agent")
+        server.say(12, "zammad", "an answer by itself", sender="System")
+        server.say(12, "li@shop.example", "We are on it", sender="Agent")
+        assert told(system.history("12"))[1:] == [("responded", "li@shop.example", None)]

@@ -17,13 +17,14 @@ import msgspec
 
 from pipeline.desk.clock import Clocks, Warned
 from pipeline.desk.course import plain
-from pipeline.desk.grading_options import ROLES
+from pipeline.desk.grading_options import LEVELS, ROLES
 from pipeline.desk.lessons import Lessons
 from pipeline.desk.moments import in_utc
 from pipeline.desk.room import Call, Rooms
 from pipeline.desk.severity import deadlines, raised
 from pipeline.errors import SnapshotError, TicketNotFound, UsageError
 from pipeline.tickets.system import Remembers
+from snapshots.model import Severity
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.service.messages import Messages
     from pipeline.service.storms import Storm
     from pipeline.tickets.system import TicketSystem
-    from snapshots.model import ProblemSnapshot, Severity
+    from snapshots.model import ProblemSnapshot
     from snapshots.store import Store
 
 _log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Duty:
         return bool(before and after and before.level != after.level)
 
     def severity(self, snapshot: ProblemSnapshot, storm: Storm | None, system: str) -> Severity | None:
-        """What holds for the ticket: its own severity, raised by what its storm counts."""
+        """What holds for the ticket: its own severity, raised by what its storm counts, or by who set it in the ticket system."""
         own = snapshot.severity
         if own is None:
             return None
@@ -95,7 +96,11 @@ class Duty:
         start = datetime.fromisoformat(snapshot.ticket.created_at)
         by = deadlines(own.level, self._options, system, start)
         own = msgspec.structs.replace(own, respond_by=in_utc(by[0]), resolve_by=in_utc(by[1]))
-        return raised(own, storm, self._options, system, datetime.fromtimestamp(self._clock(), UTC))
+        found = raised(own, storm, self._options, system, datetime.fromtimestamp(self._clock(), UTC))
+        row = self.clocks.of(system, snapshot.ticket.id)
+        if row is not None and LEVELS.index(row.level) < LEVELS.index(found.level):
+            return msgspec.json.decode(row.severity, type=Severity)
+        return found
 
     def graded(
         self, connection: Connection, system: str, snapshot: ProblemSnapshot, severity: Severity, storm: Storm | None

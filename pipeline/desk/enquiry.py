@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,9 +131,11 @@ def report_of(settings: Settings, engine: Engine, start: datetime, end: datetime
     from pipeline.desk.tasks import Tasks
 
     check_span(start, end)
+    # What is open counts until the end, and no time counts that has not passed: to the minute, as the report shows it.
+    now = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    end = min(end, now) if start < now else end
     found = events.read(engine, start.timestamp(), end.timestamp())
-    now = min(end, datetime.now(UTC)).timestamp()
-    standings = Tasks(engine).standings(now, start.timestamp(), end.timestamp())
+    standings = Tasks(engine).standings(end.timestamp(), start.timestamp(), end.timestamp())
     return reports.report(found, start, end, options_of(settings).grading, standings)
 
 

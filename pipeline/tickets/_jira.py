@@ -24,6 +24,7 @@ from pipeline.tickets import _desk as desk
 from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._history import History, State
+from pipeline.tickets._jira_changes import STATES, add_changelog, ending
 from pipeline.tickets._plain import conversation
 from pipeline.tickets._polls import Row, polled
 from pipeline.tickets.file import guess_language
@@ -59,8 +60,6 @@ _IDLE = frozenset(
 # Of these the desk's clock is to know.
 _ROUTINE = frozenset(["assignee", "priority", "resolution", "status"])
 _GONE = {"jira:issue_deleted": "the ticket was deleted", "comment_deleted": "a comment was deleted"}
-# As Jira Service Management's own workflows name it.
-_STATES: dict[str, State] = {"Waiting for customer": "waiting", "Pending": "waiting"}
 _REASONS = frozenset(["jira:issue_created", "jira:issue_updated", "comment_created", "comment_updated"])
 
 
@@ -100,21 +99,6 @@ class _Issue(msgspec.Struct, frozen=True):
 
 class _Item(msgspec.Struct, frozen=True):
     field: str = ""
-
-
-class _Moved(msgspec.Struct, frozen=True):
-    """A field that changed, as the issue's changelog has it."""
-
-    field: str = ""
-    to: str | None = None
-    # What people read.
-    shown: str | None = msgspec.field(name="toString", default=None)
-
-
-class _History(msgspec.Struct, frozen=True):
-    created: str = ""
-    author: dict[str, Any] | None = None
-    items: list[_Moved] = []
 
 
 class _Changelog(msgspec.Struct, frozen=True):
@@ -247,39 +231,25 @@ class JiraSystem(ABC):
         """What the comments and the changelog tell; an answer is a public comment of nobody among the customers.
 
         A status ends the work where its category is `done`, which the statuses' own list says; which of them wait for the customer
-        is told by `states`, or by their name. Raises as `ticket` does. Jira Cloud:
-        https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/ (expand=changelog) and .../api-group-status/;
-        Data Center has the same two.
+        is told by their name, or by `states`. Raises as `ticket` does.
         """
         issue = self._issue(ticket_id, fields="created,reporter,creator,status", expand="changelog")
         fields = issue["fields"]
         reporter = fields.get("reporter") or {}
-        found = History(_STATES, self._categories(), self._options.states)
+        found = History(STATES, self._categories(), self._options.states)
         found.add("opened", payload.moment(fields.get("created")), self._id(fields.get("creator") or reporter))
-        user = self._options.user
         for one in self._comments(issue["key"])[0]:
-            author = one.get("author") or {}
-            ours = bool(_seal(one)) or payload.same(user, self._id(author))
+            author = self._id(one.get("author") or {})
+            ours = bool(_seal(one)) or payload.same(self._options.user, author)
             if not ours and not self._by_customer(one, reporter) and not _internal(one):
-                found.add("responded", payload.moment(one.get("created")), self._id(author))
-        held = (issue.get("changelog") or {}).get("histories") or []
-        for change in payload.read(held, list[_History], self._api.where):
-            at, who = payload.moment(change.created), self._id(change.author or {})
-            for moved in change.items:
-                if moved.field == "status":
-                    found.turned(moved.shown or "", at, who)
-                elif moved.field == "assignee":
-                    found.add("assigned", at, who, moved.to or moved.shown)
-                elif moved.field == "priority":
-                    found.add("prioritised", at, who, moved.shown)
+                found.add("responded", payload.moment(one.get("created")), author)
+        add_changelog(found, issue.get("changelog"), self._id, self._api.where)
         return found.steps
 
     def _categories(self) -> dict[str, State]:
         """The statuses that end the work, asked for once."""
         if self._done is None:
-            listed = payload.rows(self._api.json("GET", f"{self.root}/status"), self._api.where)
-            done = [one for one in listed if (one.get("statusCategory") or {}).get("key") == "done"]
-            self._done = {str(one.get("name") or ""): "solved" for one in done}
+            self._done = ending(payload.rows(self._api.json("GET", f"{self.root}/status"), self._api.where))
         return self._done
 
     def close(self) -> None:

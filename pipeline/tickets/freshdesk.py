@@ -19,6 +19,7 @@ from pipeline.errors import Refused, SnapshotError, TicketNotFound
 from pipeline.tickets import _desk as desk
 from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, SystemOptions
+from pipeline.tickets._history import History
 from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets._polls import Row, polled
 from pipeline.tickets._shorten import short_html, whole
@@ -34,6 +35,7 @@ from pipeline.tickets.system import (
     Malformed,
     Note,
     Outcome,
+    Step,
     SystemBroken,
     own_fields,
 )
@@ -153,6 +155,18 @@ class FreshdeskSystem:
         self._set(ticket_id, found, note)
         url = f"{self._options.url.rstrip('/')}/a/tickets/{found['id']}"
         return Attached(outcome, str(first["id"]), url)
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """The agents' first public reply, and when the ticket was opened. Raises as `ticket` does.
+
+        Earlier states are not to be had by the API: https://developers.freshdesk.com/api/#list_all_ticket_conversations.
+        """
+        found = History()
+        found.add("opened", payload.moment(self._show(ticket_id).get("created_at")))
+        for one in self._conversations(ticket_id)[0]:
+            if one.get("incoming") is False and one.get("private") is False:
+                found.add("responded", payload.moment(one.get("created_at")), str(one.get("user_id") or ""))
+        return found.steps
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """See `TicketSystem.changed`: the list of tickets by `updated_since`."""

@@ -24,6 +24,7 @@ from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import _desk as desk
 from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, SystemOptions
+from pipeline.tickets._history import History
 from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets._polls import Row, polled
 from pipeline.tickets._shorten import short_text, whole
@@ -37,6 +38,7 @@ from pipeline.tickets.system import (
     Incoming,
     Malformed,
     Note,
+    Step,
     SystemBroken,
     own_fields,
 )
@@ -165,6 +167,17 @@ class ServiceNowSystem:
         assert earlier is not None  # noqa: S101 - without one a note is written
         same = not change and earlier[1].body in {"", desk.digest(body)}
         return Attached("unchanged" if same else "kept", number, url, tuple(told))
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """The first comment of somebody who is not the caller, and when the record was opened. Raises as `ticket` does."""
+        record = self._record(ticket_id)
+        callers = {_value(record, "caller_user_name"), _value(record, "sys_created_by"), self._options.user or ""}
+        found = History()
+        found.add("opened", payload.moment(_value(record, "sys_created_on")), _value(record, "sys_created_by"))
+        for one in self._journal(_value(record, "sys_id")):
+            if one["element"] == "comments" and one["sys_created_by"] not in callers:
+                found.add("responded", payload.moment(one["sys_created_on"]), one["sys_created_by"])
+        return found.steps
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """See `TicketSystem.changed`: records by `sys_updated_on`. The account's time zone has to be GMT, since queries are in it."""

@@ -28,6 +28,7 @@ from typing import Any
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets._api import Api, SystemOptions
 from pipeline.tickets._desk import body_of, ours, tags
+from pipeline.tickets._history import History
 from pipeline.tickets._payload import decode, filled, moment, needed_moment, outline, rows, text, whole
 from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets._polls import Cursor, Row, due, newest, read_cursor, stamped_row, sweep, walk
@@ -43,6 +44,7 @@ from pipeline.tickets.system import (
     Malformed,
     Note,
     NotPolled,
+    Step,
     SystemBroken,
     own_fields,
 )
@@ -168,6 +170,18 @@ class ZammadSystem:
         if self._options.tags:
             self._tag(ticket_id, note)
         return replace(attached, url=f"{self._options.url.rstrip('/')}/#ticket/zoom/{ticket_id}")
+
+    def history(self, ticket_id: str) -> tuple[Step, ...]:
+        """The agents' first public article, and when the ticket was opened. Raises as `ticket` does.
+
+        Nothing that is documented tells the times of states and owners (https://docs.zammad.org/en/latest/api/ticket/).
+        """
+        found = History()
+        found.add("opened", moment(self._ticket(ticket_id).get("created_at")))
+        for article in self._articles(ticket_id)[1:]:
+            if article.get("sender") == "Agent" and article.get("internal") is False:
+                found.add("responded", moment(article.get("created_at")), text(article.get("created_by")))
+        return found.steps
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Tickets that changed since; see `TicketSystem`. By Zammad's search, which needs its Elasticsearch."""

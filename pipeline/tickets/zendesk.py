@@ -25,10 +25,11 @@ from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets import _desk as desk
 from pipeline.tickets import _payload as payload
 from pipeline.tickets._api import Api, Conflict, SystemOptions
-from pipeline.tickets._history import History, State
+from pipeline.tickets._history import History
 from pipeline.tickets._plain import conversation, html_text, tidied
 from pipeline.tickets._polls import read_cursor
 from pipeline.tickets._shorten import short_html, whole
+from pipeline.tickets._zendesk_audits import STATES, add_audits
 from pipeline.tickets.file import guess_language
 from pipeline.tickets.signatures import based, check, check_time, signed_time, to_verify
 from pipeline.tickets.system import (
@@ -68,9 +69,6 @@ _REASONS = frozenset(
 )
 # What the desk's clock is to know, and nothing else.
 _ROUTINE = frozenset(["status_changed", "priority_changed", "agent_assignment_changed", "group_assignment_changed"])
-# Statuses of the system; a custom one stands in one of these categories, which is what `status` tells:
-# https://developer.zendesk.com/api-reference/ticketing/tickets/custom_ticket_statuses/
-_STATES: dict[str, State] = {"pending": "waiting", "solved": "solved", "closed": "solved"}
 _GONE = {
     "soft_deleted": "the ticket was deleted",
     "permanently_deleted": "the ticket was deleted",
@@ -140,22 +138,6 @@ class _Told(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """What it says, its line breaks kept."""
         return html_text(self.html_body) or tidied(self.plain_body or self.body or "")
-
-
-class _Changed(msgspec.Struct, frozen=True):
-    """An event of an audit, as far as it tells of a field."""
-
-    type: str = ""
-    field_name: str | None = None
-    value: Any = None
-
-
-class _Audit(msgspec.Struct, frozen=True):
-    """One change of a ticket, which may be of several fields."""
-
-    author_id: int | None = None
-    created_at: str | None = None
-    events: list[_Changed] = []
 
 
 class ZendeskSystem:
@@ -261,49 +243,27 @@ class ZendeskSystem:
         return Changes(events, after.text, more=page.get("end_of_stream") is False)
 
     def history(self, ticket_id: str) -> tuple[Step, ...]:
-        """What the comments and the audits tell; an answer is a public comment of an agent. Raises as `ticket` does.
-
-        https://developer.zendesk.com/api-reference/ticketing/tickets/ticket_audits/ and
-        https://developer.zendesk.com/documentation/ticketing/reference-guides/ticket-audit-events-reference
-        """
+        """What the comments and the audits tell; an answer is a public comment of an agent. Raises as `ticket` does."""
         ticket = self._show(ticket_id)
         comments, people, _ = self._comments(ticket_id)
         names = {person["id"]: str(person.get("name") or person["id"]) for person in people}
         agents = {person["id"] for person in people if person.get("role") in {"agent", "admin"}}
         agents -= {ticket.get("requester_id")}
-
-        def named(number: Any) -> str | None:
-            return names.get(number, str(number)) if number else None
-
-        found = History(_STATES, self._options.states)
-        found.add("opened", payload.moment(ticket.get("created_at")), named(ticket.get("submitter_id")))
+        found = History(STATES, self._options.states)
+        found.add("opened", payload.moment(ticket.get("created_at")), names.get(ticket.get("submitter_id") or 0))
         # The first comment is the description.
         for one in comments[1:]:
             if one.public and one.author_id in agents:
-                found.add("responded", payload.moment(one.created_at), named(one.author_id))
-        for audit in self._audits(ticket_id):
-            at, who = payload.moment(audit.created_at), named(audit.author_id)
-            for change in audit.events:
-                value = payload.text(change.value)
-                if change.type not in {"Create", "Change"}:
-                    continue
-                if change.field_name == "status":
-                    found.turned(value, at, who)
-                elif change.field_name == "priority" and value:
-                    found.add("prioritised", at, who, value)
-                elif change.field_name == "assignee_id" and value:
-                    found.add("assigned", at, who, names.get(int(value), value) if value.isdecimal() else value)
-        return found.steps
-
-    def _audits(self, ticket_id: str) -> Iterator[_Audit]:
+                found.add("responded", payload.moment(one.created_at), names.get(one.author_id or 0))
         params: dict[str, Any] = {"page[size]": _PAGE}
         for _ in range(_MAX_PAGES):
             page = self._get(f"/api/v2/tickets/{_path(ticket_id)}/audits.json", missing=ticket_id, params=params)
-            yield from payload.read(page.get("audits") or [], list[_Audit], self._api.where)
+            add_audits(found, page.get("audits"), names, self._api.where)
             meta = page.get("meta") or {}
             if not meta.get("has_more"):
-                return
+                break
             params["page[after]"] = meta.get("after_cursor")
+        return found.steps
 
     def close(self) -> None:
         """Closes the connections."""
