@@ -50,7 +50,6 @@ from tests.services import free_port
 from tests.test_service import database  # noqa: F401 - a fixture
 from tests.test_service_crash import answering
 
-
 # Real processes, one after the other, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(300)
 
