@@ -50,6 +50,9 @@ from tests.services import free_port
 from tests.test_service import database  # noqa: F401 - a fixture
 from tests.test_service_crash import answering
 
+# Real processes, one after the other, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Iterator[Remote]:
@@ -537,7 +540,6 @@ def test_a_full_disk_is_told_and_nothing_of_it_stays(tmp_path):
         assert shop.collect(told).returncode == 0
 
 
-@pytest.mark.timeout(300)
 def test_a_large_upload_takes_little_memory_and_a_larger_one_is_refused_before_it_is_read(tmp_path):
     """benchmarks/upload.py does the same with two gigabytes."""
     most = 130 << 20
