@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.learning.carried import Row
 from pipeline.learning.catalogue import Manifest
 from pipeline.learning.local import Engine, learn, plan
-from pipeline.learning.spark import read_rows
+from pipeline.learning.on_spark import read_rows
 from pipeline.learning.units import list_files
 
 # A Monday.

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.batching.plan import Planned, Unit, make_plan, read_plan, units
 from pipeline.batching.results import Entry, Folder, Journal
-from pipeline.batching.tickets import ELEMENT_BYTES, Given, of_system, read_given
+from pipeline.batching.tickets import ELEMENT_BYTES, Given, read_given
 from pipeline.errors import UsageError
 from pipeline.tickets.file import read_ticket
 from pipeline.values import Ticket
@@ -205,7 +205,7 @@ def planned(tmp_path: Path, given: list[Given]) -> Folder:
 def test_the_units_of_a_plan_hold_each_ticket_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, count: int, jobs: int, most: int
 ):
-    some = of_system((Ticket(f"T{n}", "t" * n, "付款", START) for n in range(count)), "desk")
+    some = [Given(f"desk, ticket T{n}", Ticket(f"T{n}", "t" * n, "付款", START)) for n in range(count)]
     folder = planned(tmp_path_factory.mktemp("plan"), list(some))
     parts = units(folder, count, jobs, most)
     assert [one.ticket.id for unit in parts for one in unit] == [f"T{n}" for n in range(count)]
@@ -223,7 +223,7 @@ def test_a_ticket_that_json_cannot_hold_is_a_dead_letter(tmp_path: Path):
         Ticket("bad-2", "t", "", START, custom_fields={"x": object()}),
         Ticket("bad-3", "t", "", datetime(1890, 1, 1, tzinfo=odd)),
     ]
-    folder = planned(tmp_path, list(of_system(some, "desk")))
+    folder = planned(tmp_path, [Given(f"desk, ticket {one.id}", one) for one in some])
     head = read_plan(folder)
     assert head is not None
     assert head.given == 4

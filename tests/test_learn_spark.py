@@ -21,7 +21,7 @@ SLOWLY = """
 import sys
 from pipeline.learning.carried import done_of, united
 from pipeline.learning.local import learn, plan
-from pipeline.learning.spark import spark_rows
+from pipeline.spark import spark_rows
 from pipeline.learning.units import encode_unit, list_files
 from tests.learn_samples import marked_read
 

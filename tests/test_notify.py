@@ -347,8 +347,8 @@ def test_no_secret_is_logged_or_shown(target, receiver, kind, caplog):
     one = target(kind)
     one.send(event())
     assert "s3cr3t" not in caplog.text
-    assert "s3cr3t" not in repr(one._base)
-    assert SECRET not in repr(one._base)
+    assert "s3cr3t" not in repr(one._options)
+    assert SECRET not in repr(one._options)
     assert receiver.got
 
 

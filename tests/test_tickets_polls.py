@@ -44,6 +44,21 @@ def test_the_first_look_at_a_system_that_does_not_answer_says_so(kind: str) -> N
         SYSTEMS[kind]().changed(None, 1)
 
 
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_a_time_is_a_cursor_with_every_system(kind: str) -> None:
+    """Each goes and asks for what changed since then; nobody answers here."""
+    with pytest.raises(SystemUnavailable, match="cannot be reached"):
+        SYSTEMS[kind]().changed("2026-11-01T00:00:00+00:00")
+
+
+def test_from_a_time_on_all_is_told_and_nothing_of_before() -> None:
+    """Not what lies in the overlap before that time, either: nobody has been told of anything yet."""
+    rows = [Row(at(second), Event(str(second), "changed")) for second in (-400, -1, 0, 1, 700)]
+    found = polled("desk", START.isoformat(), listed(rows, 2), 2)
+    assert [event.ticket_id for event in found.events] == ["0", "1"]
+    assert [event.ticket_id for event in polled("desk", found.cursor, listed(rows, 2), 2).events] == ["700"]
+
+
 def at(second: float) -> datetime:
     return START + timedelta(seconds=second)
 

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.batching.patience import patiently
 from pipeline.batching.results import Folder, read_document
 from pipeline.errors import Refused, SnapshotError
-from pipeline.tickets.system import Note, SystemUnavailable, TicketSystem
+from pipeline.tickets.system import Attached, Note, TicketSystem
 from snapshots.model import ProblemSnapshot
 
-# A system that cannot be reached is tried so often, with waits that double up to the longest; in seconds.
-TRIES, FIRST_WAIT, LONGEST_WAIT = 6, 2.0, 300.0
 _LISTED = 20
 
 NoteOf = Callable[[ProblemSnapshot, str | None], Note]
@@ -135,19 +134,11 @@ def _put(
     done: Backfilled,
     say: Callable[[str], None],
 ) -> None:
-    wait = FIRST_WAIT
-    for attempt in range(1, TRIES + 1):
+    def attach() -> Attached:
         next(steps)
-        try:
-            attached = system.attach(one.ticket.id, note)
-            break
-        except SystemUnavailable as error:
-            if attempt == TRIES:
-                raise
-            seconds = min(LONGEST_WAIT, error.after if error.after is not None else wait)
-            say(f"{system.name}: {error}; going on in {seconds:.0f} s")
-            pace.sleep(seconds)
-            wait *= 2
+        return system.attach(one.ticket.id, note)
+
+    attached = patiently(attach, system.name, say, pace.sleep)
     done.outcomes[attached.outcome] += 1
     row = Put(
         ticket=one.ticket.id,

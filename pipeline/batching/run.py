@@ -18,8 +18,9 @@ import msgspec
 
 from pipeline.batching.plan import Plan, content_of, make_plan, read_plan, units, whole_plan
 from pipeline.batching.results import FILE_ROWS, Folder, write_day
+from pipeline.batching.searched import Search, searched
 from pipeline.batching.summary import Summary, read_summary, summarise, write_summary
-from pipeline.batching.tickets import read_given
+from pipeline.batching.tickets import read_given, with_bundles
 from pipeline.batching.units import InProcess, Recipe, close_workers, made_with
 from pipeline.errors import SnapshotError, UsageError
 from pipeline.judge import weights_in_force
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 
 # What is said of tickets while they are read: so many sentences, and how many more.
 _NOTES = 20
-# Up to so many tickets are taken in one process: a second one of Beam costs 6.5 s of CPU to start, a ticket 0.6 s
-# (docs/scale.md), so it pays from about twenty on. That is reckoned, not measured.
-FEW = 32
-RUNNERS = ("FnApiRunner", "PortableRunner", "FlinkRunner", "DataflowRunner", "local")
+# Up to so many tickets are taken in one process: a second one of Beam pays from 334,000 lines on (docs/scale.md), which is
+# seven tickets of 50,000. Where tickets are smaller it costs two seconds that it does not bring in.
+FEW = 8
+# On Spark the plan is cut as for so many processes: how many there will be is Spark's to know.
+SPARK_UNITS = 64
+RUNNERS = ("FnApiRunner", "PortableRunner", "FlinkRunner", "DataflowRunner", "local", "spark")
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,18 @@ class Asked:
     retry: bool = False
     jobs: int | None = None
     runner: str = "FnApiRunner"
+    master: str | None = None
     budget: float = 60.0
     timezone: str | None = None
     config: Path | None = None
     profile: str | None = None
     beam: tuple[str, ...] = ()
+    search: Search | None = None
+
+    @property
+    def label(self) -> str:
+        """Where the tickets come from, as a run that goes on knows it again."""
+        return self.search.label if self.search else self.tickets
 
 
 @dataclass(frozen=True)
@@ -84,8 +94,10 @@ def run_batch(asked: Asked, settings: Settings, step: Step = lambda _: None, say
     """
     if asked.runner not in RUNNERS:
         raise UsageError(f"--runner {asked.runner}: is one of {', '.join(RUNNERS)}")
-    if asked.beam and asked.runner == "local":
+    if asked.beam and asked.runner in {"local", "spark"}:
         raise UsageError(f"{' '.join(asked.beam)}: options of Beam go with a runner of Beam")
+    if (asked.runner == "spark") != (asked.master is not None):
+        raise UsageError("--runner spark and --master spark://HOST:PORT go together")
     weights_in_force(settings.weights)
     folder = Folder(asked.out)
     _check(folder, asked)
@@ -134,11 +146,15 @@ def _plan(folder: Folder, asked: Asked, settings: Settings, say: Say) -> Plan:
         for letter in folder.letters.glob("*.json"):
             letter.unlink()
         notes = _Notes()
-        given = read_given(asked.tickets, asked.bundle, settings.store, notes)
-        say(f"reading {asked.tickets}")
-        return make_plan(given, folder, tickets=asked.tickets, made=made, notes=notes.told)
-    if plan.tickets != asked.tickets:
-        raise UsageError(f"{folder.root} holds a run over {plan.tickets}, not {asked.tickets}; give another --out-dir")
+        say(f"reading {asked.label}")
+        if asked.search:
+            given = searched(asked.search, notes, say)
+            given = with_bundles(given, asked.bundle) if asked.bundle else given
+        else:
+            given = read_given(asked.tickets, asked.bundle, settings.store, notes)
+        return make_plan(given, folder, tickets=asked.label, made=made, notes=notes.told)
+    if plan.tickets != asked.label:
+        raise UsageError(f"{folder.root} holds a run over {plan.tickets}, not {asked.label}; give another --out-dir")
     if plan.sha256 is not None and content_of(asked.tickets) not in {plan.sha256, None}:
         raise UsageError(f"{asked.tickets} has changed since the run in {folder.root} began; give another --out-dir")
     other = [name for name, value in plan.made.items() if made.get(name) != value]
@@ -213,6 +229,12 @@ def _engine(folder: Folder, plan: Plan, asked: Asked, settings: Settings, before
         if asked.runner == "local":
             _locally(folder, plan, recipe, jobs)
             return
+        if asked.master is not None:
+            from pipeline.batching.on_spark import run_on_spark
+
+            run_on_spark(units(folder, plan.planned, SPARK_UNITS), recipe, asked.master)
+            _write_days(folder, jobs)
+            return
         from pipeline.batch import run_on_beam
 
         parts = units(folder, plan.planned, jobs)
@@ -236,6 +258,11 @@ def _locally(folder: Folder, plan: Plan, recipe: Recipe, jobs: int) -> None:
                     break
     finally:
         close_workers()
+    _write_days(folder, jobs)
+
+
+def _write_days(folder: Folder, jobs: int) -> None:
+    """The rows of every day, in this process or in `jobs`; none where an end is asked for: then the run that goes on writes them."""
     if folder.stop.exists():
         return
     there = [one for one in whole_plan(folder) if folder.document(one.document).exists()]

@@ -6,7 +6,7 @@
     a folder of bundles, or one bundle   each with its ticket.json, and its records
     a store of snapshots                 the ticket of the newest snapshot of each, redacted as it is kept there
 
-What a ticket system's search gives goes through `of_system`. A line that is no ticket is given as well, with the reason.
+A line that is no ticket is given as well, with the reason. Tickets of a ticket system come from `pipeline/batching/searched.py`.
 """
 
 from __future__ import annotations
@@ -69,18 +69,12 @@ def read_given(place: str, bundle: Path | None, store: str, note: Note) -> Itera
     if not path.is_file():
         raise UsageError(f"{place}: no such file or folder of tickets, and no store")
     found = _of_file(path, note)
-    return found if bundle is None else _with_bundles(found, bundle)
+    return found if bundle is None else with_bundles(found, bundle)
 
 
 def is_store(place: str) -> bool:
     """Whether `place` is a store of snapshots: a URL, or a folder that looks like one."""
     return "://" in place or ((Path(place) / "snapshots").is_dir() and not (Path(place) / "documents").is_dir())
-
-
-def of_system(tickets: Iterable[Ticket], name: str) -> Iterator[Given]:
-    """The tickets of a ticket system, such as those that a search found. `name` is the system's."""
-    for ticket in tickets:
-        yield Given(f"{name}, ticket {ticket.id}", ticket)
 
 
 def rejected(name: str, error: BaseException, element: str) -> Given:
@@ -240,7 +234,11 @@ def _of_bundles(folder: Path, note: Note) -> Iterator[Given]:
             yield Given(path.name, ticket, bundle)
 
 
-def _with_bundles(found: Iterable[Given], bundle: Path) -> Iterator[Given]:
+def with_bundles(found: Iterable[Given], bundle: Path) -> Iterator[Given]:
+    """The same tickets with their records: each from the bundle of its id in `bundle`, or all from that one.
+
+    Raises `UsageError` where there is no such folder.
+    """
     if not bundle.exists():
         raise UsageError(f"--bundle {bundle}: no such folder or file")
     alone = is_bundle(bundle)

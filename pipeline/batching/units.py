@@ -194,11 +194,11 @@ class InProcess:
 
     def take(self, unit: Unit) -> list[Entry]:
         """What became of the unit's tickets."""
-        return list(_worker(self.recipe).take_unit(unit))
+        return list(worker_of(self.recipe).take_unit(unit))
 
     def died(self, unit: Unit) -> list[Entry]:
         """A dead letter for each ticket of a unit that ends its process, but for those that were done before."""
-        worker = _worker(self.recipe)
+        worker = worker_of(self.recipe)
         error = ProcessDied("the process that took it ended (out of memory?)")
         return [
             entry_of(one, "kept") if worker.folder.document(one.document).exists() else worker.bury(one, error)
@@ -213,7 +213,8 @@ class ProcessDied(Exception):
 _workers: dict[Recipe, Worker] = {}
 
 
-def _worker(recipe: Recipe) -> Worker:
+def worker_of(recipe: Recipe) -> Worker:
+    """The worker of this process, opened at the first call. Raises as `Recipe.open`."""
     if recipe not in _workers:
         _workers[recipe] = recipe.open()
     return _workers[recipe]

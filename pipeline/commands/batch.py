@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.options import NAME, PATH, Duration, From, Zone, debug_option, from_options, language_of
+from pipeline.commands.options import (
+    NAME,
+    PATH,
+    Duration,
+    From,
+    Zone,
+    debug_option,
+    from_options,
+    language_of,
+    moment_of,
+)
 from pipeline.console import Meter, emit, say, terminal_width
 from pipeline.errors import SnapshotError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.batching.run import Ended
+    from pipeline.batching.searched import Search
     from pipeline.settings import Settings
     from pipeline.tickets.system import Note, TicketSystem
     from snapshots.model import ProblemSnapshot
@@ -43,11 +54,18 @@ PARTIAL, INTERRUPTED = 8, 130
 )
 @click.option(
     "--runner",
+    "--engine",
+    "runner",
     default="FnApiRunner",
     show_default=True,
     metavar="NAME",
-    help="A runner of Apache Beam, or local: processes without Beam.",
+    help="A runner of Apache Beam; local: processes without Beam; or spark.",
 )
+@click.option("--master", metavar="URL", help="The Spark master, such as spark://host:7077 (spark).")
+@click.option(
+    "--from", "start", metavar="TIME", help="Of a ticket system: tickets opened then or later; UTC by default."
+)
+@click.option("--to", "end", metavar="TIME", help="Of a ticket system: tickets opened before; otherwise up to now.")
 @click.option(
     "--budget",
     type=Duration(),
@@ -91,17 +109,20 @@ def batch(
     output: str,
     language: str,
     timezone: str | None,
+    start: str | None,
+    end: str | None,
     where: From,
     **given: Any,
 ) -> int:
     """Take the snapshots of many tickets.
 
-    TICKETS is a file (.jsonl, .csv, .parquet), a folder of bundles, or a store of snapshots (`store` is the configured
-    one), whose tickets are taken anew. Exits 8 where a ticket became a dead letter, 130 when interrupted; what
+    TICKETS is a file (.jsonl, .csv, .parquet), a folder of bundles, a store of snapshots (`store` is the configured
+    one), whose tickets are taken anew, or NAME: of a configured ticket system, with --from. Exits 8 where a ticket became a dead letter, 130 when interrupted; what
     was done stays, and --resume goes on.
 
     \b
     problem-snapshot batch closed-2026.jsonl --profile prod --out-dir closed-2026
+    problem-snapshot batch helpdesk: --from 2026-01-01 --to 2026-04-01 --out-dir spring
     problem-snapshot batch cases/ --out-dir out --jobs 4 --runner local
     problem-snapshot batch closed-2026.jsonl --out-dir closed-2026 --resume --attach helpdesk --send
     """
@@ -118,14 +139,19 @@ def batch(
             f"no source is configured (profile {settings.profile}): give the tickets' records with --bundle DIR,\n"
             f"or write a configuration with `{NAME} init` and fill in its sources"
         )
-    asked = Asked(tickets, timezone=timezone, config=where.config, profile=where.profile, **given)
+    search = _search(where, tickets, start, end)
+    asked = Asked(tickets, timezone=timezone, config=where.config, profile=where.profile, search=search, **given)
     spoken: Language = language_of(os.environ) if language == "auto" else "zh" if language == "zh" else "en"
     with Meter("tickets") as meter:
 
         def step(count: Count) -> None:
             meter(count.done, count.of, count.kept)
 
-        ended = run_batch(asked, settings, step, say)
+        try:
+            ended = run_batch(asked, settings, step, say)
+        finally:
+            if search is not None:
+                search.system.close()
     write_page(ended.folder, ended.summary, spoken)
     to_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = terminal_width() if to_terminal else 100
@@ -170,18 +196,36 @@ def _published(ended: Ended, settings: Settings) -> bool:
 
 
 def _desk(where: From, name: str | None) -> TicketSystem | None:
+    return None if name is None else _system(where, name, "--attach")
+
+
+def _system(where: From, name: str, asked: str) -> TicketSystem:
     """The configured ticket system of that name. It is looked up before anything is taken, and connects to nothing yet."""
-    if name is None:
-        return None
     from pipeline.tickets import open_system
 
     settings = where.settings(sources=False, service=True)
     if name not in settings.tickets:
         known = ", ".join(sorted(settings.tickets)) or "none"
         raise UsageError(
-            f"--attach: no ticket system {name!r} is configured (profile {settings.profile}); there are: {known}"
+            f"{asked}: no ticket system {name!r} is configured (profile {settings.profile}); there are: {known}"
         )
     return open_system(name, settings.tickets[name])
+
+
+def _search(where: From, tickets: str, start: str | None, end: str | None) -> Search | None:
+    """What is asked of a ticket system, where TICKETS is `NAME:`. Raises `UsageError`."""
+    from pipeline.batching.searched import Search
+
+    if not tickets.endswith(":") or Path(tickets).exists():
+        if start or end:
+            raise UsageError("--from and --to go with the tickets of a ticket system: give NAME: as TICKETS")
+        return None
+    if start is None:
+        raise UsageError(f"{tickets} needs --from, such as --from 2026-01-01")
+    first, last = moment_of("--from", start), moment_of("--to", end) if end else None
+    if last is not None and first >= last:
+        raise UsageError(f"--from {start} is not before --to {end}")
+    return Search(_system(where, tickets[:-1], tickets), first, last)
 
 
 def _attached(ended: Ended, desk: TicketSystem, rate: float, *, send: bool) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,13 +15,12 @@ from pipeline.commands.options import (
     debug_option,
     engine_options,
     from_options,
+    moment_of,
 )
 from pipeline.console import Progress, columns, emit, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pipeline.learning.catalogue import Manifest, Tally
     from pipeline.learning.local import Engine
     from pipeline.learning.units import Unit
@@ -135,22 +133,10 @@ def _units(
         raise UsageError("give files or --source, not both: learn each, then --merge")
     if start is None or end is None:
         raise UsageError("--source needs --from and --to")
-    first, last = _moment("--from", start), _moment("--to", end)
+    first, last = moment_of("--from", start), moment_of("--to", end)
     if first >= last:
         raise UsageError(f"--from {start} is not before --to {end}")
     return units_of_source(source, first, last, config=where.config, profile=where.profile), Tally()
-
-
-def _moment(option: str, text: str) -> datetime:
-    from pipeline.tickets.file import parse_time
-
-    try:
-        moment = parse_time(text)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"{option}: {text!r} is not a time; write it as 2026-11-23 or 2026-11-23T10:02:31+08:00"
-        ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _engine(asked: EngineAsked, out: str) -> Engine:
@@ -162,7 +148,7 @@ def _engine(asked: EngineAsked, out: str) -> Engine:
             # Only what lies where the catalogue will is surely seen by all workers.
             return beam_engine(asked.runner_option, work=f"{out.rstrip('/')}/_shards")
         case "spark":
-            from pipeline.learning.spark import spark_engine
+            from pipeline.learning.on_spark import spark_engine
 
             return spark_engine(str(asked.master))
     from pipeline.learning.local import threads

@@ -161,6 +161,21 @@ class EngineAsked:
             raise UsageError("--engine spark needs --master, such as spark://host:7077")
 
 
+def moment_of(option: str, text: str) -> datetime:
+    """The time in UTC that `option` was given; one without an offset is UTC. Raises `UsageError`."""
+    from datetime import UTC
+
+    from pipeline.tickets.file import parse_time
+
+    try:
+        moment = parse_time(text)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{option}: {text!r} is not a time; write it as 2026-11-23 or 2026-11-23T10:02:31+08:00"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
 class Duration(click.ParamType[float]):
     """`10s`, `5m`, `1h30m` or a number of seconds."""
 

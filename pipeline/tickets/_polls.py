@@ -69,9 +69,16 @@ class Cursor(msgspec.Struct, frozen=True):
         at = max([self.at, *(key[0] for key in keys)])
         return Cursor(at, tuple(one for one in sorted({*self.seen, *keys}) if one[0] >= at - OVERLAP), self.floor)
 
+    @classmethod
+    def of(cls, when: datetime) -> Cursor:
+        """The cursor of all that changed at `when` or later."""
+        return cls(when, floor=when)
 
-def read_cursor(text: str, shape: type[Shape], name: str) -> Shape:
-    """A stored cursor. Raises `SystemBroken`."""
+
+def read_cursor(text: str, shape: type[Shape], name: str, since: Callable[[datetime], Shape]) -> Shape:
+    """A stored cursor; of a time (ISO 8601 with offset) what `since` makes of it. Raises `SystemBroken`."""
+    if (when := moment(text)) is not None:
+        return since(when)
     try:
         return msgspec.json.decode(text, type=shape)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -89,7 +96,7 @@ def polled(name: str, cursor: str | None, read: Page, limit: int) -> Changes:
         now = datetime.now(UTC)
         read(now, 0)
         return Changes((), Cursor(now).text)
-    return sweep(read_cursor(cursor, Cursor, name), lambda since: walk(read, since), limit)
+    return sweep(read_cursor(cursor, Cursor, name, Cursor.of), lambda since: walk(read, since), limit)
 
 
 def newest(rows: Iterable[Row]) -> Cursor:
@@ -130,7 +137,12 @@ def over(
     `now(place)` gives the cursor of now, `changed(place, cursor, limit)` what changed there. A place that is new since the last poll
     is told of from now on.
     """
-    before = {} if cursor is None else read_cursor(cursor, dict[str, str], name)
+    places = list(places)
+
+    def everywhere(when: datetime) -> dict[str, str]:
+        return dict.fromkeys(places, Cursor.of(when).text)
+
+    before = {} if cursor is None else read_cursor(cursor, dict[str, str], name, everywhere)
     after: dict[str, str] = {}
     events: list[Event] = []
     more = False
@@ -141,7 +153,7 @@ def over(
             after[place] = before[place]
             more = True
         else:
-            found = changed(place, read_cursor(before[place], Cursor, name), limit - len(events))
+            found = changed(place, read_cursor(before[place], Cursor, name, Cursor.of), limit - len(events))
             events += found.events
             after[place] = found.cursor
             more |= found.more

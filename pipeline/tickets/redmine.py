@@ -271,7 +271,7 @@ class RedmineSystem:
         found = polled(self.name, cursor, self._since, limit)
         if cursor is None or not found.events:
             return found
-        me, since = self._me(), read_cursor(cursor, Cursor, self.name).start
+        me, since = self._me(), read_cursor(cursor, Cursor, self.name, Cursor.of).start
         return replace(found, events=tuple(self._judged(one, me, since) for one in found.events))
 
     def history(self, ticket_id: str) -> tuple[Step, ...]:

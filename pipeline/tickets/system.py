@@ -163,7 +163,7 @@ class TicketSystem(Protocol):
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
         """Tickets created or changed since `cursor`; with None only the cursor of now.
 
-        Raises as `ticket` does, or `NotPolled` where it has no way to tell.
+        A time (ISO 8601 with offset) is a cursor, too: of all that changed then or later. Raises as `ticket` does, or `NotPolled` where it has no way to tell.
         """
         ...
 

@@ -197,7 +197,7 @@ class ZammadSystem:
             if not last:
                 self._searchable()
             return Changes((), newest(last).text)
-        return due(sweep(read_cursor(cursor, Cursor, self.name), lambda since: walk(read, since), limit))
+        return due(sweep(read_cursor(cursor, Cursor, self.name, Cursor.of), lambda since: walk(read, since), limit))
 
     def close(self) -> None:
         """Closes the connections."""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -224,7 +225,7 @@ class ZendeskSystem:
             # What any agent may see: the export would refuse some who are not to poll at all.
             self._get("/api/v2/tickets.json", params={"page[size]": 1})
             return Changes((), _Stand(start=int(time.time()) - 60).text)
-        stand = read_cursor(cursor, _Stand, self.name)
+        stand = read_cursor(cursor, _Stand, self.name, _Stand.of)
         params: dict[str, Any] = {"per_page": max(1, min(limit, 1000))}
         params |= {"cursor": stand.cursor} if stand.cursor else {"start_time": stand.start}
         page = self._get("/api/v2/incremental/tickets/cursor.json", params=params)
@@ -465,6 +466,10 @@ class _Stand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     start: int
     cursor: str | None = None
+
+    @classmethod
+    def of(cls, when: datetime) -> _Stand:
+        return cls(start=int(when.timestamp()))
 
     @property
     def text(self) -> str:

@@ -1,8 +1,9 @@
 """Work units on Spark: through `mapInArrow`, by the same functions that read them here. Needs the extra `spark` and Java 17.
 
 `spark_rows` carries any work: a unit (bytes) goes to a worker, and what it gives comes back as rows of a key and a value. Learning
-gives it units of an archive and gets the shards of each day, united where the rows of one key meet. Whoever loses a worker loses
-its tasks only: Spark runs them again elsewhere, and a unit that is read twice gives the same rows.
+gives it units of an archive and gets the shards of each day, united where the rows of one key meet; a batch gives it units of its
+plan and gets what became of each ticket. Whoever loses a worker loses its tasks only: Spark runs them again elsewhere, and a unit
+that is worked on twice gives the same rows.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import NoSourceReached, SnapshotError, UsageError
-from pipeline.learning.carried import Row, done_of, rows_of, united
-from pipeline.learning.local import Done, Engine, done
-from pipeline.learning.units import Unit, decode_unit, encode_unit
 
+Row = tuple[str, bytes]
 _ROWS = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.binary())])
 _DDL = "key string, value binary"
 # Units of one task at most, so that a lost worker loses little; and tasks at most, which the driver keeps account of.
@@ -63,21 +62,6 @@ def spark_rows(
         rows = rows.repartition(max(1, min(tasks, 2 * session.sparkContext.defaultParallelism)), "key")
         for row in (rows.mapInArrow(gathered, _DDL) if unite else rows).toLocalIterator():
             yield row.key, bytes(row.value)
-
-
-def spark_engine(master: str) -> Engine:
-    """The engine of `pipeline.learning.local.learn` that reads units on Spark."""
-
-    def run(units: Sequence[Unit]) -> Iterator[Done]:
-        for key, value in spark_rows(master, [encode_unit(unit) for unit in units], read_rows, unite=united):
-            yield done_of(key, value)
-
-    return run
-
-
-def read_rows(content: bytes) -> Iterator[Row]:
-    """The rows of one unit, which is read."""
-    return rows_of(done(decode_unit(bytes(content))))
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:
