@@ -178,10 +178,20 @@ def test_what_was_told_before_the_ticket_was_graded_holds_for_its_clock(engine):
     assert clock.of("cn", "T-1") is None
     begun(engine, moment=moment)
     assert clock.of("cn", "T-1").responded_at == START + 0.2 * HOUR
+    assert clock.of("cn", "T-1").level == "P2"
     moment.now += 300 * HOUR
     assert [one.which for one in clock.tick(lambda *_: None)] == ["resolve"]
     # The beginning is told once, by the ticket system.
     assert [one.event for one in read(engine, 0, 2e10)].count("opened") == 1
+
+
+def test_a_level_that_was_set_before_the_ticket_was_graded_holds(engine):  # noqa: F811
+    moment = Time(START + HOUR)
+    clock = Clocks(engine, GradingOptions(), moment)
+    follow(clock, engine, Told("opened", START), Told("prioritised", START + 60, "lead", "P1"))
+    with engine.begin() as connection:
+        held = clock.start(connection, "cn", "T-1", "ps-1", severity("P3", "cn", START), START)
+    assert (held.level, held.ticket_level, clock.of("cn", "T-1").level) == ("P1", "P1", "P1")
 
 
 def test_a_reply_stops_the_warning_and_a_reopening_starts_the_next(engine):  # noqa: F811

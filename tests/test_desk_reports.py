@@ -25,6 +25,7 @@ from pipeline.desk.events import Happened, read_events
 from pipeline.desk.grading_options import CalendarOptions, GradingOptions
 from pipeline.desk.report_pages import as_html, as_markdown
 from pipeline.desk.reports import as_csv, report, spread
+from pipeline.desk.tasks import Standing
 from pipeline.errors import UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.messages import Messages
@@ -234,6 +235,20 @@ def test_whom_the_desk_calls_changes_no_snapshot_but_its_terms_do(config):
         for other in (grading, msgspec.structs.replace(grading, room=None), msgspec.structs.replace(grading, terms={}))
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+# ---- what solved tickets taught
+
+
+def test_points_and_timeliness_stand_in_the_report_in_both_languages():
+    made = report(EVENTS, START, END, OPTIONS, [Standing("wang", 3, 2, 1, 0, 7), Standing("li", 0, 0, 0, 0, 0)])
+    text = as_markdown(made, "en")
+    section = text.partition("Knowledge tasks")[2]
+    assert [cell.strip() for cell in section.partition("| wang")[2].splitlines()[0].split("|")[1:-1]] == [
+        "7", "3", "2", "1", "0", "67%",
+    ]  # fmt: skip
+    assert "知识任务" in as_html(made, "zh")
+    assert "No knowledge task was opened" in as_markdown(MADE, "en")
 
 
 # ---- commands

@@ -107,7 +107,7 @@ def test_github_tells_members_comments_and_the_issues_events() -> None:
         server.happens("closed", "li")
         server.happens("reopened", "ann")
         assert told(system.history("shop/tickets#12")) == [
-            ("opened", "ann", "shop/tickets"),
+            ("opened", "ann", None),
             ("assigned", "lead", "li"),
             ("responded", "li", None),
             ("resolved", "li", None),
@@ -126,7 +126,7 @@ def test_gitlab_tells_public_notes_and_the_issues_states() -> None:
         server.turns("closed", "li")
         server.turns("reopened", "ann")
         assert told(system.history("shop/tickets#12")) == [
-            ("opened", "ann", "shop/tickets"),
+            ("opened", "ann", None),
             ("responded", "li", None),
             ("resolved", "li", None),
             ("reopened", "ann", None),

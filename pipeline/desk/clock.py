@@ -120,7 +120,7 @@ class Clocks:
             if not begun(connection, system, ticket_id):
                 record(connection, Happened(system, ticket_id, opened_at, "opened", severity.level))
             record(connection, Happened(system, ticket_id, max(now, opened_at), "graded", severity.level))
-            return severity
+            return self._prioritise(connection, system, ticket_id, course)
         held = msgspec.json.decode(row.severity, type=Severity)
         if LEVELS.index(severity.level) >= LEVELS.index(held.level):
             return held
@@ -214,14 +214,16 @@ class Clocks:
         self._prioritise(connection, system, ticket_id, course)
         return fresh
 
-    def _prioritise(self, connection: Connection, system: str, ticket_id: str, course: Course) -> None:
-        """A level that a person set in the ticket system is never lowered, and raises the desk's."""
+    def _prioritise(self, connection: Connection, system: str, ticket_id: str, course: Course) -> Severity:
+        """The severity that holds: a level that a person set in the ticket system raises the desk's, and is never lowered."""
         row = connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one()
-        if course.level is None or LEVELS.index(course.level[0]) >= LEVELS.index(row.level):
-            return
-        level, at = course.level
         held = msgspec.json.decode(row.severity, type=Severity)
-        self._raise(connection, row, set_by_ticket(held, level), at, None)
+        if course.level is None or LEVELS.index(course.level[0]) >= LEVELS.index(row.level):
+            return held
+        level, at = course.level
+        graver = set_by_ticket(held, level)
+        self._raise(connection, row, graver, at, None)
+        return graver
 
     def responded(self, system: str, ticket_id: str, who: str | None = None, at: float | None = None) -> bool:
         """Somebody answered the customer: the clock of the answer stops. False where the ticket has no clock."""

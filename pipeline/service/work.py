@@ -106,6 +106,8 @@ class Bench:
         system = self.systems.get(job.system)
         if system is None:
             raise UsageError(f"there is no [tickets.{job.system}] any more")
+        if job.routine and self.duty is None:
+            return Ended("done"), _nothing
         ticket = _read(job, system)
         rose = self._follow(job)
         if job.routine and not rose:

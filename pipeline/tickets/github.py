@@ -57,11 +57,11 @@ class GitHubSystem(ForgeSystem):
 
         Raises as `ticket` does. https://docs.github.com/en/rest/issues/events and /rest/using-the-rest-api/issue-event-types.
         """
-        repository, path = self._path(ticket_id)
+        _, path = self._path(ticket_id)
         issue = self._api.json("GET", path, missing=ticket_id)
         author, us = text(dig(issue, "user", "login")), self._user()
         found = History({"closed": "solved"})
-        found.add("opened", moment(issue.get("created_at")), author, repository)
+        found.add("opened", moment(issue.get("created_at")), author)
         for comment in self._comments(path, ticket_id):
             who = text(dig(comment, "user", "login"))
             staff = text(comment.get("author_association")) in _STAFF and dig(comment, "user", "type") != "Bot"

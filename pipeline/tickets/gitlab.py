@@ -164,11 +164,11 @@ class GitLabSystem:
         Who has the issue is not among what can be asked for. Raises as `ticket` does.
         https://docs.gitlab.com/api/resource_state_events/ and https://docs.gitlab.com/api/notes/.
         """
-        project, path = self._path(ticket_id)
+        _, path = self._path(ticket_id)
         issue = self._api.json("GET", path, missing=ticket_id)
         author, us = text(dig(issue, "author", "username")), self._user()
         found = History({"closed": "solved"})
-        found.add("opened", moment(issue.get("created_at")), author, project)
+        found.add("opened", moment(issue.get("created_at")), author)
         for note in self._comments(path, ticket_id):
             who = text(dig(note, "author", "username"))
             if not same(who, author, us) and not _internal(note) and MARK not in text(note.get("body")):
