@@ -26,7 +26,7 @@ from pipeline.desk.section import make_index, said_of
 from pipeline.desk.seeds import seed_entries
 from pipeline.desk.shelf import put_entries
 from pipeline.service import desk_counter
-from snapshots.model import CustomerMessage, with_id
+from snapshots.model import CustomerMessage, Portrait, Questionnaire, with_id
 from tests.snapshots_samples import SAMPLES, run_record, severity
 from tests.test_desk_room import ROOM
 from tests.test_service import Hook, database, running  # noqa: F401 - a fixture
@@ -97,11 +97,30 @@ def test_a_ticket_is_graded_compared_routed_and_answered(hook):
     assert ask(hook, "GET", "/sentence", params={"ticket": TICKET})["zh"] == "正在处理。"
 
 
+def test_a_portrait_and_questions_that_nobody_configured_are_told(lone):
+    for path, table in (("/questions", "defaults.desk.questions"), ("/portrait", "defaults.desk.portrait")):
+        told = ask(lone, "GET", path, 409, params={"ticket": TICKET})
+        assert table in told["error"]
+
+
+def test_questions_and_portrait_are_those_of_the_document(lone):
+    portrait = Portrait(tickets=2, open=["TK-1"], sources=["history"])
+    asked = msgspec.structs.replace(SAMPLES["wechat_signature"], questions=Questionnaire(), portrait=portrait)
+    taken = with_id(asked)
+    lone.bench.store.put(taken, run_record(taken))
+    ref = {"ticket": taken.snapshot_id}
+    assert ask(lone, "GET", "/questions", params=ref) == msgspec.to_builtins(taken.questions)
+    assert ask(lone, "GET", "/portrait", params=ref) == msgspec.to_builtins(portrait)
+
+
 def test_a_question_finds_entries_an_answer_its_problems_and_a_symptom_its_ways(lone):
     question = {"text": "微信支付提示签名错误怎么办", "most": 3}
     hits = ask(lone, "POST", "/ask", json=question)
     assert len(hits) == 3
     assert hits[0]["share"] >= hits[1]["share"]
+    # Seeds are drafts until somebody accepts them, so none goes to a customer.
+    assert {one["for_customer"]["text"] for one in hits} == {None}
+    assert hits[0]["for_customer"]["why_not"]["zh"]
     back = ask(lone, "POST", "/ask", json={"text": hits[0]["steps"][0]["zh"], "of": "answer", "most": 5})
     assert back
     (problem,) = ask(lone, "POST", "/solutions", json={"text": question["text"]})

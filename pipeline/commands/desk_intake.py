@@ -37,18 +37,13 @@ def questions(*, ticket: str, output: str, system: str | None, language: str, wh
     problem-snapshot desk questions TK-1042 -l zh
     problem-snapshot desk questions TK-1042 -o schema
     """
+    from pipeline.desk.enquiry import questions_of_ticket
     from pipeline.desk.question_forms import as_schema, as_text
-    from snapshots.model import Questionnaire
 
     settings = where.settings(sources=False, service=system is not None)
     with opened_store(settings) as store:
         found = store.get(ticket)
-    made = found.questions
-    if not isinstance(made, Questionnaire):
-        raise UsageError(
-            f"{found.snapshot_id} asks nothing: it was taken without a table [defaults.desk.questions]; add one, and take "
-            "the snapshot again"
-        )
+    made = questions_of_ticket(found)
     spoken = _spoken(found, language)
     if output == "json":
         show_json(made)
@@ -91,19 +86,12 @@ def portrait(*, ticket: str, output: str, language: str, where: From) -> None:
     \b
     problem-snapshot desk portrait TK-1042
     """
-    from pipeline.desk.portrait import portrait_of
-    from snapshots.model import Portrait
+    from pipeline.desk.enquiry import portrait_of_ticket
 
     settings = where.settings(sources=False)
     with opened_store(settings) as store:
         found = store.get(ticket)
-    made = found.portrait
-    if not isinstance(made, Portrait):
-        if settings.desk is None or settings.desk.portrait is None:
-            raise UsageError(f"{found.snapshot_id} has no portrait, and there is no table [defaults.desk.portrait]")
-        customer = found.ticket.customer_id
-        # What was masked stands for many.
-        made = portrait_of(found, settings.desk, settings.store, None if customer and "[" in customer else customer)
+    made = portrait_of_ticket(settings, found)
     if output == "json":
         show_json(made)
     else:

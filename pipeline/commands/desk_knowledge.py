@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,11 +13,11 @@ from pipeline.commands.desk_shown import language_option, output_option, said_in
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import NAME, PATH, From, debug_option, from_options
 from pipeline.console import columns, emit, say, write_file
-from pipeline.desk.enquiry import doubts_of, entries_of_symptom, knowledge_folder, open_answers, today
+from pipeline.desk.enquiry import doubts_of, entries_of_symptom, knowledge_folder, known_answers, open_answers, today
 from pipeline.errors import SnapshotError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.desk.ask import Hit
+    from pipeline.desk.ask import Direction, Hit
     from pipeline.desk.entry import Entry
     from pipeline.desk.plain import Solution
     from pipeline.desk.shelf import Shelf
@@ -53,21 +53,16 @@ def ask(
     problem-snapshot desk ask "支付宝提示余额不足怎么办"
     problem-snapshot desk ask --answer "query the order before you retry"
     """
-    from pipeline.desk import plain
     from pipeline.tickets.file import guess_language
 
     settings = where.settings(sources=False)
     answers = open_answers(settings, told_shelf(knowledge_folder(settings, folder)))
-    # The one after tells how far the first one leads.
-    found = answers.ask(question, max(most, 2), "answer" if backwards else "question")
-    hits = found[:most]
+    direction: Direction = "answer" if backwards else "question"
     spoken = guess_language(question) if language == "auto" else language
     if output == "json":
-        replies = [_for_customer(found, place, question, spoken, settings) for place in range(len(hits))]
-        known = [msgspec.to_builtins(plain.answer(hit)) for hit in hits]
-        show_json([one | {"for_customer": reply} for one, reply in zip(known, replies, strict=True)])
+        show_json(known_answers(settings, answers, question, most, direction, spoken))
     else:
-        emit("\n".join(_hit_lines(hits, spoken)))
+        emit("\n".join(_hit_lines(answers.ask(question, most, direction), spoken)))
 
 
 def told_shelf(folder: Path) -> Shelf:
@@ -84,18 +79,6 @@ def _tell_problems(shelf: Shelf) -> None:
         say(f"Not read: {problem}")
     if len(shelf.problems) > 5:
         say(f"Not read: {len(shelf.problems) - 5:,} more; `{NAME} desk knowledge check` names them")
-
-
-def _for_customer(hits: Sequence[Hit], place: int, question: str, language: str, settings: Settings) -> dict[str, Any]:
-    """The entry as a reply that a customer may get, or null, and why not."""
-    from pipeline.desk.intake_options import SelfServiceOptions
-    from pipeline.desk.options import DeskOptions
-    from pipeline.desk.self_service import Asked, doubt_of, for_customer
-
-    desk = settings.desk or DeskOptions()
-    asked = Asked(text=question, language="zh" if language == "zh" else "en", at=today(), versions=desk.versions)
-    doubt = doubt_of(hits, place, asked, None, (desk.self_service or SelfServiceOptions()).sure)
-    return {"text": for_customer(hits[place].entry) if doubt is None else None, "why_not": doubt}
 
 
 def _hit_lines(hits: Sequence[Hit], language: str) -> list[str]:
@@ -289,8 +272,6 @@ def graph(
     problem-snapshot desk knowledge graph --symptom "report loads slowly"
     problem-snapshot desk knowledge graph -o svg --out knowledge.svg
     """
-    import msgspec
-
     from pipeline.desk import graph as graphs
     from pipeline.tickets.file import guess_language
 

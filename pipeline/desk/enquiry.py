@@ -12,15 +12,16 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from pipeline.desk.ask import Answers
+    from pipeline.desk.ask import Answers, Direction
     from pipeline.desk.checks import Flag
     from pipeline.desk.entry import Entry
     from pipeline.desk.options import DeskOptions
+    from pipeline.desk.plain import KnownAnswer
     from pipeline.desk.reports import Report
     from pipeline.desk.shelf import Shelf
     from pipeline.desk.tasks import Task, Tasks
     from pipeline.settings import Settings
-    from snapshots.model import CustomerMessage, ProblemSnapshot, Severity
+    from snapshots.model import CustomerMessage, Portrait, ProblemSnapshot, Questionnaire, Severity
 
 NAME = "problem-snapshot"
 
@@ -69,7 +70,53 @@ def sentence_of_ticket(snapshot: ProblemSnapshot) -> CustomerMessage:
     return snapshot.customer_message
 
 
+def questions_of_ticket(snapshot: ProblemSnapshot) -> Questionnaire:
+    """What its customer is to be asked. Raises `UsageError` where nobody looked."""
+    from snapshots.model import Questionnaire
+
+    if not isinstance(snapshot.questions, Questionnaire):
+        raise UsageError(
+            f"{snapshot.snapshot_id} asks nothing: it was taken without a table [defaults.desk.questions]; add one, and take "
+            "the snapshot again"
+        )
+    return snapshot.questions
+
+
+def portrait_of_ticket(settings: Settings, snapshot: ProblemSnapshot) -> Portrait:
+    """What is known of its customer. Raises `UsageError` where it was not asked for, and is not now."""
+    from pipeline.desk.portrait import portrait_of
+    from snapshots.model import Portrait
+
+    if isinstance(snapshot.portrait, Portrait):
+        return snapshot.portrait
+    if settings.desk is None or settings.desk.portrait is None:
+        raise UsageError(f"{snapshot.snapshot_id} has no portrait, and there is no table [defaults.desk.portrait]")
+    customer = snapshot.ticket.customer_id
+    # What was masked stands for many.
+    return portrait_of(snapshot, settings.desk, settings.store, None if customer and "[" in customer else customer)
+
+
 # ---- knowledge
+
+
+def known_answers(
+    settings: Settings, answers: Answers, text: str, most: int, direction: Direction, language: str
+) -> list[KnownAnswer]:
+    """The entries that answer `text`, or that it is an answer of, each with what a customer may get of it."""
+    from pipeline.desk import plain
+    from pipeline.desk.intake_options import SelfServiceOptions
+    from pipeline.desk.self_service import Asked, doubt_of, for_customer
+
+    desk = options_of(settings)
+    asked = Asked(text=text, language="zh" if language == "zh" else "en", at=today(), versions=desk.versions)
+    sure = (desk.self_service or SelfServiceOptions()).sure
+    # The one after tells how far the first one leads.
+    hits = answers.ask(text, max(most, 2), direction)
+    found = []
+    for place, hit in enumerate(hits[:most]):
+        doubt = doubt_of(hits, place, asked, None, sure)
+        found.append(plain.answer(hit, plain.Reply(text=None if doubt else for_customer(hit.entry), why_not=doubt)))
+    return found
 
 
 def knowledge_folder(settings: Settings, folder: Path | None = None) -> Path:

@@ -31,6 +31,13 @@ class Plain(msgspec.Struct, kw_only=True):
 # ---- knowledge
 
 
+class Reply(Plain):
+    """What a customer may get as it stands, or null and why not."""
+
+    text: Text | None
+    why_not: Text | None
+
+
 class KnownAnswer(Plain):
     """An entry that answers a question. `share` is its part of all answers, `words`, `meaning` and `fault` are what makes it."""
 
@@ -49,10 +56,11 @@ class KnownAnswer(Plain):
     versions: list[str]
     owner: str
     status: str
+    for_customer: Reply
 
 
-def answer(hit: Hit) -> KnownAnswer:
-    """A hit of a question."""
+def answer(hit: Hit, for_customer: Reply) -> KnownAnswer:
+    """A hit of a question, with the reply that may be made of it."""
     entry = hit.entry
     return KnownAnswer(
         id=entry.id,
@@ -70,6 +78,7 @@ def answer(hit: Hit) -> KnownAnswer:
         versions=list(entry.facts.versions),
         owner=entry.facts.owner,
         status=entry.facts.status,
+        for_customer=for_customer,
     )
 
 

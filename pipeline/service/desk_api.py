@@ -1,6 +1,7 @@
 """The desk over HTTP: the same questions that the commands ask, for portals and ticket systems, with the token of [service].
 
     GET  /desk/severity /desk/similar /desk/route /desk/sentence      ?ticket= its id, or a snapshot's
+         /desk/questions /desk/portrait
     POST /desk/ask      /desk/solutions                               {"text": ...}: texts of customers stand in no address
     GET  /desk/knowledge, /desk/knowledge/entry, /desk/knowledge/graph, /desk/knowledge/check
     GET  /desk/tasks, /desk/tasks/{id}, /desk/standings
@@ -185,7 +186,7 @@ def _text(text: str, media: str) -> Response:
 
 
 def _add_tickets(router: APIRouter, counter: DeskCounter) -> None:
-    from snapshots.model import CustomerMessage, Routing, Severity, SimilarTicket
+    from snapshots.model import CustomerMessage, Portrait, Questionnaire, Routing, Severity, SimilarTicket
 
     @router.get("/severity", summary="How grave a ticket is, and why", **described(Severity))
     def severity(ticket: _Ref) -> Response:
@@ -202,6 +203,14 @@ def _add_tickets(router: APIRouter, counter: DeskCounter) -> None:
     @router.get("/sentence", summary="What its customer may be told", **described(CustomerMessage))
     def sentence(ticket: _Ref) -> Response:
         return _json(counter.sentence(ticket))
+
+    @router.get("/questions", summary="What to ask its customer", **described(Questionnaire))
+    def questions(ticket: _Ref) -> Response:
+        return _json(counter.questions(ticket))
+
+    @router.get("/portrait", summary="What is known of its customer", **described(Portrait))
+    def portrait(ticket: _Ref) -> Response:
+        return _json(counter.portrait(ticket))
 
 
 def _add_knowledge(router: APIRouter, counter: DeskCounter) -> None:

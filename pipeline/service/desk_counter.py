@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.desk.tasks import Tasks
     from pipeline.service.desk_bodies import Mark
     from pipeline.settings import Settings
-    from snapshots.model import CustomerMessage, ProblemSnapshot, Severity
+    from snapshots.model import CustomerMessage, Portrait, ProblemSnapshot, Questionnaire, Severity
     from snapshots.store import Store
 
 
@@ -67,6 +67,14 @@ class DeskCounter:
         snapshot = self.snapshot(ref)
         return open_desk(self.settings).about(snapshot)
 
+    def questions(self, ref: str) -> Questionnaire:
+        """What its customer is to be asked. Raises `UsageError` where nobody looked."""
+        return enquiry.questions_of_ticket(self.snapshot(ref))
+
+    def portrait(self, ref: str) -> Portrait:
+        """What is known of its customer. Raises `UsageError` where it is not asked for."""
+        return enquiry.portrait_of_ticket(self.settings, self.snapshot(ref))
+
     # ---- knowledge
 
     def shelf(self) -> Shelf:
@@ -77,7 +85,10 @@ class DeskCounter:
 
     def ask(self, text: str, most: int, direction: Direction) -> list[plain.KnownAnswer]:
         """The entries that answer a question, or that an answer is of."""
-        return [plain.answer(hit) for hit in self._answers(self.shelf()).ask(text, most, direction)]
+        from pipeline.tickets.file import guess_language
+
+        answers = self._answers(self.shelf())
+        return enquiry.known_answers(self.settings, answers, text, most, direction, guess_language(text))
 
     def solutions(self, symptom: str) -> list[plain.Solutions]:
         """How a symptom is solved, the cheapest check first."""
