@@ -26,6 +26,7 @@ import hypothesis
 import pytest
 
 from tests import services, side_by_side
+from tests.services import chromium as browser
 from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, postgresql, prism, redmine, rt, spark
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,6 +153,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROBLEM_SNAPSHOT_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The program of a real browser."""
+    try:
+        return browser.install()
+    except services.Unavailable as error:
+        missing(browser.NAME, str(error))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,10 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.intake_samples import ORDER, Asking, asking, png, unnamed
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed"),
-]
+pytestmark = pytest.mark.browser
 PHONE = {"width": 390, "height": 844}
 SAID = {
     "en": {
@@ -64,12 +60,12 @@ def links(service) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def on_page() -> Iterator[Callable[..., Any]]:
+def on_page(chromium: str) -> Iterator[Callable[..., Any]]:
     """Does something on a page. Playwright keeps an event loop, which tests of other files must not find in their thread."""
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(lambda: sync_playwright().start()).result()
         browser: Browser = pool.submit(
-            lambda: started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            lambda: started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         ).result()
 
         def do(link: str, work: Callable[[Page], Any], **given: Any) -> Any:

@@ -401,10 +401,9 @@ def test_the_schema_refuses_a_document_that_is_none():
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("form", ["html", "markdown"])
-def test_in_a_browser_a_note_fits_a_narrow_column_and_does_nothing(form, language, tmp_path):
+def test_in_a_browser_a_note_fits_a_narrow_column_and_does_nothing(form, language, tmp_path, chromium):
     """380 pixels, as beside a ticket's fields: nothing sticks out, no script runs, no picture is asked for."""
     attacks = [" ".join(PIECES), " " + "W" * 300, ""]
     bodies = [write(note_blocks(hostile("dns_failure", attack), language, LINKS), form, MARKER) for attack in attacks]
@@ -430,7 +429,7 @@ def test_in_a_browser_a_note_fits_a_narrow_column_and_does_nothing(form, languag
     )
     quiet = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     run = subprocess.run(
-        ["chromium", *quiet.split(), f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
+        [chromium, *quiet.split(), f"--user-data-dir={tmp_path}/profile", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert re.findall("<output>(.*?)</output>", run.stdout) == ["0 out, 0 acting, true"] * 3

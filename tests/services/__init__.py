@@ -1,5 +1,5 @@
 """Real services for the tests: Elasticsearch, PostgreSQL, MariaDB, Jaeger, Request Tracker,
-django-helpdesk, Redmine, Beam's Prism, Spark and nginx, on loopback and free ports.
+django-helpdesk, Redmine, Beam's Prism, Spark, nginx and Chromium, on loopback and free ports.
 
 Each module here has the same shape: `NAME`, `install()`, `start() -> Running`, `alive(data)` and `stop(data)`. A service
 that cannot be had on this machine raises `Unavailable` with the reason in a few words.

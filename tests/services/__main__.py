@@ -7,7 +7,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from tests import services
-from tests.services import elasticsearch_node, helpdesk, jaeger, mariadb, nginx, postgresql, prism, redmine, rt, spark
+from tests.services import (
+    chromium,
+    elasticsearch_node,
+    helpdesk,
+    jaeger,
+    mariadb,
+    nginx,
+    postgresql,
+    prism,
+    redmine,
+    rt,
+    spark,
+)
 
 ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk, redmine, prism)
 
@@ -15,8 +27,8 @@ ALL = (elasticsearch_node, postgresql, mariadb, jaeger, rt, helpdesk, redmine, p
 def install() -> int:
     """All at once: some download, some build, and apt-get does one thing after the other."""
     missing = 0
-    # What nginx does is up to the test that starts it, and Spark's two workers would idle in a gigabyte each.
-    wanted = (*ALL, nginx, spark)
+    # What nginx and Chromium do is up to the test that starts them, and Spark's two workers would idle in a gigabyte each.
+    wanted = (*ALL, nginx, spark, chromium)
     with ThreadPoolExecutor(len(wanted)) as threads:
         for service, done in [(service, threads.submit(service.install)) for service in wanted]:
             try:
