@@ -113,10 +113,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     if not shares(item.config):
         return (yield)
-    with side_by_side.turn(item.config.stash[SESSION], alone=item.get_closest_marker("alone") is not None):
+    alone, on = (one is not None and one.get_closest_marker("alone") is not None for one in (item, nextitem))
+    with side_by_side.turn(item.config.stash[SESSION], alone=alone, on=on):
         return (yield)
 
 

@@ -37,6 +37,10 @@ FIRST = (
 )
 
 
+# The turn of the test before, where this process's next one has it, too.
+_kept: list[contextlib.ExitStack] = []
+
+
 @functools.cache
 def _lane_of(file: str) -> str:
     text = (ROOT / file).read_text(encoding="utf-8")
@@ -68,13 +72,22 @@ def scheduler(config: Any, log: Any) -> Any:
 
 
 @contextlib.contextmanager
-def turn(session: Path, *, alone: bool) -> Iterator[None]:
-    """A test's turn among the processes of the session whose folder this is; `alone`, no other has its turn meanwhile."""
+def turn(session: Path, *, alone: bool, on: bool = False) -> Iterator[None]:
+    """A test's turn among the processes of the session whose folder this is; `alone`, no other has its turn meanwhile.
+
+    `on` says that this process's next test is to be alone, too: they follow each other, else each would wait for one of the others.
+    """
+    held_on = _kept.pop() if _kept else None
     with contextlib.ExitStack() as stack:
-        # Whoever waits to be alone keeps the door: nobody else begins meanwhile.
-        with held(session / "door.lock"):
-            stack.enter_context(held(session / "turn.lock", shared=not alone))
+        if held_on is not None:
+            stack.push(held_on)
+        else:
+            # Whoever waits to be alone keeps the door: nobody else begins meanwhile.
+            with held(session / "door.lock"):
+                stack.enter_context(held(session / "turn.lock", shared=not alone))
         yield
+        if alone and on:
+            _kept.append(stack.pop_all())
 
 
 def joins(session: Path) -> None:

@@ -110,6 +110,25 @@ def test_tests_run_beside_each_other_but_not_beside_one_that_is_alone(tmp_path: 
     assert order == ["usual begins", "usual ends", "strict begins", "strict ends", "late begins", "late ends"]
 
 
+def test_those_that_are_alone_follow_each_other_where_one_process_has_several(tmp_path: Path):
+    order: list[str] = []
+
+    def late() -> None:
+        with turn(tmp_path, alone=False):
+            order.append("late")
+
+    waiting = threading.Thread(target=late)
+    with turn(tmp_path, alone=True, on=True):
+        waiting.start()
+        time.sleep(0.2)
+        order.append("first")
+    time.sleep(0.2)
+    with turn(tmp_path, alone=True):
+        order.append("second")
+    waiting.join(10)
+    assert order == ["first", "second", "late"]
+
+
 def test_two_that_are_not_alone_run_at_the_same_time(tmp_path: Path):
     both = threading.Barrier(2)
 
