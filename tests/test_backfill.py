@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.batching.backfill import TRIES, Pace, attach_all
+from pipeline.batching.backfill import Pace, attach_all
+from pipeline.batching.patience import TRIES
 from pipeline.errors import Refused, TicketNotFound
 from pipeline.tickets.system import (
     Attached,

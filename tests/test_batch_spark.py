@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "bundles" / "broken").mkdir()
     (home / "bundles" / "broken" / "ticket.json").write_text("{", "utf-8")
     run_batch(Asked(str(home / "bundles"), home / "plain", runner="local", jobs=2), Settings(store="unused", budget=60))
-    assert len(results(home / "plain")) == TICKETS + 3 + 1
+    assert len(results(home / "plain")) == TICKETS + 2 + 1
     return home
 
 

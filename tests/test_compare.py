@@ -25,8 +25,11 @@ from snapshots.model import (
     CustomerMessage,
     KnowledgeEntry,
     Missing,
+    Portrait,
     ProblemSnapshot,
+    Questionnaire,
     Routing,
+    SelfService,
     SimilarTicket,
     Text,
     with_id,
@@ -323,6 +326,9 @@ def test_no_difference_goes_unnamed(part):
         "similar_tickets": [ALIKE],
         "knowledge": [KNOWN],
         "catalogue": CatalogueRecord(digest="a" * 64, start=None, end=None, lines=1, templates=1, never_seen=0),
+        "questions": Questionnaire(omitted=1),
+        "portrait": Portrait(tickets=1),
+        "self_service": SelfService(en=["a"], zh=[], entry="a", title=Text(en="a", zh="b"), share=1, sha256="a" * 64),
     }
     again = with_id(replace(S, **{part: different.get(part, getattr(other, part))}))
     found = compare(S, again)
