@@ -33,7 +33,7 @@ from pipeline.desk import plain
 from pipeline.desk.tasks import TaskNotFound
 from pipeline.errors import SnapshotError, SourceError, TicketNotFound, UsageError
 from pipeline.service.database import DatabaseUnavailable
-from pipeline.service.desk_bodies import Answered, By, Cared, Decision, Mark, NewTask, Question, Submission, Symptom
+from pipeline.service.desk_bodies import Acknowledged, By, Cared, Decision, Enquiry, Mark, NewTask, Submission, Symptom
 from pipeline.service.desk_counter import Wrong
 from pipeline.service.desk_schemas import describe, described
 from pipeline.service.links import HEADERS, holds_token
@@ -217,7 +217,7 @@ def _add_knowledge(router: APIRouter, counter: DeskCounter) -> None:
     @router.post(
         "/ask", summary="Entries that answer a question, or that an answer is of", **described(list[plain.KnownAnswer])
     )
-    def ask(question: Question) -> Response:
+    def ask(question: Enquiry) -> Response:
         return _json(counter.ask(question.text, question.most, question.of))
 
     @router.post(
@@ -330,7 +330,7 @@ def _add_clocks(router: APIRouter, counter: DeskCounter) -> None:
         return _json(counter.room(room))
 
     @router.post("/rooms/{room}/acknowledge", summary="Answer a call for a role", **done)
-    def acknowledge(room: _Number, given: Answered) -> Response:
+    def acknowledge(room: _Number, given: Acknowledged) -> Response:
         return _done(counter.rooms.acknowledge(room, given.role, given.by), f"there is no room {room}")
 
     @router.post("/rooms/{room}/told", summary="A customer was told", **done)

@@ -14,7 +14,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Question(_Body):
+class Enquiry(_Body):
     """A question, or with `of` = answer an answer of which the problems are wanted."""
 
     text: _Words
@@ -53,7 +53,7 @@ class Decision(By):
     why: _Words
 
 
-class Answered(By):
+class Acknowledged(By):
     """Who answers a call to a room, and for which role."""
 
     role: Literal["technology", "product", "operations"]

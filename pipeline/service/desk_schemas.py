@@ -57,7 +57,12 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = made()
             _, components = msgspec.json.schema_components(_known, ref_template=_COMPONENTS)
-            document.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            if twice := sorted(schemas.keys() & components.keys()):
+                raise RuntimeError(
+                    f"a body and a value of the desk have one name, {twice[0]}: OpenAPI can hold one of them"
+                )
+            schemas.update(components)
         return app.openapi_schema or {}
 
     # As https://fastapi.tiangolo.com/how-to/extending-openapi/ does it.
