@@ -1,6 +1,6 @@
 """How much a questionnaire asks over a folder of cases, and whether it ever asks what is there already.
 
-python benchmarks/questions.py /work/shared/data/cases/dev
+python benchmarks/questions.py ../shared/data/cases/dev
 python benchmarks/questions.py CASES --bare       the same tickets without their questionnaires
 
 What "is there already" is decided here anew, from the raw files and with other expressions than those of
