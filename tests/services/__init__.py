@@ -153,6 +153,20 @@ def held(path: Path, *, shared: bool = False) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def running(service: ModuleType) -> Iterator[str]:
+    """The address of `service`: that of `make services-up` if it runs, else of one for this use only. Raises `Unavailable`."""
+    there = remembered(service.NAME)
+    if there is not None and service.alive(there.data):
+        yield there.url
+        return
+    own = service.start()
+    try:
+        yield own.url
+    finally:
+        service.stop(own.data)
+
+
 def address(service: ModuleType, session: Path) -> str:
     """Where `service` is: that of `make services-up` if it runs, else one for the processes of this test session.
 
