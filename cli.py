@@ -818,7 +818,8 @@ def schema() -> None:
 def diff(*, before: str, after: str, view: Difference, where: From) -> int:
     """Show what changed from snapshot A to snapshot B.
 
-    And which evidence moved the diagnosis. Each is named by its id or the beginning of one, by its ticket (the newest), or by its file. Exits 0 whatever differs;
+    Says, too, which evidence moved the diagnosis. Each is named by its id or the beginning of one, by its ticket (the newest),
+    or by its file. Exits 0 whatever differs;
     with --exit-code 9 where diagnosis or evidence differ.
 
     \b
@@ -873,7 +874,8 @@ def replay_snapshot(
 ) -> int:
     """Take a snapshot's ticket again, and show what moved.
 
-    With the program of today. The ticket is the one of --ticket, else of the bundle, else the redacted one in the snapshot. The window is the
+    With the program of today. The ticket is the one of --ticket, else of the bundle, else the redacted one in the
+    snapshot. The window is the
     snapshot's where a person had asked for it. Nothing is kept. Exits 8 where a source failed or gave a part; with
     --exit-code 9 where diagnosis or evidence differ.
 
@@ -1143,8 +1145,8 @@ def init(*, force: bool) -> None:
 def doctor(*, timeout: float, fields: bool, where: From) -> int:
     """Try each source and ticket system, and the store.
 
-    Also where snapshots are published, the catalogue, the service's database and the configuration. Says what is wrong and what to do. Exits
-    0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
+    Also where snapshots are published, the catalogue, the service's database and the configuration. Says what is wrong
+    and what to do. Exits 0 when all is well, 4 when every source refused us, 5 when none could be reached, 8 when something failed.
 
     \b
     problem-snapshot doctor --profile prod --fields

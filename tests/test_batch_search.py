@@ -90,7 +90,7 @@ def test_tickets_of_the_span_are_given_once_and_the_others_are_counted(tells: Ca
     board.changed_at = {"T--1": at(2.5), "T-1": at(6.5)}
     given, notes, _ = found(board, 0, 5)
     assert sorted(one.ticket.id for one in given if one.ticket) == [f"T-{n}" for n in range(5)]
-    assert notes == ["4 tickets of desk changed in that time, but were opened before or after it"]
+    assert notes == ["tickets of desk that changed in that time, but were opened before or after it: 4"]
     assert len(found(board, 0)[0]) == 8
 
 
@@ -103,7 +103,7 @@ def test_a_ticket_that_cannot_be_read_is_given_with_the_reason_and_a_deleted_one
         ("T-2", "created_at 'soon' is no time"),
         ("T-3", ""),
     ]
-    assert notes == ["1 tickets of desk are deleted, or not for this account to see"]
+    assert notes == ["tickets of desk that are deleted, or not for this account to see: 1"]
 
 
 def test_a_system_that_is_away_is_waited_for_as_long_as_it_asks_and_then_given_up():

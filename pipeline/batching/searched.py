@@ -65,9 +65,9 @@ def searched(search: Search, note: Note, say: Note, sleep: Callable[[float], Non
             else:
                 outside += 1
     if outside:
-        note(f"{outside:,} tickets of {system.name} changed in that time, but were opened before or after it")
+        note(f"tickets of {system.name} that changed in that time, but were opened before or after it: {outside:,}")
     if gone:
-        note(f"{gone:,} tickets of {system.name} are deleted, or not for this account to see")
+        note(f"tickets of {system.name} that are deleted, or not for this account to see: {gone:,}")
 
 
 def _changes(search: Search, say: Note, sleep: Callable[[float], None]) -> Iterator[Event]:

@@ -137,12 +137,12 @@ def batch(
     records = given["bundle"] is not None or _has_bundles(tickets)
     settings = where.settings(sources=not records, publish=published, budget=given["budget"], timezone=timezone)
     desk = _desk(where, attach)
+    search = _search(where, tickets, start, end)
     if not records and not settings.sources:
         raise UsageError(
             f"no source is configured (profile {settings.profile}): give the tickets' records with --bundle DIR,\n"
             f"or write a configuration with `{NAME} init` and fill in its sources"
         )
-    search = _search(where, tickets, start, end)
     asked = Asked(tickets, timezone=timezone, config=where.config, profile=where.profile, search=search, **given)
     spoken: Language = language_of(os.environ) if language == "auto" else "zh" if language == "zh" else "en"
     with Meter("tickets") as meter:
