@@ -28,7 +28,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'",
 }
-_BUTTON_HEADERS = {
+# For a page with a form that comes back to where it was opened.
+FORM_HEADERS = {
     **HEADERS,
     "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
 }
@@ -118,7 +119,7 @@ class Answers:
             return _told(401, "This link is not, or no longer, valid. 此链接无效或已过期。")
         room, role, person = call
         if not answer:
-            return Response(_BUTTON, headers=_BUTTON_HEADERS, media_type="text/html; charset=utf-8")
+            return Response(_BUTTON, headers=FORM_HEADERS, media_type="text/html; charset=utf-8")
         if not self._rooms.acknowledge(room, role, person):
             return _told(404, "There is no such room any more. 该应急处置已不存在。")
         return _told(200, "Acknowledged. Thank you. 已确认，谢谢。")
