@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.desk.options import DeskOptions
     from pipeline.evidence.case import Case
 
-# So many of a customer's tickets are looked at, the newest ones. The rest is counted.
+# So many of a customer's tickets in the store are looked at, the newest ones. The rest is counted.
 MOST = 200
 _COUNTED = 5
 _HISTORY = (
@@ -102,9 +102,8 @@ def portrait_of(snapshot: ProblemSnapshot, desk: DeskOptions, store: str, custom
         except SnapshotError as error:
             missing.append(Text(en=f"the history could not be asked: {error}", zh=f"未能查询历史工单：{error}"))
     if omitted:
-        missing.append(
-            Text(en=f"{omitted:,} older tickets were not looked at", zh=f"另有 {omitted:,} 个更早的工单未查看")
-        )
+        told = f"{omitted:,} tickets of the store were not looked at: older than the newest {MOST}, or unreadable"
+        missing.append(Text(en=told, zh=f"快照库中另有 {omitted:,} 个工单未查看（早于最近 {MOST} 个，或无法读取）"))
     tickets = sorted(found.values(), key=lambda one: (one.created_at, one.id), reverse=True)
     shown = [_listed(one) for one in tickets[: options.most]]
     return Portrait(
