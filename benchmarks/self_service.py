@@ -13,12 +13,12 @@ import csv
 from pathlib import Path
 
 from knowledge import QUESTIONS, entries, halves
-from scipy.stats import beta
 
 from pipeline.desk.ask import Answers, Hit
 from pipeline.desk.intake_options import SelfServiceOptions
 from pipeline.desk.self_service import LEAST_WORDS, lead
 from pipeline.desk.shelf import Shelf
+from pipeline.scores import exact_interval
 
 SURE = SelfServiceOptions().sure
 
@@ -28,11 +28,10 @@ def answered(hits: list[Hit], sure: float, words: float) -> str | None:
     return hits[0].entry.id if hits and lead(hits, 0) >= sure and hits[0].words >= words else None
 
 
-def interval(right: int, of: int) -> str:
-    """The exact 95 % interval of a share (Clopper-Pearson)."""
-    low = beta.ppf(0.025, right, of - right + 1) if right else 0.0
-    high = beta.ppf(0.975, right + 1, of - right) if right < of else 1.0
-    return f"{right / of:.3f} [{low:.3f}, {high:.3f}]" if of else "-"
+def share(right: int, of: int) -> str:
+    """A share with its exact 95 % interval."""
+    found = exact_interval(right, of)
+    return f"{right / of:.3f} [{found[0]:.3f}, {found[1]:.3f}]" if found else "-"
 
 
 def main() -> None:
@@ -52,7 +51,7 @@ def main() -> None:
                 wrong = sum(answered(hits, sure, words) is not None for hits in without)
                 right = sum(entry == found for entry, found in told)
                 mark = " <-" if (sure, words) == (SURE, LEAST_WORDS) else ""
-                shown = interval(right, len(told))
+                shown = share(right, len(told))
                 print(f"{sure:>5} {words:>6} {len(told):>8}  {shown:<24} {wrong} of {len(mine)}{mark}")
 
 

@@ -94,7 +94,7 @@ def write_document(
     spans, omitted = _spans(case)
     cited = [c for found in seen.found for c in found.cites] + [c for t in templates for c in t.examples]
     seconds = case.settings.budget if until is None else max(_STAMPING, until - time.monotonic())
-    stamp = _Stamp(cited, sources, seconds)
+    stamp = Stamp(cited, sources, seconds)
     catalogue = catalogue_record(case.contrast, known) if known is not None else msgspec.UNSET
     checks = [*seen.checks, *stamp.checks(_redactor(case)), *_caps(case, seen, omitted)]
     checks += [catalogue_check(catalogue)] if isinstance(catalogue, CatalogueRecord) else []
@@ -146,6 +146,16 @@ def _redactor(case: Case) -> Redactor:
 def _redacted(document: ProblemSnapshot, redactor: Redactor) -> ProblemSnapshot:
     """`document` with every text in it redacted, and the count of what went."""
     questionnaire = redactor.redact_value(document.ticket.questionnaire)
+    document = redact_texts(document, redactor)
+    return structs.replace(
+        document,
+        ticket=structs.replace(document.ticket, questionnaire=questionnaire),
+        redaction=Redaction(total=redactor.total, counts=dict(sorted(redactor.counts.items()))),
+    )
+
+
+def redact_texts(value: Any, redactor: Redactor) -> Any:
+    """A part of a document, or a list of parts, with every text in it redacted that is not in a field of our own."""
     texts: list[str] = []
 
     def noted(text: str) -> str:
@@ -153,13 +163,8 @@ def _redacted(document: ProblemSnapshot, redactor: Redactor) -> ProblemSnapshot:
         return text
 
     # Gone through twice: the first pass tells which texts there are, so that all are redacted in one go.
-    _each_text(document, noted)
-    document = _each_text(document, redact_words(redactor, texts).__getitem__)
-    return structs.replace(
-        document,
-        ticket=structs.replace(document.ticket, questionnaire=questionnaire),
-        redaction=Redaction(total=redactor.total, counts=dict(sorted(redactor.counts.items()))),
-    )
+    _each_text(value, noted)
+    return _each_text(value, redact_words(redactor, texts).__getitem__)
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:
@@ -177,16 +182,16 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 # ---- evidence
 
 
-class _Stamp:
-    """Gives each cited record its number and the sha256 of what its source holds.
+class Stamp:
+    """Gives each cited record its number, from `first` on, and the sha256 of what its source holds.
 
     All sources are asked at once. One that fails, or has not answered after `seconds`, leaves its records without a
     sha256.
     """
 
-    def __init__(self, cited: Iterable[Cited], sources: Sequence[Source], seconds: float) -> None:
+    def __init__(self, cited: Iterable[Cited], sources: Sequence[Source], seconds: float, first: int = 1) -> None:
         distinct: dict[tuple[str, Pointer], None] = dict.fromkeys((one.source, one.pointer) for one in cited)
-        self._number = {key: f"E{i}" for i, key in enumerate(distinct, start=1)}
+        self._number = {key: f"E{i}" for i, key in enumerate(distinct, start=first)}
         asked: dict[str, list[Pointer]] = {}
         for name, pointer in distinct:
             asked.setdefault(name, []).append(pointer)
@@ -274,7 +279,7 @@ def open_again(
     return found
 
 
-def _finding(found: Found, name: str, stamp: _Stamp, table: Weights) -> Finding:
+def _finding(found: Found, name: str, stamp: Stamp, table: Weights) -> Finding:
     return Finding(
         id=name,
         kind=found.kind,
@@ -386,7 +391,7 @@ def _examples(case: Case, mine: Any) -> list[int]:
     return []
 
 
-def _template(facts: _TemplateFacts, stamp: _Stamp) -> Template:
+def _template(facts: _TemplateFacts, stamp: Stamp) -> Template:
     return Template(
         id=facts.template_id,
         text=facts.text,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.values import Scope, Ticket
 
 # Identifiers without which engineers cannot go on. Phones, tails and devices are not among them.
-_KEPT = ("order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "refund_id")
+KEPT = ("order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "refund_id")
 
 
 def known_names(settings: Settings, scope: Scope, ticket: Ticket) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -25,7 +25,7 @@ def known_names(settings: Settings, scope: Scope, ticket: Ticket) -> tuple[tuple
     phones = scope.values("phone")
     hops = (name for hop in scope.hops if hop.via != "traces -> services" for name in hop.found)
     customer = (ticket.customer_id,) if ticket.customer_id else ()
-    names = list(dict.fromkeys([*scope.values(*_KEPT), *scope.focus_orders, *hops, *customer]))
+    names = list(dict.fromkeys([*scope.values(*KEPT), *scope.focus_orders, *hops, *customer]))
     shown = settings.redaction.redactor().redact_array(pa.array(names, pa.string())).to_pylist()
     masked = {name: mask for name, mask in zip(names, shown, strict=True) if mask != name}
     # By its last four digits support finds an order. A number without a country's prefix has no shape to be known by.

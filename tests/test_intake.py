@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from jsonschema import Draft202012Validator
 
 from pipeline.commands.tickets import _answered
+from pipeline.desk.answers import RECEIVED
 from pipeline.desk.intake_tables import pictures, replies
 from pipeline.desk.replies import MOST_REPLIES
 from pipeline.service.tables import deliveries
@@ -224,6 +225,15 @@ def test_what_a_customer_wrote_stays_text_in_the_note(service):
     told = next(note for note in service.notes("T-1") if "The customer answered" in note)
     for mark in ("@all", "#12", "http://evil", "{{", "\u202e", "\x1b", "w" * 60):
         assert mark not in told
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_an_answer_in_the_words_that_stand_for_a_picture_is_told_like_any(service):
+    link = service.take(unnamed())
+    assert httpx.post(link, json={"order_number": RECEIVED}).json() == {"stored": True}
+    service.hook.settled()
+    told = next(note for note in service.notes("T-1") if "The customer answered" in note)
+    assert RECEIVED in told
 
 
 def test_a_link_in_wrong_hands_fills_no_disk(service):

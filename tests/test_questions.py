@@ -205,6 +205,18 @@ def test_personal_data_in_a_value_is_neither_shown_nor_kept(tmp_path):
     assert b"4111111111111111" not in msgspec.json.encode(snapshot)
 
 
+def test_a_record_whose_name_is_personal_data_is_named_by_its_mask(tmp_path):
+    """In what is known as in the rest of the document, however the record proves an answer."""
+    folder = bundle(tmp_path, f'ua="{IPHONE}"')
+    lines = folder / "logs" / "a.ndjson"
+    lines.write_text(lines.read_text(encoding="utf-8").replace('"l0"', '"jo@example.com"'), encoding="utf-8")
+    snapshot = asked(ticket(f"订单号 {ORDER}"), folder, file=always(tmp_path))
+    known = {one.id: one for one in made(snapshot).known}
+    (evidence,) = known["device_model"].evidence
+    assert evidence.sha256
+    assert b"jo@example.com" not in msgspec.json.encode(snapshot)
+
+
 def test_so_many_are_asked_and_the_rest_is_counted(tmp_path):
     all_of_them = made(asked(ticket("有问题"), bundle(tmp_path, "ok"), most=50))
     two = made(asked(ticket("有问题"), bundle(tmp_path, "ok"), most=2))
@@ -240,6 +252,12 @@ DIGEST = "e1b9c304656fec1a2995ddc3995065a87e74300e88e32f9414d85d2114e8530e"
             "[[questions]]\nid='a'\nkind='text'\nask={en='a',zh='a'}\nwhy={en='a',zh='a'}\nsaid=['(']",
             "no RE2 expression",
         ),
+        (
+            "\n".join(
+                f"[[questions]]\nid='{n}'\nkind='picture'\nask={{en='a',zh='a'}}\nwhy={{en='a',zh='a'}}" for n in "ab"
+            ),
+            "a and b: one question of the kind picture at most",
+        ),
     ],
 )
 def test_a_file_of_questions_that_is_wrong_says_where(tmp_path, text, told):
@@ -269,7 +287,7 @@ def sample() -> Questionnaire:
 
 
 def test_every_shipped_question_reads_in_both_languages_and_promises_nothing():
-    from pipeline.desk.claims import _regex
+    from pipeline.desk.rule_file import compiled
     from pipeline.desk.sentence import sentences
 
     forbidden = sentences().forbidden
@@ -280,7 +298,7 @@ def test_every_shipped_question_reads_in_both_languages_and_promises_nothing():
             assert text.en
             assert any("\u4e00" <= letter <= "\u9fff" for letter in text.zh)
             for reason in ("promise", "blame", "address"):
-                assert not any(_regex(pattern).search(f"{text.en}\n{text.zh}") for pattern in forbidden[reason])
+                assert not any(compiled(pattern).search(f"{text.en}\n{text.zh}") for pattern in forbidden[reason])
 
 
 def test_as_mail_each_question_has_its_reason_and_the_link():

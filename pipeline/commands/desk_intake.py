@@ -13,7 +13,9 @@ from pipeline.console import emit, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.settings import Settings
     from snapshots.model import Portrait, ProblemSnapshot
+    from snapshots.words import Language
 
 
 @click.command("questions")
@@ -38,6 +40,7 @@ def questions(*, ticket: str, output: str, system: str | None, language: str, wh
     problem-snapshot desk questions TK-1042 -o schema
     """
     from pipeline.desk.enquiry import questions_of_ticket
+    from pipeline.desk.intake_options import QuestionOptions
     from pipeline.desk.question_forms import as_schema, as_text
 
     settings = where.settings(sources=False, service=system is not None)
@@ -45,30 +48,26 @@ def questions(*, ticket: str, output: str, system: str | None, language: str, wh
         found = store.get(ticket)
     made = questions_of_ticket(found)
     spoken = _spoken(found, language)
+    options = (settings.desk and settings.desk.questions) or QuestionOptions()
     if output == "json":
         show_json(made)
         return
     if output == "schema":
-        most = settings.desk.questions.max_picture if settings.desk and settings.desk.questions else 8 << 20
-        show_json(as_schema(made, "zh" if spoken == "zh" else "en", most))
+        show_json(as_schema(made, spoken, options.max_picture))
         return
-    link = _link(found, system, where) if system else ""
-    emit(as_text(made, found.ticket.id, "zh" if spoken == "zh" else "en", link).rstrip("\n"))
+    link = _link(found, system, settings, options.hold) if system else ""
+    emit(as_text(made, found.ticket.id, spoken, link).rstrip("\n"))
     if made.omitted:
         say(f"{made.omitted:,} more would be asked; desk.questions.most is the limit")
 
 
-def _link(found: ProblemSnapshot, system: str, where: From) -> str:
+def _link(found: ProblemSnapshot, system: str, settings: Settings, hold: float) -> str:
     """The link to the questions' page. Raises `UsageError` where none can be made."""
-    from pipeline.desk.intake_options import QuestionOptions
     from pipeline.service.question_links import QuestionLinks
 
-    settings = where.settings(sources=False, service=True)
     if system not in settings.tickets:
         raise UsageError(f"--system {system}: there is no table [tickets.{system}]")
-    asked = settings.desk.questions if settings.desk else None
-    made = QuestionLinks(settings.service, (asked or QuestionOptions()).hold)
-    link = made.questions(system, found.ticket.id, found.snapshot_id)
+    link = QuestionLinks(settings.service, hold).questions(system, found.ticket.id, found.snapshot_id)
     if not link:
         raise UsageError("--system: a link needs public_url and secret in the table [service]")
     return link
@@ -98,7 +97,7 @@ def portrait(*, ticket: str, output: str, language: str, where: From) -> None:
         emit("\n".join(_portrait_lines(made, _spoken(found, language))))
 
 
-def _portrait_lines(made: Portrait, language: str) -> list[str]:
+def _portrait_lines(made: Portrait, language: Language) -> list[str]:
     zh = language == "zh"
     if not made.tickets:
         lines = ["该客户没有更早的工单。" if zh else "There is no earlier ticket of this customer."]
@@ -118,8 +117,8 @@ def _portrait_lines(made: Portrait, language: str) -> list[str]:
     return [*lines, *(said_in(one, language) for one in made.missing)]
 
 
-def _spoken(found: ProblemSnapshot, language: str) -> str:
-    return found.ticket.language if language == "auto" else language
+def _spoken(found: ProblemSnapshot, language: str) -> Language:
+    return "zh" if (found.ticket.language if language == "auto" else language) == "zh" else "en"
 
 
 COMMANDS = (questions, portrait)

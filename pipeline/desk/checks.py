@@ -8,7 +8,7 @@ from datetime import date
 from typing import Literal
 
 from pipeline.desk.entry import Entry
-from snapshots.model import Text
+from snapshots.model import Text, TicketRecord
 
 Kind = Literal["review", "versions", "contradicted", "incomplete"]
 # A solution is contradicted once so many of its tickets came back, and that share of all of them.
@@ -58,6 +58,12 @@ def review(entry: Entry, today: date) -> Flag | None:
             zh=f"应于 {due} 复核，已过 {days:,} 天（负责人：{owner}）",
         ),
     )
+
+
+def app_version(ticket: TicketRecord) -> str | None:
+    """The version that the customer has, as the ticket's questionnaire says it."""
+    found = ticket.questionnaire.get("app_version")
+    return found if isinstance(found, str) else None
 
 
 def outdated(entry: Entry, version: str | None) -> Flag | None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from snapshots.model import Clause, CustomerMessage, Finding, ProblemSnapshot, Text
+from pipeline.desk.rule_file import compiled
+from snapshots.model import CustomerMessage, Finding, ProblemSnapshot, Text
 
 Reason = Literal["uncited", "uncovered", "address", "code", "jargon", "promise", "blame", "name", "personal"]
 _ORDINARY = frozenset({
@@ -33,9 +34,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def covered_by(self, finding: Finding) -> bool:
         """Whether the finding has evidence for it."""
         named = {finding.supports, f"{finding.supports}/{finding.subclass}"}
-        return bool(finding.evidence) and (
-            bool(named & set(self.faults)) or finding.kind.startswith(self.kinds or ("\0",))
-        )
+        return bool(finding.evidence) and (bool(named & set(self.faults)) or finding.kind.startswith(self.kinds))
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,12 +64,11 @@ def check_answer(text: Text, question: str, snapshot: ProblemSnapshot | None, gu
     nothing else that was not seen.
     """
     findings = snapshot.findings if snapshot else []
-    said = Clause(statement=text, findings=[], evidence=[])
-    asked = Clause(statement=Text(en=question, zh=question), findings=[], evidence=[])
+    asked = Text(en=question, zh=question)
     uncovered = [
         Refusal(reason="uncovered", words=words)
         for topic in guard.topics.values()
-        if (words := _speaks(said, topic))
+        if (words := _speaks(text, topic))
         and not _speaks(asked, topic)
         and not any(topic.covered_by(one) for one in findings)
     ]
@@ -99,20 +97,19 @@ def _covered(message: CustomerMessage, snapshot: ProblemSnapshot, guard: Guard) 
     for clause in message.clauses:
         cited = [findings[name] for name in clause.findings if name in findings]
         for topic in guard.topics.values():
-            if (words := _speaks(clause, topic)) and not any(topic.covered_by(one) for one in cited):
+            if (words := _speaks(clause.statement, topic)) and not any(topic.covered_by(one) for one in cited):
                 yield Refusal(reason="uncovered", words=words)
 
 
-def _speaks(clause: Clause, topic: Topic) -> str:
-    en, zh = _regex("(?i)" + topic.en).search(clause.statement.en), _regex(topic.zh).search(clause.statement.zh)
-    found = en or zh
+def _speaks(text: Text, topic: Topic) -> str:
+    found = compiled("(?i)" + topic.en).search(text.en) or compiled(topic.zh).search(text.zh)
     return str(found[0]) if found else ""
 
 
 def _clean(text: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
     for reason, expressions in guard.forbidden.items():
         for expression in expressions:
-            if found := _regex(expression).search(text):
+            if found := compiled(expression).search(text):
                 yield Refusal(reason=reason, words=str(found[0]))
     yield from (Refusal(reason="name", words=name) for name in names if _has(text, name))
     if _personal(text):
@@ -150,10 +147,3 @@ def _personal(text: str) -> bool:
     from parsers.redaction import RedactionSettings, Redactor  # loads pyarrow
 
     return bool(Redactor(RedactionSettings(ip=True)).redact_value(text) != text)
-
-
-@lru_cache(maxsize=256)
-def _regex(expression: str) -> Any:
-    import re2
-
-    return re2.compile(expression)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from pipeline.service.tables import PREFIX, metadata
-
-_Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+from pipeline.service.tables import NUMBER, PREFIX, metadata
 
 # Answers as they were given, never changed: a later row of a ticket goes over an earlier one, question by question.
 replies = sa.Table(
     f"{PREFIX}intake_replies",
     metadata,
-    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("seq", NUMBER, primary_key=True, autoincrement=True),
     # Over the answers and the reply before them: the same sent twice, at once even, is one row.
     sa.Column("id", sa.String(64), nullable=False, unique=True),
     sa.Column("system", sa.String(80), nullable=False),
@@ -36,6 +34,6 @@ pictures = sa.Table(
     sa.Column("ticket_id", sa.String(200), primary_key=True),
     sa.Column("sha256", sa.String(64), primary_key=True),
     sa.Column("media_type", sa.String(40), nullable=False),
-    sa.Column("size", _Number, nullable=False),
+    sa.Column("size", NUMBER, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )

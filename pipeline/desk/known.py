@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.desk.question_table import Asked, Questions, compiled
+from pipeline.desk.question_table import Asked, Questions
+from pipeline.desk.rule_file import compiled
 from pipeline.desk.words import missing
 from pipeline.evidence.case import Case, read_attributes
 from pipeline.scope import ticket_fields
@@ -54,14 +55,13 @@ class Fact:
     found: Text
     certain: bool = True
     cites: tuple[Cited, ...] = ()
-    evidence: tuple[Evidence, ...] = field(default=())
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True)
 class Agent:
     """What one user agent says, each part empty where it says nothing; `frozen` says that its system is not to be believed."""
 
-    text: str
     device: str = ""
     system: str = ""
     app: str = ""
@@ -146,9 +146,8 @@ class Known:
 
     def _outcome(self) -> Fact | None:
         """What the channel answered, or how the payment ended, as a finding about the ticket's own order says it."""
-        begins = self._table.outcome
         for one in self._snapshot.findings:
-            if one.about_focus and one.evidence and one.kind.startswith(begins or ("\0",)):
+            if one.about_focus and one.evidence and one.kind.startswith(self._table.outcome):
                 found = Text(en=f"finding {one.id}: {one.statement.en}", zh=f"发现 {one.id}：{one.statement.zh}")
                 return Fact(one.code or one.id, found, evidence=tuple(one.evidence[:1]))
         return None
@@ -197,7 +196,7 @@ class Known:
         found: list[tuple[str, Cited | None]] = [(one[0], None) for one in compiled(_AGENT).finditer(text)]
         found += [(hit[0], case.cite_log(row)) for row, hit in self._hits(_AGENT)]
         spans = case.focus_spans
-        for row, held in enumerate(spans.column("attributes").to_pylist()[:_LINES]):
+        for row, held in enumerate(spans.column("attributes").slice(0, _LINES).to_pylist()):
             attributes = read_attributes(held)
             for key in _AGENT_KEYS:
                 if isinstance(value := attributes.get(key), str):
@@ -233,7 +232,7 @@ def read_agent(text: str) -> Agent:
     app = f"{own[1]} {own[2]}" if own else ""
     if not app and browser and browser.family != "Other" and browser.major:
         app = f"{browser.family} {browser.major}"
-    return Agent(text, device, system, app, frozen=bool(_FROZEN_SYSTEM.search(text)))
+    return Agent(device, system, app, frozen=bool(_FROZEN_SYSTEM.search(text)))
 
 
 def _agreed(told: Sequence[tuple[str, Cited | None]], found: Text) -> Fact | None:

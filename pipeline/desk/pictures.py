@@ -11,12 +11,8 @@ from dataclasses import dataclass
 
 # A screen has some millions of points; more than this is no screenshot, and would take its memory to read.
 MOST_POINTS = 40_000_000
-# What is read -> how it is kept, its media type, its ending.
-_KEPT = {
-    "PNG": ("PNG", "image/png", "png"),
-    "JPEG": ("JPEG", "image/jpeg", "jpg"),
-    "WEBP": ("JPEG", "image/jpeg", "jpg"),
-}
+# What is read -> how it is kept.
+_KEPT = {"PNG": "PNG", "JPEG": "JPEG", "WEBP": "JPEG"}
 ACCEPTED = ("image/png", "image/jpeg", "image/webp")
 
 
@@ -30,7 +26,6 @@ class Picture:
 
     data: bytes
     media_type: str
-    ending: str
 
     @property
     def sha256(self) -> str:
@@ -45,7 +40,7 @@ def read_picture(data: bytes) -> Picture:
     try:
         with Image.open(io.BytesIO(data), formats=tuple(_KEPT)) as found:
             _bounded(found.width, found.height)
-            form, media_type, ending = _KEPT[found.format or ""]
+            form = _KEPT[found.format or ""]
             upright = ImageOps.exif_transpose(found)
             clean = Image.new("RGB" if form == "JPEG" else "RGBA", upright.size, "white")
             clean.paste(upright.convert(clean.mode))
@@ -56,7 +51,7 @@ def read_picture(data: bytes) -> Picture:
         raise NoPicture(f"{type(error).__name__}: {error}") from error
     out = io.BytesIO()
     clean.save(out, form, quality=90)
-    return Picture(out.getvalue(), media_type, ending)
+    return Picture(out.getvalue(), f"image/{form.lower()}")
 
 
 def _bounded(width: int, height: int) -> None:

@@ -9,14 +9,15 @@ words say of a customer does not count, nor does an id that was masked: no word 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.desk.checks import app_version
 from pipeline.desk.history import TIME, customer_key
 from pipeline.desk.moments import in_utc
 from pipeline.desk.portrait_rules import Earlier, Now, read_rules
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.desk.options import DeskOptions
     from pipeline.evidence.case import Case
 
-# So many of a customer's tickets are looked at, the newest ones. The rest is counted.
+# So many of a customer's tickets in the store are looked at, the newest ones. The rest is counted.
 MOST = 200
 _COUNTED = 5
 _HISTORY = (
@@ -101,9 +102,8 @@ def portrait_of(snapshot: ProblemSnapshot, desk: DeskOptions, store: str, custom
         except SnapshotError as error:
             missing.append(Text(en=f"the history could not be asked: {error}", zh=f"未能查询历史工单：{error}"))
     if omitted:
-        missing.append(
-            Text(en=f"{omitted:,} older tickets were not looked at", zh=f"另有 {omitted:,} 个更早的工单未查看")
-        )
+        told = f"{omitted:,} tickets of the store were not looked at: older than the newest {MOST}, or unreadable"
+        missing.append(Text(en=told, zh=f"快照库中另有 {omitted:,} 个工单未查看（早于最近 {MOST} 个，或无法读取）"))
     tickets = sorted(found.values(), key=lambda one: (one.created_at, one.id), reverse=True)
     shown = [_listed(one) for one in tickets[: options.most]]
     return Portrait(
@@ -172,7 +172,6 @@ def _of_store(store: str, snapshot: ProblemSnapshot, customer_id: str, before: d
         if one.ticket.id == snapshot.ticket.id or created >= before:
             continue
         located = not one.diagnosis.abstained
-        version = one.ticket.questionnaire.get("app_version")
         found.append(
             _Ticket(
                 id=one.ticket.id,
@@ -182,7 +181,7 @@ def _of_store(store: str, snapshot: ProblemSnapshot, customer_id: str, before: d
                 fault_class=one.diagnosis.fault_class if located else None,
                 fault_subclass=one.diagnosis.fault_subclass if located else None,
                 product=one.diagnosis.location.channel,
-                version=version if isinstance(version, str) else None,
+                version=app_version(one.ticket),
             )
         )
     return found, omitted
@@ -203,13 +202,12 @@ def _joined(history: _Ticket, kept: _Ticket | None) -> _Ticket:
 def _now(snapshot: ProblemSnapshot, created: datetime) -> Now:
     diagnosis = snapshot.diagnosis
     leading = [one.fault_class for one in diagnosis.candidates[:1]] if diagnosis.abstained else []
-    version = snapshot.ticket.questionnaire.get("app_version")
     products = {*snapshot.scope.channels, *filter(None, [diagnosis.location.channel])}
     return Now(
         created_at=created,
         faults=frozenset(filter(None, [diagnosis.fault_class, *leading])),
         products=frozenset(products),
-        version=version if isinstance(version, str) else None,
+        version=app_version(snapshot.ticket),
     )
 
 
@@ -231,7 +229,7 @@ def _listed(one: _Ticket) -> EarlierTicket:
     return EarlierTicket(
         id=one.id,
         title=one.title,
-        created_at=in_utc(one.created_at.astimezone(UTC)),
+        created_at=in_utc(one.created_at),
         closed_at=in_utc(one.closed_at) if one.closed_at else None,
         category=one.category,
         fault_class=one.fault_class,
@@ -243,7 +241,5 @@ def _listed(one: _Ticket) -> EarlierTicket:
 
 def _counted(names: Iterable[str | None]) -> list[Counted]:
     """The most frequent names, of equal ones the first by name."""
-    counts: Sequence[tuple[str, int]] = sorted(
-        Counter(name for name in names if name).items(), key=lambda one: (-one[1], one[0])
-    )
+    counts = sorted(Counter(name for name in names if name).items(), key=lambda one: (-one[1], one[0]))
     return [Counted(name=name, tickets=number) for name, number in counts[:_COUNTED]]

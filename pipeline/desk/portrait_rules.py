@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from pipeline.desk.question_table import compiled
-from pipeline.errors import UsageError
-from snapshots.model import Hint, Text, sha256_hex
-
-SHIPPED = Path(__file__).with_name("portrait.toml")
+from pipeline.desk.rule_file import RuleFile, compiled
+from snapshots.model import Hint, Text
 
 
 @dataclass(frozen=True)
@@ -99,27 +94,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return told
 
 
+FILE = RuleFile("desk.portrait.file", Path(__file__).with_name("portrait.toml"), Rules)
+
+
 def read_rules(path: str | None) -> Rules:
     """The rules of `path`, or the shipped ones. Raises `UsageError` with the file and what is wrong there."""
-    place = Path(path) if path else SHIPPED
-    return _read(place, _bytes(place))
+    return FILE.read(path)
 
 
 def rules_sha256(path: str | None) -> str:
     """The digest of the file. Raises `UsageError`."""
-    return sha256_hex(_bytes(Path(path) if path else SHIPPED))
-
-
-def _bytes(place: Path) -> bytes:
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        raise UsageError(f"desk.portrait.file: {place} cannot be read: {error.strerror or error}") from error
-
-
-@lru_cache(maxsize=8)
-def _read(place: Path, data: bytes) -> Rules:
-    try:
-        return msgspec.convert(tomllib.loads(data.decode()), Rules)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise UsageError(f"desk.portrait.file: {place}: {error}") from error
+    return FILE.sha256(path)

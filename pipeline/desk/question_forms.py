@@ -13,6 +13,7 @@ from snapshots.words import Language
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # So many lines an answer in lines may have.
 LINES = 30
+CAREFUL = Text(en="Never send passwords, one-time codes or whole card numbers.", zh="请勿填写密码、验证码或完整卡号。")
 
 
 def said(text: Text, language: Language) -> str:
@@ -41,10 +42,7 @@ def as_text(made: Questionnaire, ticket_id: str, language: Language, link: str =
         lines += ["", f"{reply}，或在此填写：" if zh else f"{reply}, or answer here:", link]
     else:
         lines += ["", f"{reply}。" if zh else f"{reply}."]
-    lines.append(
-        "请勿填写密码、验证码或完整卡号。" if zh else "Never send passwords, one-time codes or whole card numbers."
-    )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, said(CAREFUL, language)]) + "\n"
 
 
 def _below(one: Question, language: Language) -> list[str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from pipeline.errors import UsageError
-from snapshots.model import Diagnosis, Missing, QuestionKind, QuestionOption, Text, sha256_hex
+from pipeline.desk.rule_file import RuleFile, compiled
+from snapshots.model import Diagnosis, Missing, QuestionKind, QuestionOption, Text
 
-SHIPPED = Path(__file__).with_name("questions.toml")
 Found = Literal["", "order", "moment", "outcome", "device", "system", "app"]
 Name = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,39}$")]
 
@@ -67,10 +64,13 @@ class Questions(_Part, frozen=True, kw_only=True):
     leading: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
 
     def __post_init__(self) -> None:
-        """Refuses two questions of one name."""
+        """Refuses two questions of one name, and two pictures: a form is read with one file at most."""
         names = [one.id for one in self.questions]
         if len(names) != len(set(names)):
             raise ValueError("two questions have the same id")
+        pictures = [one.id for one in self.questions if one.kind == "picture"]
+        if len(pictures) > 1:
+            raise ValueError(f"{' and '.join(pictures)}: one question of the kind picture at most")
 
     def faults_of(self, diagnosis: Diagnosis) -> dict[str, list[str]]:
         """Class and class/subclass that are located, or lead where nothing is, each with the findings that speak for it."""
@@ -83,38 +83,14 @@ class Questions(_Part, frozen=True, kw_only=True):
         return told
 
 
+FILE = RuleFile("desk.questions.file", Path(__file__).with_name("questions.toml"), Questions)
+
+
 def read_questions_file(path: str | None) -> Questions:
     """The questions of `path`, or the shipped ones. Raises `UsageError` with the file and what is wrong there."""
-    place = Path(path) if path else SHIPPED
-    return _read(place, _bytes(place))
+    return FILE.read(path)
 
 
 def questions_sha256(path: str | None) -> str:
     """The digest of the file, so that a snapshot's settings name it. Raises `UsageError`."""
-    return sha256_hex(_bytes(Path(path) if path else SHIPPED))
-
-
-def _bytes(place: Path) -> bytes:
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        raise UsageError(f"desk.questions.file: {place} cannot be read: {error.strerror or error}") from error
-
-
-@lru_cache(maxsize=8)
-def _read(place: Path, data: bytes) -> Questions:
-    try:
-        return msgspec.convert(tomllib.loads(data.decode()), Questions)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise UsageError(f"desk.questions.file: {place}: {error}") from error
-
-
-@lru_cache(maxsize=512)
-def compiled(expression: str) -> Any:
-    """An RE2 expression. Raises `ValueError` for one that is none."""
-    import re2
-
-    try:
-        return re2.compile(expression)
-    except re2.error as error:
-        raise ValueError(f"{expression!r} is no RE2 expression: {error}") from error
+    return FILE.sha256(path)

@@ -6,30 +6,29 @@ diagnosis.missing, fault class -> questions that may help -> less what is known 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from pipeline.desk.known import Fact, Known
 from pipeline.desk.question_table import Asked, Questions, read_questions_file
-from pipeline.document import open_again
+from pipeline.document import Stamp, redact_texts
 from pipeline.redact import redactor_for
 from snapshots.model import (
     Answered,
-    Evidence,
     ProblemSnapshot,
     Question,
     Questionnaire,
+    SelfService,
     Text,
-    sha256_hex,
     with_id,
 )
 
 if TYPE_CHECKING:
     from parsers.redaction import Redactor
     from pipeline.evidence.case import Case
-    from pipeline.values import Cited, Pointer, Source
+    from pipeline.values import Source
 
 # Seconds that the sources have to open the few records again that hold an answer.
 _STAMPING = 2.0
@@ -43,14 +42,13 @@ _TO_CONFIRM = Text(
 def fill_questions(snapshot: ProblemSnapshot, case: Case, sources: Sequence[Source] = ()) -> ProblemSnapshot:
     """`snapshot` with its questionnaire, under a new id; as it is where the settings ask for none.
 
-    A ticket that knowledge answers, or that is a question only, is asked nothing. Raises `UsageError` for a file of questions
-    that cannot be used.
+    A ticket that knowledge answers is asked nothing. Raises `UsageError` for a file of questions that cannot be used.
     """
     desk = case.settings.desk
     if desk is None or desk.questions is None:
         return snapshot
     table = read_questions_file(desk.questions.file)
-    if isinstance(snapshot.self_service, msgspec.Struct):
+    if isinstance(snapshot.self_service, SelfService):
         made = Questionnaire()
     else:
         redactor = redactor_for(case.settings, case.scope, case.ticket)
@@ -94,16 +92,17 @@ class _Writer:
 
     def __init__(self, snapshot: ProblemSnapshot, sources: Sequence[Source], redactor: Redactor) -> None:
         self._redactor = redactor
-        self._sources = {source.name: source for source in sources}
+        self._sources = sources
         self._snapshot = snapshot
 
     def written(self, chosen: Sequence[Chosen], most: int) -> Questionnaire:
         due = [one for one in chosen if one.due]
-        told = [one for one in chosen if one.fact is not None]
-        records = self._stamped([cited for one in told if one.fact for cited in one.fact.cites])
+        told = [(one.asked, one.fact) for one in chosen if one.fact is not None]
+        cited = [cited for _, fact in told for cited in fact.cites]
+        stamp = Stamp(cited, self._sources, _STAMPING, first=self._last_number() + 1)
         return Questionnaire(
             questions=[self._question(one) for one in due[:most]],
-            known=[self._answered(one.asked, one.fact, records) for one in told if one.fact],
+            known=[self._answered(asked, fact, stamp) for asked, fact in told],
             omitted=max(0, len(due) - most),
         )
 
@@ -128,43 +127,15 @@ class _Writer:
             findings=one.findings,
         )
 
-    def _answered(self, asked: Asked, fact: Fact, records: Mapping[tuple[str, Pointer], Evidence]) -> Answered:
-        evidence = [*fact.evidence, *(records[one.source, one.pointer] for one in fact.cites)]
+    def _answered(self, asked: Asked, fact: Fact, stamp: Stamp) -> Answered:
+        found = redact_texts([stamp.evidence(one) for one in fact.cites], self._redactor)
         return Answered(
             id=asked.id,
             value=str(self._redactor.redact_value({asked.id: fact.value})[asked.id]),
             found=fact.found,
             certain=fact.certain,
-            evidence=evidence,
+            evidence=[*fact.evidence, *found],
         )
-
-    def _stamped(self, cited: Sequence[Cited]) -> dict[tuple[str, Pointer], Evidence]:
-        """Each record as evidence, opened again at its source; one that cannot be is without a sha256."""
-        distinct = {(one.source, one.pointer): one for one in cited}
-        asked: dict[str, list[Pointer]] = {}
-        for source, pointer in distinct:
-            asked.setdefault(source, []).append(pointer)
-        answers = open_again(asked, self._sources, _STAMPING)
-        number = self._last_number()
-        made: dict[tuple[str, Pointer], Evidence] = {}
-        for place, (key, one) in enumerate(distinct.items(), start=number + 1):
-            answer = answers[one.source]
-            data = None if isinstance(answer, str) else answer.get(one.pointer)
-            made[key] = Evidence(
-                ref=f"E{place}",
-                kind=one.kind,
-                source=one.source,
-                sha256=sha256_hex(data) if data is not None else "",
-                index=one.index,
-                doc_id=one.doc_id,
-                file=one.file,
-                start=one.start,
-                end=one.end,
-                at=one.at.isoformat().replace("+00:00", "Z") if one.at else None,
-                service=one.service,
-                quote=self._redactor.redact(one.quote),
-            )
-        return made
 
     def _last_number(self) -> int:
         held = [e.ref for finding in self._snapshot.findings for e in finding.evidence]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.desk.ask import LONGEST, Answers, Hit
-from pipeline.desk.checks import contradicted, outdated, review
+from pipeline.desk.checks import app_version, contradicted, outdated, review
 from pipeline.desk.claims import check_answer
 from pipeline.desk.entry import Entry, Told
 from pipeline.desk.history import text_of
@@ -72,14 +72,13 @@ def _answer(snapshot: ProblemSnapshot, desk: DeskOptions, sure: float) -> SelfSe
         return Text(en="no knowledge is configured", zh="未配置知识库")
     shelf = read_shelf(Path(desk.knowledge))
     ticket = snapshot.ticket
-    version = ticket.questionnaire.get("app_version")
     asked = Asked(
         text=text_of(ticket.title, ticket.description),
         language="zh" if ticket.language == "zh" else "en",
         at=datetime.fromisoformat(ticket.created_at).date(),
         ticket=ticket.id,
         versions=desk.versions,
-        version=version if isinstance(version, str) else None,
+        version=app_version(ticket),
         reopened=_reopened(desk, datetime.fromisoformat(ticket.created_at)),
     )
     hits = _answers(desk.knowledge, shelf.digest).ask(asked.text, 2)
@@ -138,19 +137,14 @@ def doubt_of(
 def for_customer(entry: Entry) -> Text:
     """The entry's steps as a reply, each language where the entry has it; its title is the source that is cited."""
     return Text(
-        en=_reply(entry.en, "These steps answer your question:", "From our help article:") if entry.en else "",
+        en=_reply(entry.en, "These steps answer your question:", "From our help article: ") if entry.en else "",
         zh=_reply(entry.zh, "请按以下步骤操作：", "内容来自帮助文档：") if entry.zh else "",
     )
 
 
 def _reply(told: Told, opening: str, source: str) -> str:
-    steps = _numbered(told.steps)
-    gap = "" if source.endswith("：") else " "
-    return "\n".join([opening, *steps, f"{source}{gap}{told.title}"])
-
-
-def _numbered(steps: Sequence[str]) -> list[str]:
-    return [f"{number}. {step}" for number, step in enumerate(steps, 1)]
+    steps = [f"{number}. {step}" for number, step in enumerate(told.steps, 1)]
+    return "\n".join([opening, *steps, f"{source}{told.title}"])
 
 
 def _reopened(desk: DeskOptions, before: datetime) -> dict[str, bool]:

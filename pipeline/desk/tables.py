@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from pipeline.service.tables import PREFIX, metadata
-
-_Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+from pipeline.service.tables import NUMBER, PREFIX, metadata
 
 
 def _ticket(*, key: bool = True) -> tuple[sa.Column[str], sa.Column[str]]:
@@ -49,7 +47,7 @@ warnings = sa.Table(
 events = sa.Table(
     f"{PREFIX}desk_events",
     metadata,
-    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("seq", NUMBER, primary_key=True, autoincrement=True),
     *_ticket(key=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("event", sa.String(20), nullable=False),
@@ -76,7 +74,7 @@ steps = sa.Table(
 rooms = sa.Table(
     f"{PREFIX}desk_rooms",
     metadata,
-    sa.Column("id", _Number, primary_key=True, autoincrement=True),
+    sa.Column("id", NUMBER, primary_key=True, autoincrement=True),
     sa.Column("key", sa.String(300), unique=True),
     *_ticket(key=False),
     sa.Column("snapshot_id", sa.String(80), nullable=False),
@@ -87,7 +85,7 @@ rooms = sa.Table(
 roles = sa.Table(
     f"{PREFIX}desk_room_roles",
     metadata,
-    sa.Column("room", _Number, primary_key=True),
+    sa.Column("room", NUMBER, primary_key=True),
     # technology, product, operations
     sa.Column("role", sa.String(20), primary_key=True),
     sa.Column("acknowledged_at", sa.Float),
@@ -98,7 +96,7 @@ roles = sa.Table(
 calls = sa.Table(
     f"{PREFIX}desk_room_calls",
     metadata,
-    sa.Column("room", _Number, primary_key=True),
+    sa.Column("room", NUMBER, primary_key=True),
     sa.Column("role", sa.String(20), primary_key=True),
     # The name of a receiver.
     sa.Column("person", sa.String(80), primary_key=True),
@@ -110,7 +108,7 @@ calls = sa.Table(
 care = sa.Table(
     f"{PREFIX}desk_room_care",
     metadata,
-    sa.Column("room", _Number, primary_key=True),
+    sa.Column("room", NUMBER, primary_key=True),
     *_ticket(),
     sa.Column("customer", sa.String(200)),
     sa.Column("en", sa.Text),

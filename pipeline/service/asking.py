@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.desk.answers import RECEIVED, with_answers
-from pipeline.desk.question_table import Questions, read_questions_file
+from pipeline.desk.answers import with_answers
+from pipeline.desk.question_forms import said
+from pipeline.desk.question_table import read_questions_file
+from pipeline.redact import KEPT
 from pipeline.tickets.system import File, Note
 from snapshots.model import Questionnaire
 from snapshots.render.blocks import Blocks, Line, Links, Part, Run, plain, plain_url
@@ -19,6 +21,7 @@ from snapshots.words import Language, label
 
 if TYPE_CHECKING:
     from pipeline.desk.intake_options import QuestionOptions
+    from pipeline.desk.question_table import Asked
     from pipeline.desk.replies import Held, Replies
     from pipeline.service.question_links import QuestionLinks
     from pipeline.settings import Settings
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
     from pipeline.values import Ticket
     from snapshots.model import ProblemSnapshot
 
-# Identifiers that stay whole in what a customer wrote, as in the document.
-_KEPT = frozenset({"order_id", "out_trade_no", "channel_txn_id", "trace_id", "customer_id", "refund_id"})
-_SCREENSHOT = "screenshot"
 # Characters of one answer that the note shows; the whole is in the ticket's next snapshot.
 _LONGEST = 2_000
 
@@ -80,21 +80,24 @@ class Asking:
     def _told(
         self, system: str, ticket_id: str, snapshot: ProblemSnapshot, held: Held, settings: Settings, language: Language
     ) -> Iterator[tuple[str, Line]]:
-        allow = [one.value for one in snapshot.scope.identifiers if one.kind in _KEPT]
+        # As in the document.
+        allow = [one.value for one in snapshot.scope.identifiers if one.kind in KEPT]
         redactor = settings.redaction.redactor(allow)
         table = read_questions_file(self.options.file)
+        asked = {one.id: one for one in table.questions}
+        pictured = next((one.id for one in table.questions if one.kind == "picture"), "")
         for name, value in held.answers.items():
-            if value == RECEIVED:
+            if name == pictured and held.pictures:
                 continue
             text = "; ".join(value) if isinstance(value, list) else str(value)
-            shown = redactor.redact_value({name: _label(table, name, text, language)})[name]
+            shown = redactor.redact_value({name: _label(asked.get(name), text, language)})[name]
             # What a customer wrote stays text, as what logs hold does.
-            yield _ask(table, name, language), plain(prose(one_line(clean_text(str(shown))), _LONGEST))
+            yield _ask(asked, name, language), plain(prose(one_line(clean_text(str(shown))), _LONGEST))
         for picture in held.pictures:
             link = plain_url(self.links.picture(system, ticket_id, picture.sha256))
             shown_as = f"{picture.name} ({picture.size:,} B)"
             line = (Run(shown_as, "link", link),) if link else plain(shown_as)
-            yield _ask(table, _SCREENSHOT, language), line
+            yield _ask(asked, pictured or "picture", language), line
 
     def _files(self, system: str, ticket_id: str, held: Held) -> Iterator[File]:
         for one in held.pictures:
@@ -103,13 +106,11 @@ class Asking:
                 yield File(one.name, one.media_type, found[1])
 
 
-def _ask(table: Questions, name: str, language: Language) -> str:
-    asked = next((one.ask for one in table.questions if one.id == name), None)
-    return name if asked is None else asked.zh if language == "zh" else asked.en
+def _ask(asked: Mapping[str, Asked], name: str, language: Language) -> str:
+    return said(asked[name].ask, language) if name in asked else name
 
 
-def _label(table: Questions, name: str, value: str, language: Language) -> str:
+def _label(asked: Asked | None, value: str, language: Language) -> str:
     """What a choice's value is called."""
-    options = next((one.options for one in table.questions if one.id == name), ())
-    found = next((one.label for one in options if one.value == value), None)
-    return value if found is None else found.zh if language == "zh" else found.en
+    options = asked.options if asked else ()
+    return next((said(one.label, language) for one in options if one.value == value), value)

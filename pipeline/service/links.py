@@ -28,7 +28,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'",
 }
-_BUTTON_HEADERS = {
+# For a page with a form that comes back to where it was opened.
+FORM_HEADERS = {
     **HEADERS,
     "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
 }
@@ -55,11 +56,7 @@ class Pages:
 
     def links(self, snapshot_id: str) -> Links:
         """The links to a snapshot; none where no public address or no secret is configured."""
-        signing = signer(self._options, _PAGE)
-        if not self._options.public_url or signing is None:
-            return Links()
-        base = f"{self._options.public_url.rstrip('/')}/snapshots/{snapshot_id}?key={signing.dumps(snapshot_id)}"
-        return Links(page=base)
+        return Links(page=signed_link(self._options, _PAGE, f"snapshots/{snapshot_id}", snapshot_id))
 
     def page(self, snapshot_id: str, key: str | None, authorization: str | None) -> Response:
         """A snapshot's page, to whom a link or the token lets see it."""
@@ -106,10 +103,7 @@ class Answers:
 
     def link(self, call: str) -> str:
         """The link that answers `call`, room, role and person as JSON; nothing where no address or secret is configured."""
-        signing = signer(self._options, _ANSWER)
-        if not self._options.public_url or signing is None:
-            return ""
-        return f"{self._options.public_url.rstrip('/')}/rooms/answer?key={signing.dumps(call)}"
+        return signed_link(self._options, _ANSWER, "rooms/answer", call)
 
     def page(self, key: str, *, answer: bool) -> Response:
         """The page of a link; with `answer` the button was pressed."""
@@ -118,7 +112,7 @@ class Answers:
             return _told(401, "This link is not, or no longer, valid. 此链接无效或已过期。")
         room, role, person = call
         if not answer:
-            return Response(_BUTTON, headers=_BUTTON_HEADERS, media_type="text/html; charset=utf-8")
+            return Response(_BUTTON, headers=FORM_HEADERS, media_type="text/html; charset=utf-8")
         if not self._rooms.acknowledge(room, role, person):
             return _told(404, "There is no such room any more. 该应急处置已不存在。")
         return _told(200, "Acknowledged. Thank you. 已确认，谢谢。")
@@ -146,6 +140,14 @@ def signer(options: ServiceOptions, salt: str) -> URLSafeTimedSerializer | None:
     import itsdangerous
 
     return itsdangerous.URLSafeTimedSerializer(options.secret, salt=salt) if options.secret else None
+
+
+def signed_link(options: ServiceOptions, salt: str, path: str, what: object) -> str:
+    """An address of the service with a key that signs `what`; nothing where no public address or no secret is configured."""
+    signing = signer(options, salt)
+    if not options.public_url or signing is None:
+        return ""
+    return f"{options.public_url.rstrip('/')}/{path}?key={signing.dumps(what)}"
 
 
 def _told(status: int, sentence: str) -> Response:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from pipeline.service.links import signer
+from pipeline.service.links import signed_link, signer
 
 if TYPE_CHECKING:
     from pipeline.service.options import ServiceOptions
@@ -49,10 +49,7 @@ class QuestionLinks:
         return self._read(_PICTURE, key, sha256, self._options.links_hold)
 
     def _link(self, salt: str, path: str, named: tuple[str, str, str]) -> str:
-        signing = signer(self._options, salt)
-        if not self._options.public_url or signing is None:
-            return ""
-        return f"{self._options.public_url.rstrip('/')}/{path}?key={signing.dumps(list(named))}"
+        return signed_link(self._options, salt, path, named)
 
     def _read(self, salt: str, key: str, name: str, hold: float) -> Named | Literal["expired", "invalid"]:
         import itsdangerous

@@ -27,9 +27,9 @@ from fastapi import FastAPI, Request, Response
 
 from pipeline.desk.answers import Answers, Wrong, read_answers
 from pipeline.desk.pictures import ACCEPTED
-from pipeline.desk.question_forms import as_schema, said
+from pipeline.desk.question_forms import CAREFUL, as_schema, said
 from pipeline.desk.replies import Replies, TooMany
-from pipeline.service.links import HEADERS
+from pipeline.service.links import FORM_HEADERS, HEADERS
 from snapshots.model import Question, Questionnaire, Text
 from snapshots.store import SnapshotNotFound, StoreError
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from snapshots.words import Language
 
 _log = logging.getLogger(__name__)
-_POLICY = HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
-FORM_HEADERS = {**HEADERS, "Content-Security-Policy": _POLICY}
 # A picture over a slow phone's line takes its time.
 BODY_SECONDS = 90.0
 # What answers in words need, beside a picture.
@@ -51,19 +49,16 @@ _WORDS = 256 * 1024
 _FIELDS = 60
 _TEMPLATE = Path(__file__).with_name("intake.html.j2")
 # Every offset from UTC that is in use somewhere, in minutes.
-_ZONES = sorted({60 * hours for hours in range(-12, 15)} | {-570, -210, 210, 270, 330, 345, 390, 525, 570, 630, 765})
+_ZONES = frozenset({60 * hours for hours in range(-12, 15)} | {-570, -210, 210, 270, 330, 345, 390, 525, 570, 630, 765})
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?")
 
 _WORDS_OF: dict[str, Text] = {
     "language": Text(en="Language", zh="语言"),
     "errors": Text(en="Please correct this:", zh="请更正以下内容："),
-    "colon": Text(en=" ", zh=" "),
     "date": Text(en="Date", zh="日期"),
     "time": Text(en="Time", zh="时间"),
     "zone": Text(en="Time zone", zh="时区"),
-    "careful": Text(
-        en="Never send passwords, one-time codes or whole card numbers.", zh="请勿填写密码、验证码或完整卡号。"
-    ),
+    "careful": CAREFUL,
     "send": Text(en="Send answers", zh="提交"),
 }
 _HEADING = Text(en="A few questions about your request", zh="关于您的工单，请补充几项信息")
@@ -163,9 +158,8 @@ class QuestionPages:
         found = as_schema(opened.made, _language(opened, lang), self.options.max_picture)
         return Response(msgspec.json.encode(found), headers=HEADERS, media_type="application/schema+json")
 
-    def answered(self, snapshot_id: str, key: str, lang: str, posted: Posted) -> Response:
-        """Keeps the answers, or says what is wrong with them."""
-        opened = self.opened(snapshot_id, key)
+    def answered(self, opened: Opened, key: str, lang: str, posted: Posted) -> Response:
+        """Keeps the answers to what the link opened, or says what is wrong with them."""
         language, named = _language(opened, lang), opened.named
         found = read_answers(opened.made, posted.values, datetime.now(UTC), self.options.max_picture)
         if isinstance(found, Wrong):
@@ -176,7 +170,7 @@ class QuestionPages:
         if posted.json:
             return _json(200, {"stored": stored})
         # Loaded again, the page that this leads to sends nothing.
-        place = f"{snapshot_id}?{urlencode({'key': key, 'lang': language, 'sent': '1'})}"
+        place = f"{named.name}?{urlencode({'key': key, 'lang': language, 'sent': '1'})}"
         return Response(status_code=303, headers={**FORM_HEADERS, "Location": place})
 
     def picture(self, sha256: str, key: str) -> Response:
@@ -219,7 +213,7 @@ class QuestionPages:
         elif not sent:
             lines.append(said(_NOTHING, language))
         own = datetime.fromisoformat(opened.snapshot.ticket.created_at).utcoffset()
-        zone = _zone(round(own.total_seconds() / 60) if own else 0)
+        minutes = round(own.total_seconds() / 60) if own else 0
         other = "en" if language == "zh" else "zh"
         return _page(
             422 if errors else 200,
@@ -228,8 +222,8 @@ class QuestionPages:
             [(line, "") for line in lines],
             received=said(_RECEIVED, language) if sent else "",
             errors={name: said(text, language) for name, text in errors.items()},
-            questions=[_shown(one, language, given, zone) for one in questions],
-            zones=sorted({*map(_zone, _ZONES), zone}, key=_minutes),
+            questions=[_shown(one, language, given, _zone(minutes)) for one in questions],
+            zones=[_zone(one) for one in sorted({*_ZONES, minutes})],
             action="?" + urlencode({"key": key, "lang": language}),
             other="" if errors else "?" + urlencode({"key": key, "lang": other, **({"sent": "1"} if sent else {})}),
         )
@@ -272,7 +266,7 @@ def add_questions(app: FastAPI, pages: QuestionPages) -> None:
         json = _kind(request) == "application/json"
         try:
             # Whoever has no link that holds is not read at all.
-            await asyncio.to_thread(pages.opened, snapshot_id, key)
+            opened = await asyncio.to_thread(pages.opened, snapshot_id, key)
             async with asyncio.timeout(BODY_SECONDS):
                 posted = await _read(request, pages.options.max_picture)
         except Refused as error:
@@ -281,7 +275,7 @@ def add_questions(app: FastAPI, pages: QuestionPages) -> None:
             return _refusal("slow", lang, json=json)
         if posted is None:
             return _json(415, {"error": "send a form, or JSON as the schema has it"})
-        return await _told(lambda: pages.answered(snapshot_id, key, lang, posted), lang, json=json)
+        return await _told(lambda: pages.answered(opened, key, lang, posted), lang, json=json)
 
 
 async def _told(make: Callable[[], Response], lang: str = "", *, json: bool = False) -> Response:
@@ -448,8 +442,3 @@ def _json(status: int, value: Mapping[str, Any]) -> Response:
 def _zone(minutes: int) -> str:
     sign, rest = ("-", -minutes) if minutes < 0 else ("+", minutes)
     return f"{sign}{rest // 60:02d}:{rest % 60:02d}"
-
-
-def _minutes(zone: str) -> int:
-    found = int(zone[1:3]) * 60 + int(zone[4:])
-    return -found if zone[0] == "-" else found

@@ -12,12 +12,12 @@ LAYOUT = 1
 layout = sa.Table(f"{PREFIX}layout", metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False))
 
 # BIGSERIAL in PostgreSQL; in SQLite only INTEGER counts by itself.
-_Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 deliveries = sa.Table(
     f"{PREFIX}deliveries",
     metadata,
-    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("seq", NUMBER, primary_key=True, autoincrement=True),
     # What people and the queue call it.
     sa.Column("id", sa.String(40), nullable=False, unique=True),
     sa.Column("system", sa.String(80), nullable=False),
@@ -46,7 +46,7 @@ deliveries = sa.Table(
 attempts = sa.Table(
     f"{PREFIX}attempts",
     metadata,
-    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("seq", NUMBER, primary_key=True, autoincrement=True),
     sa.Column("delivery", sa.String(40), nullable=False, index=True),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("worker", sa.String(120), nullable=False),
@@ -102,14 +102,14 @@ refusals = sa.Table(
     metadata,
     sa.Column("system", sa.String(80), primary_key=True),
     sa.Column("reason", sa.String(40), primary_key=True),
-    sa.Column("count", _Number, nullable=False),
+    sa.Column("count", NUMBER, nullable=False),
 )
 
 # Tickets of one cause, close together in time.
 storms = sa.Table(
     f"{PREFIX}storms",
     metadata,
-    sa.Column("id", _Number, primary_key=True, autoincrement=True),
+    sa.Column("id", NUMBER, primary_key=True, autoincrement=True),
     sa.Column("signature", sa.String(32), nullable=False),
     sa.Column("parent_system", sa.String(80), nullable=False),
     sa.Column("parent_ticket", sa.String(200), nullable=False),
@@ -124,7 +124,7 @@ members = sa.Table(
     metadata,
     sa.Column("system", sa.String(80), primary_key=True),
     sa.Column("ticket_id", sa.String(200), primary_key=True),
-    sa.Column("storm", _Number, nullable=False, index=True),
+    sa.Column("storm", NUMBER, nullable=False, index=True),
     sa.Column("snapshot_id", sa.String(80), nullable=False),
     sa.Column("customer", sa.String(200)),
     # JSON lists of names.
@@ -137,7 +137,7 @@ members = sa.Table(
 messages = sa.Table(
     f"{PREFIX}messages",
     metadata,
-    sa.Column("seq", _Number, primary_key=True, autoincrement=True),
+    sa.Column("seq", NUMBER, primary_key=True, autoincrement=True),
     sa.Column("id", sa.String(40), nullable=False, unique=True),
     sa.Column("target", sa.String(80), nullable=False),
     # The event's id, the same for the same thing however often it is told.
