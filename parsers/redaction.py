@@ -587,6 +587,16 @@ def _is_anchored(pattern: str) -> bool:
     return bool(re2.search(r"[$^]|\\[AzB]", re2.sub(r"\\[^AzB]|\[\^", "", pattern)))
 
 
+# Values are walked by recursion.
+_DEEPEST = 100
+
+
+def _nests(value: Any, levels: int) -> bool:
+    """Whether lists and objects in `value` lie more than so many levels in each other."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_nests(one, levels - 1) for one in inner)
+
+
 def _with_repeats(text: str, value: Any) -> Any:
     """The `value` of the JSON `text`, or where an object in it has a name twice, also the values that the last one hides."""
     if text == msgspec.json.encode(value).decode():
@@ -658,7 +668,8 @@ class Redactor:
     def redact_json_lines(self, lines: Any) -> Any:
         """A string array of JSON, one value a string, each redacted as `redact_value` does it and written as JSON again.
 
-        A string that holds nothing keeps its bytes. Of two values under one name the last keeps it. What is no JSON is redacted as text, also what escapes in it stand for.
+        A string that holds nothing keeps its bytes. Of two values under one name the last keeps it. What is no JSON, or nests
+        deeper than a hundred levels, is redacted as text, also what escapes in it stand for.
         """
         suspect = _json_suspect(lines, self.settings)
         if self.masked:
@@ -670,7 +681,9 @@ class Redactor:
         values: dict[int, Any] = {}
         for row, text in enumerate(made):
             with suppress(msgspec.DecodeError, RecursionError):
-                values[row] = msgspec.json.decode(text)
+                value = msgspec.json.decode(text)
+                if text.count("[") + text.count("{") <= _DEEPEST or not _nests(value, _DEEPEST):
+                    values[row] = value
         whole = [_with_repeats(made[row], value) for row, value in values.items()]
         for (row, before), after in zip(values.items(), self.redact_value(whole), strict=True):
             if after != before:

@@ -146,6 +146,7 @@ def test_what_is_named_and_not_read_is_told_with_its_reason(tmp_path):
     os.utime(logs / "old.log", (0, START.timestamp() - 1))
     (logs / "out.log").symlink_to(tmp_path / "secret.log")
     (logs / "in.log").symlink_to(logs / "a.log")
+    (logs / "odd.log").symlink_to("a" * 300)
     os.mkfifo(logs / "pipe.log")
     chosen, left = choose([f"{logs}/*", f"{logs}/none.log", f"{logs}/key.pem"], START, 10)
     names = {one.path.name: one.shape for one in chosen}
@@ -155,6 +156,7 @@ def test_what_is_named_and_not_read_is_told_with_its_reason(tmp_path):
         "empty.log": "is empty",
         "key.pem": "is not called as a log is",
         "none.log": "nothing of that name is here",
+        "odd.log": "may not be read by this user",
         "old.log": "was last written before the time asked for",
         "out.log": "is a link that leads out of the folder asked for",
         "pipe.log": "is no ordinary file",
@@ -283,6 +285,7 @@ def test_a_document_is_masked_by_its_values_however_they_are_written(values, pla
         r'{"message": "refused\n13800138000 called", "time": "2026-11-23T02:10:00Z"}',
         r'{"time": "2026-11-23T02:10:00Z", "message": "card 4242 4242 4242 4242", "message": "paid"}',
         r'{"message": "\u5bc6\u7801\uff1ahunter2hunter2", "time": "2026-11-23T02:10:00Z"}',
+        '{"message": ' + "[" * 500 + '"13800138000"' + "]" * 500 + ', "time": "2026-11-23T02:10:00Z"}',
         r'{"amount": NaN, "message": "refused\t13800138000", "time": "2026-11-23T02:10:00Z"}',
     ],
 )
