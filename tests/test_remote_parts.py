@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import json
 import os
@@ -391,12 +392,33 @@ def test_what_customers_decide_and_send_is_written_down_once_and_in_order(kept, 
     assert rows.get(other.id).state == "stored"
     assert len(jobs) == 1
     # Begun once more, as after a crash before the last step, it queues nothing twice.
-    receiver._look_through(rows.get(other.id))
+    assert rows._change(other.id, ("stored",), to="received")
+    receiver.finish(other.id).result()
+    assert rows.get(other.id).state == "stored"
     assert len(jobs) == 1
     assert not rows.withdraw(other.id)
     assert len(uploaded_sources(receiver.options, "desk", "T1")) == 1
     assert uploaded_sources(receiver.options, "desk", "T2") == []
     assert uploaded_sources(receiver.options, "other", "T1") == []
+
+
+def test_two_processes_never_look_through_one_bundle_at_once(kept, tmp_path, caplog):
+    receiver, jobs = kept
+    rows, asked = receiver.collections, manifest()
+    rows.issue(asked, sign(asked, SECRET), 4e9)
+    data = bundle_of(asked, tmp_path)
+    with zipfile.ZipFile(data) as archive:
+        rows.decide(asked.id, msgspec.json.decode(archive.read(RECEIPT), type=Receipt).consent)
+    size, digest = _digest(data)
+    rows.announce(asked.id, digest, size)
+    part = tmp_path / "uploads" / "incoming" / f"{asked.id}.part"
+    part.write_bytes(data.read_bytes())
+    with part.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        receiver.finish(asked.id).result()
+        assert (rows.get(asked.id).state, jobs, caplog.text) == ("received", [], "")
+    receiver.finish(asked.id).result()
+    assert rows.get(asked.id).state == "stored"
 
 
 def test_a_bundle_in_the_folder_of_another_ticket_is_not_read(kept, tmp_path, caplog):
