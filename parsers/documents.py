@@ -548,23 +548,32 @@ def _by_line(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) ->
         document = _decode_line(buffer.slice(int(starts[row]), int(ends[row] - starts[row])))
         if document is None:
             continue
-        flat: dict[str, str] = {}
-        body = document
-        inner = document.get("_source")
-        if isinstance(inner, dict):
-            body = inner
-            for key in _META:
-                if key in document:
-                    _flatten(key, document[key], flat, reader)
-        elif reader.envelope == "hit":
-            body = {key: document[key] for key in _META if key in document}
-        for key, value in body.items():
-            _flatten(key, value, flat, reader)
+        try:
+            flat = _flat(document, reader)
+        except RecursionError:
+            continue
         read.append(row)
         documents.append(flat)
     paths = sorted({path for flat in documents for path in flat})
     leaves = {path: pa.array([flat.get(path) for flat in documents], pa.string()) for path in paths}
     return np.array(read, dtype=np.int64), leaves
+
+
+def _flat(document: dict[str, Any], reader: _Reader) -> dict[str, str]:
+    """The leaves of one document, as strings by their paths. Raises `RecursionError` for what nests too deep."""
+    flat: dict[str, str] = {}
+    body = document
+    inner = document.get("_source")
+    if isinstance(inner, dict):
+        body = inner
+        for key in _META:
+            if key in document:
+                _flatten(key, document[key], flat, reader)
+    elif reader.envelope == "hit":
+        body = {key: document[key] for key in _META if key in document}
+    for key, value in body.items():
+        _flatten(key, value, flat, reader)
+    return flat
 
 
 def _decode_line(line: Any) -> dict[str, Any] | None:

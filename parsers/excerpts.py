@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.documents import parse_each_line
+from parsers.filling import one_array
 from parsers.plain import parse_text, texts_at
 from parsers.redaction import Redactor
 from parsers.tables import TIME
@@ -69,7 +70,9 @@ def cut(data: bytes, shape: Shape, file: str, offset: int, cutting: Cutting, las
     moments = rows.column("@timestamp")
     keep, left = _chosen(moments, cutting, last)
     kept = rows.take(pa.array(keep))
-    redacted = cutting.redactor.redact_array(kept.column("message"))
+    # Many a plain file holds JSON line by line, or some of it in a line.
+    messages = cutting.redactor.redact_json_lines(one_array(kept.column("message")))
+    redacted = cutting.redactor.redact_array(messages)
     stamps = pa.chunked_array([_filled(moments, last)]).take(pa.array(keep)).to_pylist()
     places = kept.column("log.offset").to_pylist()
     lines = (

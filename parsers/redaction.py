@@ -14,8 +14,10 @@ lengths of the SWIFT registry; phone numbers by `phonenumbers` (libphonenumber's
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from types import MappingProxyType
@@ -540,11 +542,90 @@ _SECRET_NAME = rf"(?i)^(?:.*[_.-])?{_SECRET_KEYS}$|(?i)^[a-z]+(?:Password|Secret
 _HEADER_NAME = r"(?i)^(?:.*[ ._-])?authorization$"
 _COOKIE_NAME = r"(?i)^(?:.*[ ._-])?cookies?$"
 _CVV_NAME = r"(?i)^(?:.*[ ._-])?(?:cvv2?|cvc2?|cvn2?|card_?security_?code|security_?code)$"
-_CARD_NAME = (
-    r"(?i)^(?:.*[ _.-])?(?:card[ _-]?(?:no|num|number)|pan|(?:credit|debit)[ _-]?card(?:[ _-]?(?:no|num|number))?"
-    r"|bank[ _-]?card(?:[ _-]?(?:no|num|number))?|卡号|银行卡号?)$"
+_CARD_NAMES = (
+    r"(?:card[ _-]?(?:no|num|number)|pan|(?:credit|debit)[ _-]?card(?:[ _-]?(?:no|num|number))?"
+    r"|bank[ _-]?card(?:[ _-]?(?:no|num|number))?|卡号|银行卡号?)"
 )
-_PHONE_NAME = rf"(?i)^(?:.*[ _.-])?{_PHONE_CUE}$|(?-i)[a-z](?:Phone|Mobile|Telephone|Tel)(?:No|Num|Number)?$"
+_CARD_NAME = rf"(?i)^(?:.*[ _.-])?{_CARD_NAMES}$"
+_PHONE_NAMES = r"(?-i)[a-z](?:Phone|Mobile|Telephone|Tel)(?:No|Num|Number)?"
+_PHONE_NAME = rf"(?i)^(?:.*[ _.-])?{_PHONE_CUE}$|{_PHONE_NAMES}$"
+
+# What the text of JSON does not show to the gates: a character by its number, a number with an exponent, and fields whose name says
+# what their value is, wherever below them that stands.
+_VEILED = rf'\\u|[:\[,]\s*-?\d[\d.]*[eE]|(?i:[" _.-](?:{_PHONE_CUE}|{_CARD_NAMES})")|{_PHONE_NAMES}"'
+# A backslash is put aside first, since the second of two begins no escape.
+_ESCAPES = (
+    ("\\\\", "\ue002"), ('\\"', '"'), ("\\/", "/"), ("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t"), ("\\b", "\b"),
+    ("\\f", "\f"), ("\ue002", "\\"),
+)  # fmt: skip
+
+
+def _unescaped(text: Any) -> Any:
+    """`text` with the escapes of JSON as what they stand for, but those that name a character by its number."""
+    for escape, meant in _ESCAPES:
+        text = pc.replace_substring(text, escape, meant)
+    return text
+
+
+def _json_suspect(lines: Any, settings: RedactionSettings) -> Any:
+    """As `_suspect`, of lines of JSON: which may hold something in one of their values, however that is written."""
+    if any(_is_anchored(pattern) for _, pattern in settings.own):
+        return pa.repeat(pa.scalar(value=True), len(lines))
+    # The sign of a mail address stands in every document's "@timestamp".
+    text = pc.replace_substring_regex(lines, r'"@[a-z]+"', '""')
+    suspect = pc.or_(_suspect(text, settings), _fits(text, _VEILED))
+    escaped = pc.fill_null(pc.match_substring(text, "\\"), False)
+    rows = pc.indices_nonzero(pc.and_not(escaped, suspect))
+    if len(rows) == 0:
+        return suspect
+    return _put(suspect, rows, _suspect(_unescaped(text.take(rows)), settings))
+
+
+@cache
+def _is_anchored(pattern: str) -> bool:
+    """Whether a pattern may fit a value alone that it does not fit within a line, by `^` for instance."""
+    return bool(re2.search(r"[$^]|\\[AzB]", re2.sub(r"\\[^AzB]|\[\^", "", pattern)))
+
+
+# Values are walked by recursion.
+_DEEPEST = 100
+
+
+def _nests(value: Any, levels: int) -> bool:
+    """Whether lists and objects in `value` lie more than so many levels in each other."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_nests(one, levels - 1) for one in inner)
+
+
+def _with_repeats(text: str, value: Any) -> Any:
+    """The `value` of the JSON `text`, or where an object in it has a name twice, also the values that the last one hides."""
+    if text == msgspec.json.encode(value).decode():
+        return value
+    repeated = False
+
+    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeated
+        made: dict[str, Any] = {}
+        numbers: dict[str, int] = {}
+        for name, inner in reversed(pairs):
+            repeated |= name in made
+            made[_free_name(name, made, numbers)] = inner
+        return dict(reversed(made.items()))
+
+    try:
+        whole = json.loads(text, object_pairs_hook=named)
+    except (ValueError, RecursionError):
+        return value
+    return whole if repeated else value
+
+
+def _free_name(name: str, taken: Mapping[str, Any], numbers: dict[str, int]) -> str:
+    """`name`, or where that is taken "name#2", "name#3"; `numbers` holds how far each name has come."""
+    shown = name
+    while shown in taken:
+        numbers[name] = numbers.get(name, 1) + 1
+        shown = f"{name}#{numbers[name]}"
+    return shown
 
 
 class Redactor:
@@ -587,28 +668,39 @@ class Redactor:
     def redact_json_lines(self, lines: Any) -> Any:
         """A string array of JSON, one value a string, each redacted as `redact_value` does it and written as JSON again.
 
-        A string that holds nothing keeps its bytes. What is no JSON is redacted as text.
+        A string that holds nothing keeps its bytes. Of two values under one name the last keeps it. What is no JSON, or nests
+        deeper than a hundred levels, is redacted as text, also what escapes in it stand for.
         """
-        # The sign of a mail address stands in every document's "@timestamp".
-        suspect = _suspect(pc.replace_substring_regex(lines, r'"@[a-z]+"', '""'), self.settings)
+        suspect = _json_suspect(lines, self.settings)
         if self.masked:
-            suspect = pc.or_(suspect, values_in(lines, list(self.masked)))
+            suspect = pc.or_(suspect, values_in(_unescaped(lines), list(self.masked)))
         rows = pc.indices_nonzero(suspect)
         if len(rows) == 0:
             return lines
-        texts = lines.take(rows).to_pylist()
-        values, broken = [], set()
-        for row, text in enumerate(texts):
-            try:
-                values.append(msgspec.json.decode(text))
-            except (msgspec.DecodeError, RecursionError):
-                values.append(text)
-                broken.add(row)
-        made = [
-            after if row in broken else text if after == before else msgspec.json.encode(after).decode()
-            for row, (text, before, after) in enumerate(zip(texts, values, self.redact_value(values), strict=True))
-        ]
+        made = lines.take(rows).to_pylist()
+        values: dict[int, Any] = {}
+        for row, text in enumerate(made):
+            with suppress(msgspec.DecodeError, RecursionError):
+                value = msgspec.json.decode(text)
+                if text.count("[") + text.count("{") <= _DEEPEST or not _nests(value, _DEEPEST):
+                    values[row] = value
+        whole = [_with_repeats(made[row], value) for row, value in values.items()]
+        for (row, before), after in zip(values.items(), self.redact_value(whole), strict=True):
+            if after != before:
+                made[row] = msgspec.json.encode(after).decode()
+        broken = [row for row in range(len(made)) if row not in values]
+        texts = self._redact_escaped(pa.array([made[row] for row in broken], lines.type))
+        for row, text in zip(broken, texts.to_pylist(), strict=True):
+            made[row] = text
         return _put(lines, rows, pa.array(made, lines.type))
+
+    def _redact_escaped(self, text: Any) -> Any:
+        """`text` redacted as it stands, and where something shows only behind its escapes, without them."""
+        done = self.redact_array(text)
+        # One line stays one line.
+        plain = _unescaped(pc.replace_substring_regex(done, r"\\[rn]", " "))
+        again = self.redact_array(plain)
+        return pc.if_else(pc.equal(again, plain), done, again)
 
     def _known(self, text: Any) -> Any:
         """`text` with every value of `masked` as its marker."""
@@ -661,12 +753,9 @@ class Redactor:
     def _rebuild(self, value: Any, key: str, done: Iterator[str]) -> Any:
         if isinstance(value, Mapping):
             made: dict[str, Any] = {}
+            numbers: dict[str, int] = {}
             for name, inner in value.items():
-                shown = base = next(done)
-                again = 1
-                while shown in made:
-                    again += 1
-                    shown = f"{base}#{again}"
+                shown = _free_name(next(done), made, numbers)
                 made[shown] = self._rebuild(inner, _key_of(value, str(name), key), done)
             return made
         if isinstance(value, (list, tuple)):

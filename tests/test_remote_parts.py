@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import json
 import os
@@ -15,6 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
@@ -26,7 +28,7 @@ from hypothesis import strategies as st
 
 from cli import commands
 from parsers.excerpts import Cutting, cut
-from parsers.redaction import Redactor
+from parsers.redaction import RedactionSettings, Redactor
 from pipeline.desk.collections import Collections
 from pipeline.desk.remote_options import RemoteOptions
 from pipeline.desk.uploaded import folder_of, uploaded_sources
@@ -145,6 +147,7 @@ def test_what_is_named_and_not_read_is_told_with_its_reason(tmp_path):
     os.utime(logs / "old.log", (0, START.timestamp() - 1))
     (logs / "out.log").symlink_to(tmp_path / "secret.log")
     (logs / "in.log").symlink_to(logs / "a.log")
+    (logs / "odd.log").symlink_to("a" * 300)
     os.mkfifo(logs / "pipe.log")
     chosen, left = choose([f"{logs}/*", f"{logs}/none.log", f"{logs}/key.pem"], START, 10)
     names = {one.path.name: one.shape for one in chosen}
@@ -154,6 +157,7 @@ def test_what_is_named_and_not_read_is_told_with_its_reason(tmp_path):
         "empty.log": "is empty",
         "key.pem": "is not called as a log is",
         "none.log": "nothing of that name is here",
+        "odd.log": "may not be read by this user",
         "old.log": "was last written before the time asked for",
         "out.log": "is a link that leads out of the folder asked for",
         "pipe.log": "is no ordinary file",
@@ -233,6 +237,67 @@ def test_only_the_time_asked_for_is_kept_every_record_is_counted_and_nothing_per
     again = Redactor()
     assert [again.redact(line.decode()) for line in found.lines] == [line.decode() for line in found.lines]
     assert not again.counts
+
+
+NAMES = ["message", "phone", "userPhoneNum", "card_no", "password", "value", "姓名", "span"]
+PIECES = [
+    *WORDS,
+    "\n",
+    "\t",
+    '"',
+    "\\",
+    "/",
+    "4242424242424242",
+    "13800138000",
+    "010-62345678",
+    "密码：hunter2",
+    "张三",
+    "x",
+]
+VALUES = st.recursive(
+    st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
+    | st.sampled_from([13800138000, 1.3800138e10, None, True]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=5,
+)
+OWN = RedactionSettings(patterns={"name": "^张.$", "tab": "\t(x)"})
+
+
+@given(
+    values=st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3), max_size=4),
+    plain=st.booleans(),
+    slashes=st.booleans(),
+    settings=st.sampled_from([RedactionSettings(), OWN, RedactionSettings(patterns={"tab": "\t(x)"})]),
+)
+def test_a_document_is_masked_by_its_values_however_they_are_written(values, plain, slashes, settings):
+    texts = [json.dumps(value, ensure_ascii=plain) for value in values]
+    lines = [text.replace("/", "\\/") if slashes else text for text in texts]
+    done = Redactor(settings).redact_json_lines(pa.array(lines, pa.string())).to_pylist()
+    told = [json.loads(line) for line in done]
+    assert told == Redactor(settings).redact_value(values)
+    for line, value, after, before in zip(done, values, told, lines, strict=True):
+        assert line == before or value != after
+
+
+@pytest.mark.parametrize("shape", ["documents", "text"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'{"message": "refused\n13800138000 called", "time": "2026-11-23T02:10:00Z"}',
+        r'{"time": "2026-11-23T02:10:00Z", "message": "card 4242 4242 4242 4242", "message": "paid"}',
+        r'{"message": "\u5bc6\u7801\uff1ahunter2hunter2", "time": "2026-11-23T02:10:00Z"}',
+        '{"message": ' + "[" * 500 + '"13800138000"' + "]" * 500 + ', "time": "2026-11-23T02:10:00Z"}',
+        r'{"amount": NaN, "message": "refused\t13800138000", "time": "2026-11-23T02:10:00Z"}',
+    ],
+)
+def test_json_hides_nothing_from_the_masks(line, shape):
+    cutting = Cutting(START, START + timedelta(hours=1), UTC, Redactor())
+    found = cut(f"{line}\n".encode(), shape, "/var/log/a.log", 0, cutting, START)
+    assert len(found.lines) == 1
+    assert not any(secret in found.lines[0] for secret in (b"13800138000", b"hunter2", b"4242 4242 4242"))
+    assert sum(cutting.redactor.counts.values()) == 1
+    again = Redactor()
+    assert again.redact_json_lines(pa.array([found.lines[0].decode()])).to_pylist() == [found.lines[0].decode()]
 
 
 def test_a_bundle_is_the_same_bytes_for_the_same_logs_and_says_what_was_left(tmp_path):
@@ -327,12 +392,33 @@ def test_what_customers_decide_and_send_is_written_down_once_and_in_order(kept, 
     assert rows.get(other.id).state == "stored"
     assert len(jobs) == 1
     # Begun once more, as after a crash before the last step, it queues nothing twice.
-    receiver._look_through(rows.get(other.id))
+    assert rows._change(other.id, ("stored",), to="received")
+    receiver.finish(other.id).result()
+    assert rows.get(other.id).state == "stored"
     assert len(jobs) == 1
     assert not rows.withdraw(other.id)
     assert len(uploaded_sources(receiver.options, "desk", "T1")) == 1
     assert uploaded_sources(receiver.options, "desk", "T2") == []
     assert uploaded_sources(receiver.options, "other", "T1") == []
+
+
+def test_two_processes_never_look_through_one_bundle_at_once(kept, tmp_path, caplog):
+    receiver, jobs = kept
+    rows, asked = receiver.collections, manifest()
+    rows.issue(asked, sign(asked, SECRET), 4e9)
+    data = bundle_of(asked, tmp_path)
+    with zipfile.ZipFile(data) as archive:
+        rows.decide(asked.id, msgspec.json.decode(archive.read(RECEIPT), type=Receipt).consent)
+    size, digest = _digest(data)
+    rows.announce(asked.id, digest, size)
+    part = tmp_path / "uploads" / "incoming" / f"{asked.id}.part"
+    part.write_bytes(data.read_bytes())
+    with part.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        receiver.finish(asked.id).result()
+        assert (rows.get(asked.id).state, jobs, caplog.text) == ("received", [], "")
+    receiver.finish(asked.id).result()
+    assert rows.get(asked.id).state == "stored"
 
 
 def test_a_bundle_in_the_folder_of_another_ticket_is_not_read(kept, tmp_path, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.desk_shown import in_minutes, language_option, output_option, said_in, show_json
-from pipeline.commands.options import NAME, PATH, Asked, From, asked_options, debug_option, from_options
+from pipeline.commands.options import NAME, PATH, Asked, Duration, From, asked_options, debug_option, from_options
 from pipeline.commands.tickets import ticket_of_system
 from pipeline.console import columns, emit, say, write_file
 from pipeline.errors import TicketNotFound, UsageError
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
     from pipeline.commands.tickets import Found
     from pipeline.desk.asking import Asked as Request
     from snapshots.render.blocks import Line
-
-
-class Holding(click.ParamType[float]):
-    """`8h`, `3d` or a number of seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, more than none."""
-        from pipeline.settings import parse_seconds
-
-        try:
-            seconds = parse_seconds(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if seconds <= 0:
-            self.fail(f"{value!r} must be more than 0", param, ctx)
-        return seconds
 
 
 @click.command("collect")
@@ -48,7 +31,12 @@ class Holding(click.ParamType[float]):
     help="A file or glob to ask for, ** for folders; repeatable.",
 )
 @click.option("--screen", metavar="URL", help="The screen sharing that rides along, in place of the configured one.")
-@click.option("--hold", type=Holding(), metavar="DURATION", help="How long the link is good, such as 8h.")
+@click.option(
+    "--hold",
+    type=Duration(math.inf),
+    metavar="DURATION",
+    help="How long the link is good, such as 8h; link_holds at most.",
+)
 @click.option("--out", type=PATH, metavar="FILE", help="Write the manifest there; else collect-ID.json.")
 @click.option("--note", is_flag=True, help="Put the link on the ticket, as a private note.")
 @output_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -177,20 +178,24 @@ def moment_of(option: str, text: str) -> datetime:
 
 
 class Duration(click.ParamType[float]):
-    """`10s`, `5m`, `1h30m` or a number of seconds."""
+    """`10s`, `5m`, `1h30m` or a number of seconds, more than none and at most `most`."""
 
     name = "duration"
 
+    def __init__(self, most: float = 3600.0) -> None:
+        self._most = most
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, more than none."""
+        """Seconds."""
         from pipeline.settings import parse_seconds
 
         try:
             seconds = parse_seconds(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if not 0 < seconds <= 3600:
-            self.fail(f"{value!r} must be more than 0 and at most 1h", param, ctx)
+        if not 0 < seconds <= self._most:
+            bound = f" and at most {self._most / 3600:g}h" if math.isfinite(self._most) else ""
+            self.fail(f"{value!r} must be more than 0{bound}", param, ctx)
         return seconds
 
 

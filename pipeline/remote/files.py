@@ -55,7 +55,8 @@ def choose(paths: Sequence[str], start: datetime, most: int) -> tuple[list[Chose
     for pattern in paths:
         folder = _folder_of(pattern)
         found = sorted(glob.iglob(os.path.expanduser(pattern), recursive=True))  # noqa: PTH111,PTH207 - a glob may be absolute
-        files = [Path(name) for name in found if not Path(name).is_dir()]
+        # What cannot even be looked at is no folder, and is told below.
+        files = [Path(name) for name in found if not os.path.isdir(name)]  # noqa: PTH112 - the one that never raises
         if not files:
             left[pattern] = Left(pattern, NOTHING)
         for path in files:

@@ -7,14 +7,12 @@ along as `Repr-Digest` (RFC 9530), by which both sides know that they speak of t
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +20,7 @@ import msgspec
 
 from pipeline.errors import DeskUnreachable, NotUploaded, Refused, UsageError
 from pipeline.remote.manifest import MAX_BYTES, Manifest, is_safe_address
-from pipeline.remote.receipt import Consent
+from pipeline.remote.receipt import Consent, repr_digest
 from pipeline.version import __version__
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -95,7 +93,7 @@ class Desk:
         with self._client() as client:
             state = self._sent(client, bundle, size, digest, sent)
             until = time.monotonic() + _CHECKED_WITHIN
-            while state.state in {"received", "checking"}:
+            while state.state == "received":
                 if time.monotonic() > until:
                     raise NotUploaded("the desk has the bundle and did not say in time whether it takes it; ask there")
                 self.wait(_ASKED_AGAIN)
@@ -109,7 +107,7 @@ class Desk:
         while True:
             try:
                 there = _told(self._once(lambda: client.get(self.manifest.upload)))
-                if there.state in {"received", "checking", "stored"}:
+                if there.state in {"received", "stored"}:
                     if there.digest != digest:
                         raise NotUploaded("the desk has another bundle for this request already; ask for a new one")
                     sent(size, size)
@@ -235,10 +233,10 @@ def _pieces(file: IO[bytes], offset: int, size: int, sent: Sent) -> Iterator[byt
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    """The size of a file, and its sha256 as `Repr-Digest` writes it."""
+    """The size of a file, and its sha256."""
     try:
         with path.open("rb") as file:
-            value: Any = hashlib.file_digest(file, "sha256").digest()
-            return file.tell(), f"sha-256=:{base64.b64encode(value).decode()}:"
+            digest = repr_digest(file)
+            return file.tell(), digest
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from pipeline.desk.asking import ask_customer
 from pipeline.desk.collections import told_row
-from pipeline.errors import Refused, SnapshotError, TicketNotFound, UsageError
+from pipeline.errors import SnapshotError, TicketNotFound, UsageError
 from pipeline.remote.manifest import moment
 from pipeline.service.links import holds_token
 from pipeline.values import Span
@@ -131,7 +131,7 @@ async def _ask(request: Request, asker: Asker) -> Response:
         return _json(400, {"error": str(error)})
     except TicketNotFound as error:
         return _json(404, {"error": str(error)})
-    except (Refused, SnapshotError) as error:
+    except SnapshotError as error:
         return _json(503, {"error": str(error)}, {"Retry-After": "30"})
 
 

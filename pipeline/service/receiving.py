@@ -6,11 +6,9 @@ found to be what was asked for. Whatever moment the process ends at, the next on
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import shutil
@@ -26,9 +24,9 @@ import msgspec
 from pipeline.desk.collections import Collections
 from pipeline.desk.uploaded import folder_of
 from pipeline.remote.manifest import Manifest, key_name
-from pipeline.remote.receipt import Consent
+from pipeline.remote.receipt import Consent, answers, repr_digest
 from pipeline.service.again import queue_again
-from pipeline.service.inspection import Unfit, inspect, masked_again
+from pipeline.service.inspection import Inspected, Unfit, inspect, masked_again
 from pipeline.service.links import UPLOAD, signer
 from snapshots.model import Text
 
@@ -144,8 +142,6 @@ class Receiver:
 
     def decide(self, collection: str, key: str, consent: Consent) -> Any:
         """Writes down the customer's decision; the row as it is then. Raises `Closed`."""
-        from pipeline.remote.receipt import answers
-
         row = self.named(collection, key)
         if not answers(consent, manifest_in(row)):
             text = Text(en="this decision is on another request", zh="该决定对应的不是本次收集请求")
@@ -215,6 +211,9 @@ class Receiver:
             return
         try:
             self._look_through(row)
+        except BlockingIOError:
+            # Another process is at it.
+            return
         except Unfit as error:
             _log.warning("upload %s of %s ticket %s: rejected: %s", row.id, row.system, row.ticket_id, error)
             self._part(row.id).unlink(missing_ok=True)
@@ -228,25 +227,36 @@ class Receiver:
             self.collections.reject(row.id, "it cannot be looked through here / 无法检查该资料包")
 
     def _look_through(self, row: Any) -> None:
-        part, kept, manifest = self._part(row.id), self._kept(row), manifest_in(row)
-        if not part.exists() and not kept.exists():
-            raise Unfit("its bytes are gone; send it again", "数据已丢失，请重新上传")
+        """Checks a bundle and keeps it. Raises `Unfit` or `OSError`, of which `BlockingIOError` where another process does it."""
+        part, kept = self._part(row.id), self._kept(row)
         place = part if part.exists() else kept
-        if place is part and _digest(part) != row.digest:
-            raise Unfit("what arrived is not what was sent; send it again", "到达的数据与发送的不一致，请重新上传")
-        found = inspect(place, manifest, consent_in(row, manifest), self._stopping.is_set)
-        if place is part:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            if found.changed:
-                clean = part.with_suffix(".clean")
-                masked_again(part, clean, found, manifest)
-                clean.replace(kept)
-                part.unlink()
-            else:
-                part.replace(kept)
-        # Before it is written down as done: the same reason queues once, however often this is begun.
-        queue_again(self._ledger, row.system, row.ticket_id, f"upload:{row.id}")
-        self.collections.store(row.id, found.receipt.masked, found.masked or found.receipt.masked_again)
+        if not place.exists():
+            raise Unfit("its bytes are gone; send it again", "数据已丢失，请重新上传")
+        with place.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self.collections.get(row.id).state != "received":
+                # Another process ended it between the two.
+                return
+            if place is part and repr_digest(file) != row.digest:
+                raise Unfit("what arrived is not what was sent; send it again", "到达的数据与发送的不一致，请重新上传")
+            manifest = manifest_in(row)
+            found = inspect(place, manifest, consent_in(row, manifest), self._stopping.is_set)
+            if place is part:
+                self._put_away(part, kept, found, manifest)
+            # Before it is written down as done: the same reason queues once, however often this is begun.
+            queue_again(self._ledger, row.system, row.ticket_id, f"upload:{row.id}")
+            self.collections.store(row.id, found.receipt.masked, found.masked or found.receipt.masked_again)
+
+    @staticmethod
+    def _put_away(part: Path, kept: Path, found: Inspected, manifest: Manifest) -> None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if found.changed:
+            clean = part.with_suffix(".clean")
+            masked_again(part, clean, found, manifest)
+            clean.replace(kept)
+            part.unlink()
+        else:
+            part.replace(kept)
 
     # ---- time passes
 
@@ -312,10 +322,3 @@ def _state_said(state: str) -> tuple[int, Text, str]:
         "refused": (403, _DECLINED, "refused_consent"),
         "withdrawn": (410, _WITHDRAWN, "withdrawn"),
     }.get(state, (409, _DONE, "used"))
-
-
-def _digest(path: Path) -> str:
-    """The sha256 of a file as `Repr-Digest` (RFC 9530) writes it."""
-    with path.open("rb") as file:
-        value = hashlib.file_digest(file, "sha256").digest()
-    return f"sha-256=:{base64.b64encode(value).decode()}:"

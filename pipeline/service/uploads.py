@@ -106,23 +106,13 @@ def add_uploads(app: FastAPI, receiver: Receiver, meters: Meters) -> None:
     async def consent(request: Request, collection: Collection) -> Response:
         return await door.answered(request, lambda: door.consent(request, collection))
 
-    @app.patch(
-        "/uploads/{collection}",
-        summary="A bundle from an offset on",
-        response_class=Response,
-        responses=_SENDING,
-        openapi_extra=_STREAM,
-    )
+    sending: dict[str, Any] = {"response_class": Response, "responses": _SENDING, "openapi_extra": _STREAM}
+
+    @app.patch("/uploads/{collection}", summary="A bundle from an offset on", **sending)
     async def patch(request: Request, collection: Collection) -> Response:
         return await door.answered(request, lambda: door.patch(request, collection))
 
-    @app.put(
-        "/uploads/{collection}",
-        summary="A bundle in one go",
-        response_class=Response,
-        responses=_SENDING,
-        openapi_extra=_STREAM,
-    )
+    @app.put("/uploads/{collection}", summary="A bundle in one go", **sending)
     async def put(request: Request, collection: Collection) -> Response:
         return await door.answered(request, lambda: door.put(request, collection))
 
