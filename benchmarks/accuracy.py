@@ -15,6 +15,7 @@ goals are checked on dev left out; evidence and what is named as missing, on dev
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -60,6 +61,7 @@ Scores = Mapping[str, float | int | None]
 
 def main() -> int:
     """Print the tables and the verdict."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     dev = ROOT.parent / "shared" / "data" / "cases" / "dev"
     if not dev.is_dir():
         print("accuracy: the evaluation cases are not beside this checkout: MISSED")
