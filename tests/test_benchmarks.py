@@ -40,6 +40,18 @@ def test_what_a_benchmark_takes_is_there(path: Path, monkeypatch: pytest.MonkeyP
         pkgutil.resolve_name(name)
 
 
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_a_benchmark_needs_no_argument(path: Path):
+    """`make bench` gives it none."""
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
+            given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            if ast.literal_eval(call.args[0]).startswith("-"):
+                assert given.get("required") != "True", ast.unparse(call)
+            else:
+                assert given.get("nargs") in {"'?'", "'*'"}, ast.unparse(call)
+
+
 def test_what_is_gone_is_told():
     program = "from tests import services\nservices.running\nservices.gone\n"
     *there, gone = taken(program)
