@@ -1,17 +1,35 @@
-"""The labelled cases that the judge was learnt from, and its answers to them by weights that had not seen them."""
+"""The labelled cases: where they lie, their snapshots, and answers to them by weights that had not seen them."""
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.judge import Weights, weights
 from pipeline.learn_weights import LabelledCase, Learnt, answer, label_of
 from pipeline.scores import Judged, judge
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# The development cases, which lie beside this checkout.
+DEV = ROOT.parent / "shared" / "data" / "cases" / "dev"
 # The sets of cases by what their ids begin with.
 SETS: Mapping[str, str] = {"dev": "TK-", "first": "TC-", "second": "BX-"}
+
+
+@contextlib.contextmanager
+def snapshots(cases: pathlib.Path, kept: pathlib.Path | None = None) -> Iterator[pathlib.Path]:
+    """The folder of the snapshots of `cases`: `kept`, else one that a backtest fills for this use."""
+    if kept is not None:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory() as made:
+        command = [sys.executable, "-m", "cli", "backtest", str(cases.resolve()), "--keep", made]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        yield pathlib.Path(made)
 
 
 def begun() -> Weights:

@@ -15,10 +15,11 @@ goals are checked on dev left out; evidence and what is named as missing, on dev
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from _labelled import ROOT, SETS, begun, judged_unseen
+from _labelled import DEV, ROOT, SETS, begun, judged_unseen
 
 from pipeline.backtest import Asked, run_backtest
 from pipeline.judge import weights
@@ -60,12 +61,12 @@ Scores = Mapping[str, float | int | None]
 
 def main() -> int:
     """Print the tables and the verdict."""
-    dev = ROOT.parent / "shared" / "data" / "cases" / "dev"
-    if not dev.is_dir():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    if not DEV.is_dir():
         print("accuracy: the evaluation cases are not beside this checkout: MISSED")
         return 1
     found: dict[str, Scores] = {LEFT_OUT: left_out()["dev"]}
-    places = {"dev": dev, **{name: ROOT / "benchmarks" / "cases" / name for name in ("first", "second", "third")}}
+    places = {"dev": DEV, **{name: ROOT / "benchmarks" / "cases" / name for name in ("first", "second", "third")}}
     failures = 0
     for name, place in places.items():
         if not place.is_dir():

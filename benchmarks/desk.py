@@ -1,11 +1,11 @@
 """The desk's goals: routing and recall on data of others, on the dev cases, for speed, and for handlers.
 
-    python benchmarks/desk.py DATA CASES [--snapshots DIR] [--parts banking,cases,speed,handlers] [--json FILE]
-    python benchmarks/desk.py DATA CASES --choose
+    python benchmarks/desk.py [DATA CASES] [--snapshots DIR] [--parts banking,cases,speed,handlers] [--json FILE]
+    python benchmarks/desk.py [DATA CASES] --choose
 
 DATA is the folder of banking77 (train.csv and test.csv, CC-BY 4.0: Casanueva et al., "Efficient Intent Detection with Dual
-Sentence Encoders", 2020), CASES that of labelled cases. `--choose` compares parameters by cross-validation on train.csv alone,
-and reads nothing else. Exits 0 only where every goal that was asked for holds. Intervals are bootstrap, 95 %, seeded.
+Sentence Encoders", 2020), CASES that of labelled cases; without them, those beside this checkout. `--choose` compares parameters by
+cross-validation on train.csv alone, and reads nothing else. Exits 0 only where every goal that was asked for holds. Intervals are bootstrap, 95 %, seeded.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import argparse
 import csv
 import dataclasses
 import json
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import _handlers
+import _labelled
 
 from pipeline.desk import learnt, meaning
 from pipeline.desk.history import SCHEMA
@@ -256,12 +255,7 @@ def run_cases(cases: Path, snapshots: Path | None, report: Report) -> None:
     print(f"{cases.name}: a case of the same family among the first five; the others are taken as closed before")
     with (cases.parent / f"{cases.name}_labels.csv").open(encoding="utf-8", newline="") as file:
         family = {row["id"]: row["family"] for row in csv.DictReader(file)}
-    with tempfile.TemporaryDirectory() as made:
-        folder = snapshots or Path(made)
-        if snapshots is None:
-            command = [sys.executable, "-m", "cli", "backtest", str(cases), "--keep", made]
-            root = Path(__file__).resolve().parent.parent
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=root)
+    with _labelled.snapshots(cases, snapshots) as folder:
         taken = {name: read_snapshot((folder / f"{name}.json").read_bytes()) for name in sorted(family)}
     names = list(taken)
     texts = [f"{one.ticket.title}\n{one.ticket.description}" for one in taken.values()]
@@ -382,8 +376,9 @@ def run_handlers(report: Report, seeds: int) -> None:
 def main() -> int:
     """Runs the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("cases", type=Path)
+    banking = _labelled.ROOT.parent / "shared" / "data" / "banking77" / "banking_data"
+    parser.add_argument("data", nargs="?", type=Path, default=banking)
+    parser.add_argument("cases", nargs="?", type=Path, default=_labelled.DEV)
     parser.add_argument("--snapshots", type=Path, help="the cases' snapshots, as `backtest --keep` wrote them")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--tickets", type=int, default=100_000)

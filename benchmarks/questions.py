@@ -1,7 +1,7 @@
 """How much a questionnaire asks over a folder of cases, and whether it ever asks what is there already.
 
-python benchmarks/questions.py ../shared/data/cases/dev
-python benchmarks/questions.py CASES --bare       the same tickets without their questionnaires
+python benchmarks/questions.py [CASES]              the development cases, where no others are named
+python benchmarks/questions.py [CASES] --bare       the same tickets without their questionnaires
 
 What "is there already" is decided here anew, from the raw files and with other expressions than those of
 `pipeline/desk/questions.toml`: it is no use to hold a rule to itself. Exits 0 only where the median of questions is at most 2, over
@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from _labelled import DEV
 
 from pipeline.desk.intake_options import QuestionOptions
 from pipeline.desk.options import DeskOptions
@@ -120,7 +122,7 @@ def answer_of(question: Question, raw: Raw) -> str | None:
 def main() -> int:
     """Prints what is asked by system and language, and every question that should not have been."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("cases", type=Path)
+    arguments.add_argument("cases", nargs="?", type=Path, default=DEV)
     arguments.add_argument("--bare", action="store_true", help="take the questionnaires off the tickets")
     given = arguments.parse_args()
     counts: dict[tuple[str, str], list[int]] = defaultdict(list)

@@ -9,6 +9,7 @@ The claim guard is not asked here: the entries of the seed are for engineers, an
 
 from __future__ import annotations
 
+import argparse
 import csv
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def share(right: int, of: int) -> str:
 
 def main() -> None:
     """Prints a table for each half."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     answers = Answers(Shelf(Path(), entries()), with_meaning=False)
     with QUESTIONS.open(encoding="utf-8", newline="") as file:
         questions = list(csv.DictReader(file))

@@ -1,14 +1,16 @@
 """What customers would be told of the cases of a folder of snapshots, and whether the claim guard finds anything in it.
 
-problem-snapshot backtest CASES --keep DIR
-python benchmarks/sentences.py DIR
+python benchmarks/sentences.py              the development cases
+python benchmarks/sentences.py DIR          what `problem-snapshot backtest CASES --keep DIR` left
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import Counter
 from pathlib import Path
+
+from _labelled import DEV, snapshots
 
 from pipeline.desk.claims import check
 from pipeline.desk.sentence import customer_message, sentences
@@ -42,4 +44,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("folder", nargs="?", type=Path, help="snapshots, as backtest --keep leaves them")
+    with snapshots(DEV, arguments.parse_args().folder) as kept:
+        main(kept)

@@ -6,6 +6,7 @@ the product's median over the plain script's; the product also stores, redacts, 
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import statistics
 import subprocess
@@ -37,6 +38,7 @@ def seconds(command: list[str]) -> float:
 
 def main() -> int:
     """Print both distributions, the ratio and the verdict."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     command = pathlib.Path(sys.executable).with_name("problem-snapshot")
     codes = ROOT / "pipeline" / "faults" / "channel_codes.csv"
     ours: list[float] = []

@@ -25,7 +25,7 @@ import pyarrow.json as pj
 import re2
 
 from parsers.filling import NOTHING, one_array
-from parsers.hits import Values, Wanted, is_utf8
+from parsers.hits import META, Values, Wanted, is_utf8
 from parsers.levels import levels_of
 from parsers.lines import enrich, with_extras
 from parsers.mapping import AUTO, COLUMNS, FieldMapping
@@ -45,7 +45,6 @@ _CHANGED = re.compile(r"Column\((/[^)]*)\) changed from")
 _SMALL = 512
 _FEW = 64
 _SAMPLE = 48
-_META = ("_index", "_id")
 _EXTRA = "extra"
 _decode = msgspec.json.Decoder().decode
 
@@ -157,7 +156,7 @@ def parse_parquet_table(
     """
     if not table.num_rows:
         return Parsed(empty(LOGS), 0, 0, 0)
-    wanted = {*(path for name in FieldMapping.__struct_fields__ for path in getattr(mapping, name)), *_META}
+    wanted = {*(path for name in FieldMapping.__struct_fields__ for path in getattr(mapping, name)), *META}
     leaves: dict[str, Any] = {}
     for name in table.column_names:
         _collect(name, one_array(table.column(name)), wanted, leaves)
@@ -384,8 +383,8 @@ def _by_arrow(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -
         if name == "_source" and pa.types.is_struct(column.type):
             for number, field in enumerate(column.type):
                 _collect(field.name, pc.struct_field(column, number), reader.wanted, leaves)
-        elif name in _META or reader.envelope == "flat":
-            _collect(name, column, {*reader.wanted, *_META}, leaves)
+        elif name in META or reader.envelope == "flat":
+            _collect(name, column, {*reader.wanted, *META}, leaves)
     return leaves
 
 
@@ -458,7 +457,7 @@ def _see(seen: _Seen, value: dict[str, Any], keys: frozenset[str]) -> None:
 def _schema(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -> Any | frozenset[str]:
     """The schema of the wanted fields in the lines; where a sample already disagrees with itself, the keys that it does on."""
     seen = _Seen()
-    keys = reader.keys | {"_source", *_META}
+    keys = reader.keys | {"_source", *META}
     for row in rows[:: max(1, len(rows) // _SAMPLE)]:
         try:
             value = _decode(buffer.slice(int(starts[row]), int(ends[row] - starts[row])))
@@ -468,7 +467,7 @@ def _schema(buffer: Any, starts: Any, ends: Any, rows: Any, reader: _Reader) -> 
             _see(seen, value, keys)
     block = buffer.slice(int(starts[rows[0]]), int(ends[rows[-1]] - starts[rows[0]]))
     occurring = _keys_in(block.to_pybytes(), frozenset(_seen_keys(seen)), keys)
-    tree: dict[str, Any] = {key: {} for key in _META if key in occurring}
+    tree: dict[str, Any] = {key: {} for key in META if key in occurring}
     hit = reader.envelope == "hit" or ("_source" in seen.below and "object" in seen.below["_source"].kinds)
     below = tree.setdefault("_source", {}) if hit else tree
     for spelling in reader.spelled:
@@ -517,7 +516,7 @@ def _fields(tree: dict[str, Any], seen: _Seen | None, path: str, reader: _Reader
             fields.append(pa.field(key, pa.struct(children)))
         elif "object" in kinds or "list" in kinds:
             return None
-        elif "" in below or key in _META:
+        elif "" in below or key in META:
             kind = _scalar(kinds)
             if kind is None:
                 return None
@@ -566,11 +565,11 @@ def _flat(document: dict[str, Any], reader: _Reader) -> dict[str, str]:
     inner = document.get("_source")
     if isinstance(inner, dict):
         body = inner
-        for key in _META:
+        for key in META:
             if key in document:
                 _flatten(key, document[key], flat, reader)
     elif reader.envelope == "hit":
-        body = {key: document[key] for key in _META if key in document}
+        body = {key: document[key] for key in META if key in document}
     for key, value in body.items():
         _flatten(key, value, flat, reader)
     return flat
@@ -600,7 +599,7 @@ def _flatten(path: str, value: Any, flat: dict[str, str], reader: _Reader) -> No
         elif path in reader.shown and value:
             flat.setdefault(path, _written(value))
         return
-    if path in reader.wanted or path in _META:
+    if path in reader.wanted or path in META:
         text = _text(value, whole=path in reader.shown)
         if text:
             flat.setdefault(path, text)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from snapshots.model import Text
+    from snapshots.model import CustomerMessage, Text
 
 Language = Literal["en", "zh"]
 
@@ -408,6 +408,11 @@ def label(key: str, language: Language, **values: object) -> str:
     return text.format(**values) if values else text
 
 
+def text_in(text: Text | CustomerMessage, language: Language) -> str:
+    """The half of `text` that is in the language."""
+    return text.zh if language == "zh" else text.en
+
+
 @dataclass(frozen=True)
 class Speaker:
     """The fixed texts of one page, `words` by key, in one language.
@@ -426,7 +431,7 @@ class Speaker:
 
     def text(self, text: Text) -> str:
         """`text` in the language."""
-        return text.zh if self.language == "zh" else text.en
+        return text_in(text, self.language)
 
 
 def term(value: str, language: Language) -> str:

@@ -1,7 +1,7 @@
 """Which tests run beside which where several processes share them (`pytest -n 2`, of pytest-xdist).
 
 A file's tests stay together, in their order: they share what the file prepares. So do the files of a lane, since they share a
-service that one of them would see the others in. What takes longest begins first, so that all processes end together.
+service that one of them would see the others in, or each start one that takes the whole machine. What takes longest begins first, so that all processes end together.
 A test with the marker `alone` measures time, and waits until no other test runs.
 """
 
@@ -20,19 +20,29 @@ from tests.services import held
 
 ROOT = Path(__file__).resolve().parent.parent
 # Lanes, and the fixtures whose users are in them: one Elasticsearch node has the settings, templates and remote clusters
-# of all; ticket systems deliver to one port each, and their polls tell the tickets of all.
-LANES = {"elasticsearch": ("elasticsearch_url",), "desks": ("helpdesk_url", "redmine_url", "rt_url")}
+# of all; ticket systems deliver to one port each, and their polls tell the tickets of all. Each test with Spark starts a
+# master and two workers of its own: one such cluster at a time is enough.
+LANES = {
+    "elasticsearch": ("elasticsearch_url",),
+    "desks": ("helpdesk_url", "redmine_url", "rt_url"),
+    "spark": ("spark_cluster",),
+}
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Lanes and files that take more than half a minute, the longest first.
 FIRST = (
     "elasticsearch",
+    "desks",
     "tests/test_service_crash.py",
     "tests/test_batch.py",
-    "desks",
-    "tests/test_batch_kill.py",
-    "tests/test_learn_spark.py",
     "tests/test_service.py",
+    "tests/test_intake.py",
+    "tests/test_batch_kill.py",
+    "tests/test_remote.py",
+    "spark",
     "tests/test_service_faults.py",
+    "tests/test_intake_browser.py",
+    "tests/test_desk_clock.py",
+    "tests/test_service_openapi.py",
     "tests/test_backtest.py",
 )
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.tickets import system
-from snapshots.model import Coverage, PaymentAttempt
+from snapshots.model import Coverage, Hint, PaymentAttempt, Portrait, Question, Questionnaire, Text
 from snapshots.render.blocks import Blocks, Items, Paragraph, Run
 from snapshots.render.clean import BREAK, clean_text, defused, one_line
 from snapshots.render.forms import WRITERS, Form, escape_wiki, write_form
@@ -440,3 +440,14 @@ def test_a_wiki_escape_is_only_where_it_is_needed():
         escape_wiki("SO-2026 at 12:13:53, 94 % (sure); a@b /etc/x.conf")
         == "SO-2026 at 12:13:53, 94 % (sure); a@b /etc/x.conf"
     )
+
+
+def test_questions_and_hints_that_a_note_has_no_room_for_are_counted():
+    """All of them are in the document, where the settings ask for more than a note shows."""
+    text = Text(en="What was seen?", zh="看到了什么？")
+    asked = Questionnaire(questions=[Question(id=f"q{n}", kind="text", ask=text, why=text) for n in range(6)])
+    known = Portrait(tickets=9, hints=[Hint(statement=text, tickets=["T-1"]) for _ in range(4)])
+    snapshot = msgspec.structs.replace(SAMPLES["dns_failure"], questions=asked, portrait=known)
+    shown = write(note_blocks(snapshot, "en", LINKS), "text", MARKER)
+    assert shown.count("What was seen?") == 4 + 3
+    assert (shown.count("and 2 more"), shown.count("and 1 more")) == (1, 1)

@@ -66,6 +66,25 @@ def test_a_service_that_runs_for_use_by_hand_is_taken_and_left_running(tmp_path:
     assert told == []
 
 
+def test_a_service_for_one_use_is_stopped_after_it_and_one_that_runs_by_hand_is_not():
+    """What benchmarks take their services by."""
+    told: list[str] = []
+    one = service("one", told)
+
+    def broken_off() -> None:
+        with services.running(one) as url:
+            assert (url, told) == ("http://one", ["one starts"])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert told == ["one starts", "stops data of one"]
+    services.remember(services.Running("one", "http://by.hand", "data"))
+    with services.running(one) as url:
+        assert url == "http://by.hand"
+    assert told == ["one starts", "stops data of one"]
+
+
 def test_all_services_are_stopped_where_one_of_them_cannot_be(tmp_path: Path):
     told: list[str] = []
     one, other = service("one", told), service("other", told)

@@ -14,7 +14,7 @@ from snapshots.model import Text
 from snapshots.render.clean import clean, shorten
 from snapshots.render.figures import count, parse_time, pointer_text, utc_offset
 from snapshots.render.shapes import Grid, Section
-from snapshots.words import Language, class_name, label, owner_name, subclass_name, term
+from snapshots.words import Language, class_name, label, owner_name, subclass_name, term, text_in
 
 OUTPUTS = ("table", "json", "md")
 
@@ -97,7 +97,7 @@ class _Reader:
         return label(key, self.language, **values)
 
     def text(self, text: Text) -> str:
-        return text.zh if self.language == "zh" else text.en
+        return text_in(text, self.language)
 
     def value(self, name: str, value: Value) -> str:
         """A field's value as a reader would write it."""

@@ -20,6 +20,7 @@ from snapshots.model import (
 )
 from snapshots.render.clean import shorten
 from snapshots.render.figures import amount, count, duration, natural, percent, pointer_text
+from snapshots.render.note_desk import answer_lines
 from snapshots.render.plan import plan_lines
 from snapshots.render.reader import QUOTE, Reader
 from snapshots.render.shapes import Grid, Section
@@ -330,7 +331,7 @@ class DetailReader(Reader):
     def _self_service(self) -> Iterable[tuple[str, str]]:
         made = self.s.self_service
         if isinstance(made, SelfService):
-            said = (made.zh or made.en) if self.language == "zh" else (made.en or made.zh)
+            said = answer_lines(made, self.language)
             yield self.say("self_service"), " ".join([*said, f"({made.entry}, {made.share:.2f})"])
 
     def _all(self, texts: Iterable[Text]) -> str:

@@ -36,7 +36,7 @@ from snapshots.render.note_desk import desk_part
 from snapshots.render.reader import Reader
 from snapshots.render.shapes import Proof, View
 from snapshots.render.view import ticket_zone
-from snapshots.words import Language, label
+from snapshots.words import Language, label, text_in
 
 FINDINGS = 4
 QUESTIONS = 3
@@ -120,7 +120,7 @@ def card_blocks(
 
 
 def _said_part(said: Text, language: Language, links: Links) -> Part:
-    line = (Run(said.zh if language == "zh" else said.en),)
+    line = (Run(text_in(said, language)),)
     name = label("acknowledge", language)
     below = (Paragraph(((Run(name, "link", links.acknowledge),),)),) if links.acknowledge else ()
     return Part("said", name, (Heading(line, 1), *below))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from snapshots.model import Portrait, ProblemSnapshot, Questionnaire, SelfService
 from snapshots.render.blocks import Block, Heading, Items, Line, Paragraph, Part, Run, plain
 from snapshots.render.figures import count
-from snapshots.words import Language, label
-
-if TYPE_CHECKING:
-    from snapshots.model import Text
+from snapshots.words import Language, label, text_in
 
 HINTS = 3
 ASKED = 4
@@ -34,13 +30,19 @@ def answer_blocks(told: Iterable[tuple[str, Line]], when: str, language: Languag
     return (Heading(plain(label("answered", language)), 1), Items(items), Paragraph((received,), small=True))
 
 
+def answer_lines(made: SelfService, language: Language) -> list[str]:
+    """The answer in the language; in the other one where the entry of knowledge has but that."""
+    return (made.zh or made.en) if language == "zh" else (made.en or made.zh)
+
+
 def _asked(
     made: Questionnaire | object, language: Language, intake: str, prose: Callable[[str], str]
 ) -> list[tuple[Line, ...]]:
     if not isinstance(made, Questionnaire) or not made.questions:
         return []
     lines: list[Line] = [(Run(label("to_ask", language), "strong"),)]
-    lines += [plain(prose(_text(one.ask, language))) for one in made.questions[:ASKED]]
+    lines += [plain(prose(text_in(one.ask, language))) for one in made.questions[:ASKED]]
+    lines += _more(len(made.questions) - ASKED, language)
     lines += [(Run(label("intake_link", language), "link", intake),)] if intake else []
     return [tuple(lines)]
 
@@ -53,16 +55,17 @@ def _known(made: Portrait | object, language: Language, prose: Callable[[str], s
     lines: list[Line] = [(Run(label("portrait", language), "strong"), Run(f"{colon}{counts}"))]
     for hint in made.hints[:HINTS]:
         named = ", ".join(hint.tickets[:3]) + (f" +{len(hint.tickets) - 3}" if len(hint.tickets) > 3 else "")
-        lines.append(plain(prose(f"{_text(hint.statement, language)} ({named})")))
+        lines.append(plain(prose(f"{text_in(hint.statement, language)} ({named})")))
+    lines += _more(len(made.hints) - HINTS, language)
     return [tuple(lines)]
 
 
+def _more(count: int, language: Language) -> list[Line]:
+    """How many a note has no room for."""
+    return [plain(label("and_more", language, count=count))] if count > 0 else []
+
+
 def _answer(made: SelfService, language: Language, prose: Callable[[str], str]) -> tuple[Block, ...]:
-    said = (made.zh or made.en) if language == "zh" else (made.en or made.zh)
     source = f"{made.entry} · {made.sha256[:12]}"
-    lines = tuple(plain(prose(line)) for line in said)
+    lines = tuple(plain(prose(line)) for line in answer_lines(made, language))
     return (Heading(plain(label("self_service", language))), Paragraph(lines), Paragraph((plain(source),), small=True))
-
-
-def _text(text: Text, language: Language) -> str:
-    return text.zh if language == "zh" else text.en

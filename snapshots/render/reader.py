@@ -24,7 +24,7 @@ from snapshots.model import (
 from snapshots.render.clean import shorten
 from snapshots.render.figures import amount, count, id_ranges, length, parse_time, percent, pointer_text, utc_offset
 from snapshots.render.shapes import Cause, Claim, Moment, Proof, Question, Section, View
-from snapshots.words import Language, class_name, label, owner_name, subclass_name, term
+from snapshots.words import Language, class_name, label, owner_name, subclass_name, term, text_in
 
 PROOFS = 3
 HEALTHY = 5
@@ -107,7 +107,7 @@ class Reader:
 
     def text(self, text: Text | CustomerMessage) -> str:
         """The reader's half of a text."""
-        return text.zh if self.language == "zh" else text.en
+        return text_in(text, self.language)
 
     def moment(self, at: str | None) -> Moment | None:
         """An instant; one that cannot be read is shown as it is."""

@@ -153,11 +153,16 @@ def held(path: Path, *, shared: bool = False) -> Iterator[None]:
         yield
 
 
+def by_hand(service: ModuleType) -> Running | None:
+    """What `make services-up` started of `service`, if it still runs."""
+    there = remembered(service.NAME)
+    return there if there is not None and service.alive(there.data) else None
+
+
 @contextlib.contextmanager
 def running(service: ModuleType) -> Iterator[str]:
     """The address of `service`: that of `make services-up` if it runs, else of one for this use only. Raises `Unavailable`."""
-    there = remembered(service.NAME)
-    if there is not None and service.alive(there.data):
+    if (there := by_hand(service)) is not None:
         yield there.url
         return
     own = service.start()
@@ -173,8 +178,7 @@ def address(service: ModuleType, session: Path) -> str:
     Whoever needs it first starts it, and notes it in the folder `session`. Raises `Unavailable`, to all of them for the
     reason that the first one had.
     """
-    there = remembered(service.NAME)
-    if there is not None and service.alive(there.data):
+    if (there := by_hand(service)) is not None:
         return there.url
     absent = session / f"{service.NAME}.absent"
     with held(session / f"{service.NAME}.lock"):

@@ -43,9 +43,9 @@ def install() -> int:
 def up() -> int:
     started = 0
     for service in ALL:
-        running = services.remembered(service.NAME)
         try:
-            if running is None or not service.alive(running.data):
+            running = services.by_hand(service)
+            if running is None:
                 running = service.start()
                 services.remember(running)
             started += 1
@@ -68,9 +68,8 @@ def down(*, quiet: bool) -> int:
 
 def status() -> int:
     for service in ALL:
-        running = services.remembered(service.NAME)
-        on = running is not None and service.alive(running.data)
-        print(f"{service.NAME}: {running.url if on else 'not running'}")
+        running = services.by_hand(service)
+        print(f"{service.NAME}: {running.url if running else 'not running'}")
     return 0
 
 

@@ -265,6 +265,9 @@ class Calls:
         """Seconds until the deadline, an hour at most."""
         return min(3600.0, max(0.0, self.deadline - time.monotonic()))
 
+    def _until(self, within: float | None) -> float:
+        return self.deadline if within is None else min(self.deadline, time.monotonic() + within)
+
     def pause(self, attempt: int) -> bool:
         """Waits before the next of some attempts, the first being 0; False, at once, where the time does not allow it."""
         seconds = self._backoff(attempt)
@@ -298,7 +301,7 @@ class Calls:
 
         connection, options = self.connection, self.connection.options
         client = connection.client()
-        deadline = self.deadline if within is None else min(self.deadline, time.monotonic() + within)
+        deadline = self._until(within)
         others = len(options.urls) - 1
         # A source that was just given up is tried once, at each address.
         most = others + (0 if time.monotonic() < connection.down_until else options.retries)
@@ -350,7 +353,7 @@ class Calls:
         import elastic_transport
         from elasticsearch import ApiError
 
-        deadline = self.deadline if within is None else min(self.deadline, time.monotonic() + within)
+        deadline = self._until(within)
         try:
             body = self._once(self.connection.client(), request, deadline, patience).body
         except ApiError as error:

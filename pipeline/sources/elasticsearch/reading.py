@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
 import queue
 import threading
@@ -17,9 +15,10 @@ import pyarrow as pa
 from parsers.columns import columns_of, read_columns, wanted_columns
 from parsers.hits import Values, Wanted, joined, worth_compiling
 from parsers.mapping import source_fields
-from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceBroken, SourceError, SourceUnavailable
+from pipeline.sources.elasticsearch.answer import answer_of, said
 from pipeline.sources.elasticsearch.calls import Calls, DeclinedError, OutOfTimeError
+from pipeline.sources.elasticsearch.collector import without_collector
 from pipeline.sources.elasticsearch.esql import Esql
 from pipeline.sources.elasticsearch.explained import explained_by
 from pipeline.sources.elasticsearch.intake import Intake, Part
@@ -35,12 +34,12 @@ from pipeline.sources.elasticsearch.plan import (
     written,
 )
 from pipeline.sources.elasticsearch.points import Point, Tally, buckets_of, histogram
-from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, drawn, stamp
-from pipeline.sources.elasticsearch.tables import each_once, in_order, rated, without_edges
+from pipeline.sources.elasticsearch.queries import Query, Questions, all_of, any_of, drawn
+from pipeline.sources.elasticsearch.tables import each_once
 from pipeline.sources.elasticsearch.tallies import count_by, not_counted, tallies
 from pipeline.sources.elasticsearch.targets import Target, counted
 from pipeline.values import Ask, Fetched, Span
-from snapshots.model import Coverage, FetchPlan, RowCount, Status, Window
+from snapshots.model import FetchPlan, RowCount
 
 if TYPE_CHECKING:
     from pipeline.sources.elasticsearch.source import ElasticsearchSource
@@ -107,7 +106,7 @@ class Reading:
         notes = tuple(dict.fromkeys((*self.target.problems, *self.tally.problems, *self.notes)))
         if self.totals is None:
             return None, "what is named, what fails, and then the rest, from the moment in question outwards", notes
-        return written(self.totals, self.limit, self.steps, ahead=True), self._said(ahead=True), notes
+        return written(self.totals, self.limit, self.steps, ahead=True), said(self, ahead=True), notes
 
     def run(self) -> Fetched:
         """Counts, reads, parses; pages are under way while earlier ones are parsed.
@@ -115,7 +114,7 @@ class Reading:
         What a request that hangs would have brought is given up at the deadline; what was read before it is kept.
         """
         stopped: SourceError | None = None
-        with self.intake.parsing(), _without_collector():
+        with self.intake.parsing(), without_collector():
             try:
                 with self._point() as point, self.intake.open():
                     self._count(point)
@@ -126,7 +125,7 @@ class Reading:
                     raise
                 stopped = error
             parts = self.intake.answers()
-        return self._answer(parts, stopped)
+        return answer_of(self, parts, stopped)
 
     def columns(self, fields: Sequence[str]) -> pa.Table:
         """`_index`, `_id` and `fields` of every row of the window, as text, in no order. Raises `SourceError`.
@@ -136,7 +135,7 @@ class Reading:
         self.fields = tuple(fields)
         # Of heavy documents a search leaves out what is not wanted.
         self.esql = None
-        with self.intake.parsing(), _without_collector(), self._point() as point, self.intake.open():
+        with self.intake.parsing(), without_collector(), self._point() as point, self.intake.open():
             self.queries = {"all": self.questions.within(self.ask.window)}
             by_time = point.by_time(self.queries["all"], self.width)
             total = sum(rows for _, rows in by_time)
@@ -236,7 +235,7 @@ class Reading:
         if self.esql and self.steps:
             self.esql.probe()
         self._prepare(sum(step.wanted for step in self.steps))
-        rare = self._has("unexplained")
+        rare = self.has("unexplained")
         first = 0.0
         for step in self.steps:
             window = self.queries["all"]
@@ -264,7 +263,8 @@ class Reading:
                     size = int(already + (step.wanted - already) * number / _DRAWS)
                     already = self._drawn(point, step, size, already=already)
 
-    def _has(self, kind: Kind) -> bool:
+    def has(self, kind: Kind) -> bool:
+        """Whether a step of this kind is planned."""
         return any(step.kind == kind for step in self.steps)
 
     def _whole(self, point: Point, step: Step, query: Query, by_time: Sequence[tuple[int, int]]) -> None:
@@ -492,93 +492,6 @@ class Reading:
 
         return parse_span_documents(ndjson, source=self.source.name, envelope="hit")
 
-    # ---- the answer
-
-    def _said(self, *, ahead: bool = False) -> str:
-        """The steps in words, for the ledger; `ahead` of reading, with what is wanted."""
-        if self.totals is None and not self.steps:
-            return "counted only"
-        if self._has("all") or not self.steps:
-            return "all rows"
-        said = []
-        if self.totals is not None and self.ask.rest:
-            said.append(f"{self.totals.rows:,} rows match and {self.limit:,} are wanted")
-        for step in self.steps:
-            number = step.wanted if ahead else step.fetched
-            of_how_many = "" if step.matched is None or number == step.matched else f" of {step.matched:,}"
-            words = self.words[step.kind]
-            if number == 1 and not of_how_many:
-                words = words.replace("rows", "row", 1)
-            most = "up to " if step.matched is None and ahead else ""
-            said.append(f"{most}{number:,}{of_how_many} {words}")
-        return "; ".join(said)
-
-    def _answer(self, parts: Sequence[tuple[Part, Any]], stopped: SourceError | None) -> Fetched:
-        schema = LOGS if self.ask.what == "logs" else SPANS
-        every = list(dict.fromkeys(part for part, _ in parts))
-        tables = [rated(part, every, answer.table) for part, answer in parts]
-        table = pa.concat_tables(tables) if tables else empty(schema)
-        duplicates = sum(answer.duplicates for _, answer in parts)
-        before = table.num_rows
-        table = without_edges(table, self.ask.window)
-        outside = before - table.num_rows
-        before = table.num_rows
-        table = in_order(table)
-        duplicates += before - table.num_rows
-        fetched = self.intake.rows
-        total = self._matched()
-        whole = all(step.matched == step.wanted for step in self.steps) and (self.ask.rest or not self._has("all"))
-        # Rows that came or went while an expired point in time was opened again move the total.
-        natural = stopped is None and total is not None and whole
-        matched = total
-        if matched is not None:
-            matched = fetched - duplicates if natural else max(matched, fetched - duplicates)
-        cut = 0 if matched is None else matched - (fetched - duplicates)
-        problems = list(dict.fromkeys([*self.target.problems, *self.tally.problems]))
-        if isinstance(stopped, OutOfTimeError) and fetched:
-            advice = "raise --budget or narrow the window"
-            problems.insert(0, f"{self.source.where()} was not read to the end in time; {advice}")
-        elif stopped is not None:
-            problems.insert(0, str(stopped))
-        if total is None and not problems:
-            problems.append("how many rows there are is not known, since the cluster did not count them")
-        if self.tally.reopened:
-            self.notes.append(f"the point in time expired and was opened again ({self.tally.reopened} times)")
-        if self.esql and fetched:
-            self.notes.append(self.esql.said())
-        patterns = ", ".join(self.target.patterns)
-        failed = bool(problems)
-        status: Status = "partial" if failed else "ok" if fetched else "empty"
-        if status == "empty":
-            self.notes.append(f"{patterns}: no row in the window")
-        coverage = Coverage(
-            source=self.source.name,
-            kind=self.source.kind,
-            what=self.ask.what,
-            status=status,
-            asked=f"{patterns} {between(self.ask.window)}: {self._said()}",
-            window=window_of(self.ask.window),
-            matched=matched,
-            fetched=fetched,
-            used=table.num_rows,
-            sampled=any(step.matched is not None and step.wanted < step.matched for step in self.steps),
-            cut=cut,
-            duplicates=duplicates,
-            unparsed=sum(answer.unparsed for _, answer in parts),
-            outside=outside,
-            error="; ".join(problems) or None,
-            notes=self.notes,
-            plan=written(self.totals, self.limit, self.steps) if self.totals else None,
-        )
-        complete = self.ask.rest and status in {"ok", "empty"} and not cut
-        return Fetched(table, coverage, complete=complete)
-
-    def _matched(self) -> int | None:
-        """How many rows answer the question, as far as the cluster counted."""
-        if self.totals is None:
-            return self.counted
-        return self.totals.rows if self.ask.rest else self.totals.counts["named"] + self.totals.counts["healthy"]
-
 
 def _between_draws(query: Query, small: float, large: float) -> Query:
     """Rows of `query` that are in the larger of two draws and not in the smaller one."""
@@ -592,36 +505,3 @@ def _together(many: Sequence[Sequence[tuple[int, int]]]) -> list[tuple[int, int]
         for start, count in buckets:
             rows[start] = rows.get(start, 0) + count
     return sorted(rows.items())
-
-
-_collector = threading.Lock()
-_readings = 0
-_was_on = False
-
-
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """Stops the garbage collector while pages are read: it would look through every hit in hand, and find no rubbish."""
-    global _readings, _was_on  # noqa: PLW0603 - the collector is one for the whole process
-    with _collector:
-        if _readings == 0:
-            _was_on = gc.isenabled()
-        _readings += 1
-        gc.disable()
-    try:
-        yield
-    finally:
-        with _collector:
-            _readings -= 1
-            if _readings == 0 and _was_on:
-                gc.enable()
-
-
-def between(window: Span) -> str:
-    """A window in words."""
-    return f"from {stamp(window.start)} to {stamp(window.end)}"
-
-
-def window_of(window: Span) -> Window:
-    """A window as the document has it."""
-    return Window(start=stamp(window.start), end=stamp(window.end))

@@ -14,11 +14,12 @@ import pyarrow as pa
 from parsers.columns import read_columns
 from parsers.tables import LOGS, SPANS, empty
 from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
+from pipeline.sources.elasticsearch.answer import between, window_of
 from pipeline.sources.elasticsearch.calls import Calls, Connection, RemoteGoneError
 from pipeline.sources.elasticsearch.esql import answers_in_arrow
 from pipeline.sources.elasticsearch.fields import Fields, look
 from pipeline.sources.elasticsearch.options import LARGEST_PAGE, Options
-from pipeline.sources.elasticsearch.reading import Reading, between, window_of
+from pipeline.sources.elasticsearch.reading import Reading
 from pipeline.sources.elasticsearch.targets import (
     DATE,
     EXACT,
