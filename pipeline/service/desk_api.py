@@ -21,7 +21,6 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +31,7 @@ from starlette.exceptions import HTTPException
 from pipeline.desk import plain
 from pipeline.desk.tasks import TaskNotFound
 from pipeline.errors import SnapshotError, SourceError, TicketNotFound, UsageError
+from pipeline.service.bodies import BODY_SECONDS, error_answer, json_answer, read_body
 from pipeline.service.database import DatabaseUnavailable
 from pipeline.service.desk_bodies import Acknowledged, By, Cared, Decision, Enquiry, Mark, NewTask, Submission, Symptom
 from pipeline.service.desk_counter import Wrong
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # So many answers are made at once: each may hold an index and a model in its hands.
 _AT_ONCE = 4
-# A body has so many seconds to arrive.
-_BODY_SECONDS = 10.0
 _CLOSED = "the desk is not served over HTTP: [service] of the configuration has no token"
 _DATABASE = {400: "a part of it is what the database does not take, such as NUL", 503: "the database does not answer"}
 _MEDIA = {"json": "application/json", "html": "text/html", "csv": "text/csv", "md": "text/markdown"}
@@ -69,7 +67,7 @@ def add_desk(app: FastAPI, counter: DeskCounter | None, token: str | None, limit
 
         @app.api_route("/desk/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
         async def closed(rest: str) -> Response:  # noqa: ARG001 -- the shape has it
-            return _error(404, _CLOSED)
+            return error_answer(404, _CLOSED)
 
         return
     gate = _Gate(token, limit)
@@ -115,42 +113,33 @@ class _Gate:
         self, request: Request, handler: Callable[[Request], Coroutine[Any, Any, Response]], known: frozenset[str]
     ) -> Response:
         if not holds_token(self._token, request.headers.get("authorization")):
-            return _error(401, "give the token of [service] as a bearer token", {"WWW-Authenticate": "Bearer"})
+            return error_answer(401, "give the token of [service] as a bearer token", {"WWW-Authenticate": "Bearer"})
         if unknown := sorted(set(request.query_params) - known):
             there = ", ".join(sorted(known)) or "none"
-            return _error(400, f"there is no parameter {unknown[0][:60]!r} here; there are: {there}")
+            return error_answer(400, f"there is no parameter {unknown[0][:60]!r} here; there are: {there}")
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                if not await self._fits(request):
-                    return _error(413, f"more than {self._limit} bytes")
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await read_body(request, self._limit)
         except TimeoutError:
-            return _error(408, "the body did not arrive in time")
+            return error_answer(408, "the body did not arrive in time")
+        if body is None:
+            return error_answer(413, f"more than {self._limit} bytes")
+        request._body = body  # noqa: SLF001 -- as Starlette keeps what it read itself
         try:
             async with self._turns:
                 return await handler(request)
         except RequestValidationError as error:
-            return _error(422, _lines(error))
+            return error_answer(422, _lines(error))
         except HTTPException as error:
-            return _error(error.status_code, str(error.detail))
+            return error_answer(error.status_code, str(error.detail))
         except (SnapshotError, StoreError, sa.exc.SQLAlchemyError) as error:
             status = _status(error)
             if status >= 500:
                 _log.warning("%s %s: %s", request.method, request.url.path, error)
             if isinstance(error, sa.exc.SQLAlchemyError):
                 # The driver's words hold the statement.
-                return _error(status, _DATABASE[status])
-            return _error(status, str(error))
-
-    async def _fits(self, request: Request) -> bool:
-        """Reads the body, no more of it than may be; what was read is the request's."""
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self._limit:
-                return False
-            parts.append(part)
-        request._body = b"".join(parts)  # noqa: SLF001 -- as Starlette keeps what it read itself
-        return True
+                return error_answer(status, _DATABASE[status])
+            return error_answer(status, str(error))
 
 
 def _status(error: Exception) -> int:
@@ -174,12 +163,8 @@ def _lines(error: RequestValidationError) -> str:
     return "; ".join(told)[:1000]
 
 
-def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode({"error": sentence}), status, headers=headers, media_type="application/json")
-
-
 def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")
+    return json_answer(200, value)
 
 
 def _text(text: str, media: str) -> Response:
