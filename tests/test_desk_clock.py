@@ -127,7 +127,7 @@ def test_in_a_month_of_five_thousand_tickets_every_warning_is_told_once_and_in_t
             coming = next(arrivals, None)
         while acting and acting[0] <= moment.now:
             at, which, system, ticket_id = acting
-            assert (clock.responded if which == "respond" else clock.resolved)(system, ticket_id, at=at)
+            assert clock.mark(system, ticket_id, "responded" if which == "respond" else "resolved", at=at)
             acting = next(acts, None)
         try:
             told.kept(clock.tick(told))
@@ -236,16 +236,16 @@ def test_who_answered_is_not_warned_to_answer(engine):
     moment = Time(datetime(2026, 11, 2, 2, tzinfo=UTC).timestamp())
     clock = Clocks(engine, OPTIONS, moment)
     begin(engine, clock, "P1", moment.now)
-    assert clock.responded("cn", "T-1", "li")
+    assert clock.mark("cn", "T-1", "responded", "li")
     moment.now += 25 * 60
     assert clock.tick(quiet) == []
-    assert clock.resolved("cn", "T-1")
+    assert clock.mark("cn", "T-1", "resolved")
     moment.now += 86400
     assert clock.tick(quiet) == []
-    assert clock.reopened("cn", "T-1")
+    assert clock.mark("cn", "T-1", "reopened")
     moment.now += 3 * 3600 + 3000
     assert [one.which for one in clock.tick(quiet)] == ["resolve"]
-    assert not clock.responded("cn", "T-2")
+    assert not clock.mark("cn", "T-2", "responded")
 
 
 def test_one_that_cannot_be_told_does_not_keep_the_others_waiting(engine):
@@ -270,7 +270,7 @@ def test_what_ended_long_ago_is_taken_away(engine):
     moment = Time()
     clock = Clocks(engine, OPTIONS, moment)
     begin(engine, clock, "P1", moment.now)
-    clock.resolved("cn", "T-1")
+    clock.mark("cn", "T-1", "resolved")
     prune(engine, moment.now + 1)
     with engine.connect() as connection:
         left = [connection.scalar(sa.select(sa.func.count()).select_from(one)) for one in (clocks, warnings, events)]

@@ -86,7 +86,7 @@ def test_a_solved_ticket_opens_one_task_that_its_snapshot_fills_in(engine, tmp_p
     one.tick()
     assert one.lessons.tasks.listed() == []
     one.moment.now += HOUR
-    one.clocks.resolved("desk", "T-1", "wang")
+    one.clocks.mark("desk", "T-1", "resolved", "wang")
     for _ in range(3):
         one.moment.now += 60
         one.tick()
@@ -102,7 +102,7 @@ def test_a_solved_ticket_opens_one_task_that_its_snapshot_fills_in(engine, tmp_p
 def test_who_is_a_receiver_of_his_own_is_told_himself_and_nobody_else(engine, tmp_path):  # noqa: F811
     one = loop(engine, tmp_path)
     graded(one)
-    one.clocks.resolved("desk", "T-1", "li")
+    one.clocks.mark("desk", "T-1", "resolved", "li")
     one.tick()
     assert len(one.told("li")) == 1
     assert one.told("group") == []
@@ -124,7 +124,7 @@ def test_the_task_goes_to_who_solved_it_else_who_has_it_else_the_lead(
     graded(one)
     if holder:
         one.clocks.mark("desk", "T-1", "assigned", None, holder)
-    one.clocks.resolved("desk", "T-1", solver)
+    one.clocks.mark("desk", "T-1", "resolved", solver)
     one.tick()
     assert [task.assignee for task in one.lessons.tasks.listed()] == [assignee]
 
@@ -132,7 +132,7 @@ def test_the_task_goes_to_who_solved_it_else_who_has_it_else_the_lead(
 def test_reminders_come_before_the_end_and_at_it_once_each(engine, tmp_path):  # noqa: F811
     one = loop(engine, tmp_path)
     graded(one)
-    one.clocks.resolved("desk", "T-1", "wang")
+    one.clocks.mark("desk", "T-1", "resolved", "wang")
     for _ in range(60 * 4):
         one.tick()
         one.moment.now += 900
@@ -148,7 +148,7 @@ def test_a_desk_with_a_calendar_is_reminded_in_its_hours(engine, tmp_path):  # n
     one = loop(engine, tmp_path, SHANGHAI)
     graded(one)
     one.moment.now += 6 * HOUR
-    one.clocks.resolved("desk", "T-1", "wang")
+    one.clocks.mark("desk", "T-1", "resolved", "wang")
     for _ in range(120 * 4):
         one.tick()
         one.moment.now += 900
@@ -167,10 +167,10 @@ def test_a_desk_with_a_calendar_is_reminded_in_its_hours(engine, tmp_path):  # n
 def test_a_ticket_that_comes_back_postpones_its_task_and_says_so(engine, tmp_path):  # noqa: F811
     one = loop(engine, tmp_path)
     graded(one)
-    one.clocks.resolved("desk", "T-1", "wang")
+    one.clocks.mark("desk", "T-1", "resolved", "wang")
     one.tick()
     one.moment.now += 10 * HOUR
-    one.clocks.reopened("desk", "T-1", "customer")
+    one.clocks.mark("desk", "T-1", "reopened", "customer")
     one.tick()
     (task,) = one.lessons.tasks.listed()
     assert task.state == "postponed"
@@ -181,7 +181,7 @@ def test_a_ticket_that_comes_back_postpones_its_task_and_says_so(engine, tmp_pat
     one.tick()
     assert len(one.told("group")) == 2, "who cannot know the solution is reminded of nothing"
     assert one.lessons.tasks.standings(one.moment.now)[0].missing == 0
-    one.clocks.resolved("desk", "T-1", "li2")
+    one.clocks.mark("desk", "T-1", "resolved", "li2")
     one.moment.now += 60
     one.tick()
     (task,) = one.lessons.tasks.listed()
@@ -198,12 +198,12 @@ def test_a_ticket_that_comes_back_postpones_its_task_and_says_so(engine, tmp_pat
 def test_an_entry_that_was_handed_in_stays_and_its_ticket_is_known_to_have_come_back(engine, tmp_path):  # noqa: F811
     one = loop(engine, tmp_path)
     graded(one)
-    one.clocks.resolved("desk", "T-1", "wang")
+    one.clocks.mark("desk", "T-1", "resolved", "wang")
     one.tick()
     (task,) = one.lessons.tasks.listed()
     text = task.text.replace(TODO.en, "done").replace(TODO.zh, "已写")
     one.lessons.tasks.submit(task.id, text, one.moment.now)
-    one.clocks.reopened("desk", "T-1")
+    one.clocks.mark("desk", "T-1", "reopened")
     one.moment.now += 60
     one.tick()
     assert one.lessons.tasks.get(task.id).state == "submitted"
@@ -214,13 +214,13 @@ def test_an_entry_that_was_handed_in_stays_and_its_ticket_is_known_to_have_come_
 def test_a_ticket_solved_long_ago_owes_nothing_and_one_without_its_snapshot_waits(engine, tmp_path, caplog):  # noqa: F811
     one = loop(engine, tmp_path)
     graded(one)
-    one.clocks.resolved("desk", "T-1", at=one.moment.now)
+    one.clocks.mark("desk", "T-1", "resolved", at=one.moment.now)
     one.moment.now += 8 * 24 * HOUR
     one.tick()
     assert one.lessons.tasks.listed() == []
     with one.engine.begin() as connection:
         one.clocks.start(connection, "desk", "T-2", "ps-gone", severity("P3"), one.moment.now)
-    one.clocks.resolved("desk", "T-2")
+    one.clocks.mark("desk", "T-2", "resolved")
     for _ in range(3):
         one.moment.now += 60
         one.tick()
@@ -256,9 +256,9 @@ def test_whatever_dies_in_between_each_task_is_opened_once_and_told_once(engine,
     while one.moment.now < START + 110 * HOUR:
         one.moment.now += 600
         for ticket in [name for name, at in ends.items() if at <= one.moment.now]:
-            one.clocks.resolved("desk", ticket, "wang", at=ends.pop(ticket))
+            one.clocks.mark("desk", ticket, "resolved", "wang", at=ends.pop(ticket))
         for ticket in [name for name, at in back.items() if at <= one.moment.now]:
-            one.clocks.reopened("desk", ticket)
+            one.clocks.mark("desk", ticket, "reopened")
             del back[ticket]
         try:
             one.tick()

@@ -370,10 +370,10 @@ def test_a_clock_runs_in_either_database(desk):
         graded(desk, msgspec.structs.replace(snapshot(), severity=severity(level)))
     ticket_id = snapshot().ticket.id
     assert clocks.of("desk", ticket_id).level == "P2"
-    assert clocks.responded("desk", ticket_id, "li")
-    assert clocks.resolved("desk", ticket_id)
+    assert clocks.mark("desk", ticket_id, "responded", "li")
+    assert clocks.mark("desk", ticket_id, "resolved")
     assert list(clocks.open()) == []
-    assert clocks.reopened("desk", ticket_id)
+    assert clocks.mark("desk", ticket_id, "reopened")
     assert [row.ticket_id for row in clocks.open()] == [ticket_id]
     assert [one.event for one in events.read(desk.engine, 0, 4e9)][-4:] == [
         "graded",
@@ -381,6 +381,6 @@ def test_a_clock_runs_in_either_database(desk):
         "resolved",
         "reopened",
     ]
-    clocks.resolved("desk", ticket_id)
+    clocks.mark("desk", ticket_id, "resolved")
     events.prune(desk.engine, 4e9)
     assert clocks.of("desk", ticket_id) is None

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.tickets import zendesk
+from pipeline.tickets._history import History
+from pipeline.tickets._jira_changes import add_changelog
 from pipeline.tickets.system import Remembers, Step
 from tests.desk_freshdesk import FreshdeskDesk
 from tests.desk_jira import JiraCloudDesk, JiraDataCenterDesk
@@ -48,6 +51,29 @@ def test_zendesk_tells_comments_and_audits() -> None:
         ]
         assert steps[-1].at == datetime(2026, 11, 26, 11, 30, tzinfo=UTC)
         system.close()
+
+
+def test_a_history_of_which_not_all_is_read_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Zendesk's audits beyond the pages that are read, and what Jira leaves out of an issue's changelog."""
+    monkeypatch.setattr(zendesk, "_MAX_PAGES", 2)
+    with running(ZendeskDesk()) as desk:
+        system = desk.system()
+        for number in range(200):
+            desk.audit(STAFF, 6, tags=str(number))
+        system.history(desk.ticket_id)
+        assert not caplog.text
+        desk.audit(STAFF, 6, tags="one more")
+        system.history(desk.ticket_id)
+        assert "has more than 200 audits" in caplog.text
+        system.close()
+    whole = {"total": 1, "histories": [{"created": "2026-11-26T10:00:00Z"}]}
+    caplog.clear()
+    add_changelog(History(), whole, str, "Jira")
+    assert not caplog.text
+    add_changelog(History(), whole | {"total": 130}, str, "Jira")
+    assert "129 earlier changes" in caplog.text
 
 
 @pytest.mark.parametrize(

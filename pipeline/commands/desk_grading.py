@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from pipeline.desk.grading_options import GradingOptions
+    from pipeline.settings import Settings
     from snapshots.model import ProblemSnapshot, Severity
 
 
@@ -42,7 +43,7 @@ def severity(*, snapshot: str, output: str, language: str, where: From) -> None:
     if settings.desk is None:
         held = severity_of_ticket(settings, None, found)
     else:
-        with _engine(where) as (engine, _):
+        with _engine(settings) as (engine, _):
             held = severity_of_ticket(settings, engine, found)
     if output == "json":
         show_json(held)
@@ -82,7 +83,7 @@ def due(*, limit: int, output: str, where: From) -> None:
     from pipeline.desk import plain
     from pipeline.desk.clock import Clocks
 
-    with _engine(where) as (engine, options):
+    with _engine(where.settings(sources=False, service=True)) as (engine, options):
         rows = list(Clocks(engine, options).open(limit))
     if output == "json":
         show_json([plain.clock(row) for row in rows])
@@ -123,7 +124,7 @@ def mark(*, event: str, ticket: str, who: str | None, role: str | None, where: F
     if (event == "assigned") != (role is not None):
         raise UsageError("--role belongs to assigned: it says whose turn it is")
     what: Any = event
-    with _engine(where) as (engine, options):
+    with _engine(where.settings(sources=False, service=True)) as (engine, options):
         known = Clocks(engine, options).mark(system, ticket_id, what, who, role)
     if not known:
         raise TicketNotFound(
@@ -288,7 +289,7 @@ def report(
         found = [one for one in desk_events.read_events(events) if one.at < ended.timestamp()]
         made = reports.report(found, begun, ended, options_of(settings).grading)
     else:
-        with _engine(where) as (engine, _):
+        with _engine(settings) as (engine, _):
             made = report_of(settings, engine, begun, ended)
     text = report_pages.WRITERS[output](made, language)
     if out is None:
@@ -307,10 +308,9 @@ def _moment(option: str, text: str, zone: dt.tzinfo | None) -> dt.datetime:
 
 
 @contextmanager
-def _engine(where: From) -> Iterator[tuple[Engine, GradingOptions]]:
+def _engine(settings: Settings) -> Iterator[tuple[Engine, GradingOptions]]:
     from pipeline.service.opened import opened_base
 
-    settings = where.settings(sources=False, service=True)
     with opened_base(settings) as base:
         yield base.engine, options_of(settings).grading
 
@@ -319,7 +319,7 @@ def _engine(where: From) -> Iterator[tuple[Engine, GradingOptions]]:
 def _rooms(where: From) -> Iterator[Any]:
     from pipeline.desk.room import Rooms
 
-    with _engine(where) as (engine, options):
+    with _engine(where.settings(sources=False, service=True)) as (engine, options):
         if options.room is None:
             raise UsageError(
                 "nobody is called to emergency rooms: add a table [defaults.desk.grading.room] with technology, product, "

@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 
 from pipeline.desk.calendar import Deadline, calendar_of
-from pipeline.desk.course import Course, Told, begun, count, course_of, known
+from pipeline.desk.course import Course, Told, begun, count, course_of, known, of_ticket
 from pipeline.desk.events import Happened, What, record
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
 from pipeline.desk.moments import seconds_of, written
@@ -105,7 +105,7 @@ class Clocks:
 
         The level is never lowered and no deadline moves away. A level that rises counts its deadlines from now.
         """
-        here = _here(system, ticket_id)
+        here = of_ticket(clocks, system, ticket_id)
         # The row is locked before it is read: two that grade one ticket go one after the other.
         connection.execute(clocks.update().where(here).values(snapshot_id=snapshot_id))
         row = connection.execute(sa.select(clocks).where(here)).one_or_none()
@@ -167,9 +167,9 @@ class Clocks:
         if fresh is not None:
             connection.execute(clocks.insert().values(system=system, ticket_id=ticket_id, **fresh, **values))
         else:
-            connection.execute(clocks.update().where(_here(system, ticket_id)).values(**values))
-            _drop(connection, system, ticket_id, WHICH)
-        row = connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one()
+            connection.execute(clocks.update().where(of_ticket(clocks, system, ticket_id)).values(**values))
+            _drop(connection, system, ticket_id)
+        row = connection.execute(sa.select(clocks).where(of_ticket(clocks, system, ticket_id))).one()
         calendar, term = calendar_of(self._options.calendar(system)), self._options.term(severity.level)
         for which, moment in due.items():
             if row.resolved_at is not None or (which == "respond" and row.responded_at is not None):
@@ -191,7 +191,7 @@ class Clocks:
         What was told before changes nothing, in whatever order it comes. A ticket that has no clock yet is remembered for the one
         that it gets.
         """
-        here = _here(system, ticket_id)
+        here = of_ticket(clocks, system, ticket_id)
         # Locks the row, as `start` does.
         connection.execute(clocks.update().where(here).values(ticket_id=ticket_id))
         fresh = count(self._engine, connection, system, ticket_id, told)
@@ -199,7 +199,6 @@ class Clocks:
         if not fresh or row is None:
             return fresh
         course = course_of(known(connection, system, ticket_id))
-        turns = {"resolved", "reopened"}
         values: dict[str, float | None] = {
             "responded_at": min((at for at in (row.responded_at, course.responded_at) if at is not None), default=None)
         }
@@ -208,7 +207,7 @@ class Clocks:
         connection.execute(clocks.update().where(here).values(**values))
         held = msgspec.json.decode(row.severity, type=Severity)
         due: dict[Deadline, float] = {"respond": row.respond_by, "resolve": row.resolve_by}
-        if course.reopened_at is not None and turns & {one.what for one in fresh}:
+        if course.reopened_at is not None and {"resolved", "reopened"} & {one.what for one in fresh}:
             due["resolve"] = self._from(row.level, system, course.reopened_at)["resolve"]
         self._write(connection, system, ticket_id, row.snapshot_id, held, due)
         self._prioritise(connection, system, ticket_id, course)
@@ -216,7 +215,7 @@ class Clocks:
 
     def _prioritise(self, connection: Connection, system: str, ticket_id: str, course: Course) -> Severity:
         """The severity that holds: a level that a person set in the ticket system raises the desk's, and is never lowered."""
-        row = connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one()
+        row = connection.execute(sa.select(clocks).where(of_ticket(clocks, system, ticket_id))).one()
         held = msgspec.json.decode(row.severity, type=Severity)
         if course.level is None or LEVELS.index(course.level[0]) >= LEVELS.index(row.level):
             return held
@@ -224,18 +223,6 @@ class Clocks:
         graver = set_by_ticket(held, level)
         self._raise(connection, row, graver, at, None)
         return graver
-
-    def responded(self, system: str, ticket_id: str, who: str | None = None, at: float | None = None) -> bool:
-        """Somebody answered the customer: the clock of the answer stops. False where the ticket has no clock."""
-        return self.mark(system, ticket_id, "responded", who, at=at)
-
-    def resolved(self, system: str, ticket_id: str, who: str | None = None, at: float | None = None) -> bool:
-        """The ticket is solved: both clocks stop. False where the ticket has no clock."""
-        return self.mark(system, ticket_id, "resolved", who, at=at)
-
-    def reopened(self, system: str, ticket_id: str, who: str | None = None) -> bool:
-        """The ticket is open again: the clock of its solution starts anew. False where the ticket has no clock."""
-        return self.mark(system, ticket_id, "reopened", who)
 
     def mark(
         self,
@@ -248,7 +235,7 @@ class Clocks:
     ) -> bool:
         """Writes down what a person says happened, now unless `at` is given. False where the ticket has no clock."""
         with self._engine.begin() as connection:
-            here = _here(system, ticket_id)
+            here = of_ticket(clocks, system, ticket_id)
             if not connection.execute(clocks.update().where(here).values(ticket_id=ticket_id)).rowcount:
                 return False
             if at is None:
@@ -276,7 +263,7 @@ class Clocks:
     def forget_warnings(self, system: str, ticket_id: str) -> None:
         """Nobody is warned of the ticket any more, such as one that was deleted."""
         with self._engine.begin() as connection:
-            _drop(connection, system, ticket_id, WHICH)
+            _drop(connection, system, ticket_id)
 
     def due(self, now: float) -> list[Any]:
         """The warnings that are due at `now` and not told, the nearest deadline first."""
@@ -312,7 +299,7 @@ class Clocks:
     def of(self, system: str, ticket_id: str) -> Any:
         """The ticket's clock, or None."""
         with self._engine.connect() as connection:
-            return connection.execute(sa.select(clocks).where(_here(system, ticket_id))).one_or_none()
+            return connection.execute(sa.select(clocks).where(of_ticket(clocks, system, ticket_id))).one_or_none()
 
     def named(self, ticket_id: str, snapshot_id: str) -> Any:
         """The clock of that ticket in whichever system, the snapshot's own first; None where there is none."""
@@ -328,21 +315,16 @@ class Clocks:
             yield from connection.execute(query).all()
 
 
-def _here(system: str, ticket_id: str, table: Any = clocks) -> Any:
-    return sa.and_(table.c.system == system, table.c.ticket_id == ticket_id)
-
-
 def _this(row: Any) -> Any:
     """The warning of a row of `due`, while it is not told."""
     return sa.and_(
-        _here(row.system, row.ticket_id, warnings),
+        of_ticket(warnings, row.system, row.ticket_id),
         warnings.c.which == row.which,
         warnings.c.deadline == row.deadline,
         warnings.c.told_at.is_(None),
     )
 
 
-def _drop(connection: Connection, system: str, ticket_id: str, which: tuple[Deadline, ...]) -> None:
+def _drop(connection: Connection, system: str, ticket_id: str) -> None:
     """Takes back warnings that were not told."""
-    mine = sa.and_(_here(system, ticket_id, warnings), warnings.c.which.in_(which), warnings.c.told_at.is_(None))
-    connection.execute(warnings.delete().where(mine))
+    connection.execute(warnings.delete().where(of_ticket(warnings, system, ticket_id), warnings.c.told_at.is_(None)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -101,7 +101,7 @@ def count(engine: Engine, connection: Connection, system: str, ticket_id: str, t
         if connection.scalar(insert) is not None:
             fresh.append(one)
     if fresh:
-        held = connection.scalar(sa.select(clocks.c.level).where(*_here(clocks, system, ticket_id)))
+        held = connection.scalar(sa.select(clocks.c.level).where(of_ticket(clocks, system, ticket_id)))
         for one in fresh:
             if one.what != "opened" or not begun(connection, system, ticket_id):
                 record(connection, _event(system, ticket_id, one, held))
@@ -110,18 +110,19 @@ def count(engine: Engine, connection: Connection, system: str, ticket_id: str, t
 
 def known(connection: Connection, system: str, ticket_id: str) -> list[Told]:
     """Every step of the ticket that was written down."""
-    query = sa.select(steps.c.what, steps.c.at, steps.c.who, steps.c.to).where(*_here(steps, system, ticket_id))
+    query = sa.select(steps.c.what, steps.c.at, steps.c.who, steps.c.to).where(of_ticket(steps, system, ticket_id))
     return [Told(**row) for row in connection.execute(query).mappings()]
 
 
 def begun(connection: Connection, system: str, ticket_id: str) -> bool:
     """Whether the ticket's beginning is among the events."""
-    mine = (*_here(events, system, ticket_id), events.c.event == "opened")
-    return connection.scalar(sa.select(events.c.seq).where(*mine).limit(1)) is not None
+    mine = sa.and_(of_ticket(events, system, ticket_id), events.c.event == "opened")
+    return connection.scalar(sa.select(events.c.seq).where(mine).limit(1)) is not None
 
 
-def _here(table: Any, system: str, ticket_id: str) -> tuple[Any, Any]:
-    return table.c.system == system, table.c.ticket_id == ticket_id
+def of_ticket(table: sa.Table, system: str, ticket_id: str) -> sa.ColumnElement[bool]:
+    """The rows of one ticket in one of the desk's tables."""
+    return sa.and_(table.c.system == system, table.c.ticket_id == ticket_id)
 
 
 def _event(system: str, ticket_id: str, one: Told, held: str | None) -> Happened:

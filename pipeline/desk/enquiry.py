@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from snapshots.model import CustomerMessage, Portrait, ProblemSnapshot, Questionnaire, Severity
 
-NAME = "problem-snapshot"
-
 
 def today() -> date:
     """The day in UTC."""
@@ -137,6 +135,7 @@ def open_answers(settings: Settings, shelf: Shelf) -> Answers:
 
     from pipeline.desk.ask import Answers
     from pipeline.desk.meaning import open_meaning
+    from pipeline.settings import NAME
 
     cache = platformdirs.user_cache_path(NAME, appauthor=False) / "knowledge"
     return Answers(shelf, with_meaning=open_meaning(options_of(settings).meaning), cache=cache)

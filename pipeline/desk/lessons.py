@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from pipeline.desk.calendar import calendar_of
-from pipeline.desk.course import course_of, known
+from pipeline.desk.course import course_of, known, of_ticket
 from pipeline.desk.draft import draft_of
 from pipeline.desk.tables import clocks
 from pipeline.desk.task_tables import tasks
@@ -142,8 +142,8 @@ class Lessons:
             self._say(connection, task, _reminded(task, self._clock()), f"{reminder.step}:{task.due_at:.3f}")
 
     def _say(self, connection: Connection, task: Task, said: Text, key: str) -> None:
-        here = (clocks.c.system == task.system, clocks.c.ticket_id == task.ticket_id)
-        level = connection.scalar(sa.select(clocks.c.level).where(*here)) or ""
+        here = of_ticket(clocks, task.system, task.ticket_id)
+        level = connection.scalar(sa.select(clocks.c.level).where(here)) or ""
         to = (task.assignee,) if task.assignee in self._messages.receivers else None
         try:
             snapshot = self._store.get(task.snapshot_id)

@@ -6,7 +6,7 @@ Times are RFC 3339 in UTC.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -19,13 +19,29 @@ if TYPE_CHECKING:
     from pipeline.desk.ask import Hit
     from pipeline.desk.checks import Flag
     from pipeline.desk.entry import Entry
-    from pipeline.desk.reports import Life, Report, Spread
+    from pipeline.desk.reports import Report, Spread
     from pipeline.desk.shelf import Shelf
     from pipeline.desk.tasks import Standing, Task
 
 
 class Plain(msgspec.Struct, kw_only=True):
     """A value that goes out as JSON."""
+
+
+Made = TypeVar("Made", bound=Plain)
+
+
+def _made(kind: type[Made], row: Any, **given: Any) -> Made:
+    """A value out of the attributes of `row` that have its names, but for those `given`.
+
+    Moments, which a row holds in seconds since 1970 and names `..._at` or `..._by`, are written out.
+    """
+    names = [name for name in kind.__struct_fields__ if name not in given]
+    return kind(**{name: _shown(name, getattr(row, name)) for name in names}, **given)
+
+
+def _shown(name: str, value: Any) -> Any:
+    return written(value) if isinstance(value, int | float) and name.endswith(("_at", "_by")) else value
 
 
 # ---- knowledge
@@ -112,12 +128,11 @@ def solutions(entries: Sequence[Entry], confirmed: Mapping[str, int] = {}) -> li
         found = ways(entries, problem, confirmed)
         title = problem_name(found[0].entry) if found else Text(en=problem, zh=problem)
         steps = [
-            Solution(
+            _made(
+                Solution,
+                way,
                 entry=way.entry.id,
                 title=way.entry.text("title"),
-                minutes=way.minutes,
-                confirmed=way.confirmed,
-                of=way.of,
                 cause=way.entry.text("cause"),
                 steps=way.entry.texts("steps"),
                 mistakes=way.entry.texts("mistakes"),
@@ -150,8 +165,7 @@ class Doubts(Plain):
 
 def doubts(shelf: Shelf, found: Iterable[Flag]) -> Doubts:
     """What a check of the folder found."""
-    flags = [Doubt(entry=flag.entry, kind=flag.kind, statement=flag.statement) for flag in found]
-    return Doubts(unreadable=list(shelf.problems), flags=flags)
+    return Doubts(unreadable=list(shelf.problems), flags=[_made(Doubt, flag) for flag in found])
 
 
 # ---- tasks
@@ -179,23 +193,7 @@ class KnowledgeTask(Plain):
 
 def task(one: Task, *, text: bool = False) -> KnowledgeTask:
     """A task without its entry, or with it."""
-    return KnowledgeTask(
-        id=one.id,
-        system=one.system,
-        ticket_id=one.ticket_id,
-        snapshot_id=one.snapshot_id,
-        assignee=one.assignee,
-        state=one.state,
-        opened_at=written(one.opened_at),
-        due_at=written(one.due_at),
-        submitted_at=_written(one.submitted_at),
-        decided_at=_written(one.decided_at),
-        decided_by=one.decided_by,
-        reason=one.reason,
-        entry_id=one.entry_id,
-        reopened_at=_written(one.reopened_at),
-        text=one.text if text else msgspec.UNSET,
-    )
+    return _made(KnowledgeTask, one, text=one.text if text else msgspec.UNSET)
 
 
 class Acceptance(Plain):
@@ -219,15 +217,7 @@ class PersonStanding(Plain):
 
 def standing(one: Standing) -> PersonStanding:
     """One person's tasks and points."""
-    return PersonStanding(
-        person=one.person,
-        tasks=one.tasks,
-        in_time=one.in_time,
-        late=one.late,
-        missing=one.missing,
-        points=one.points,
-        timeliness=one.timeliness,
-    )
+    return _made(PersonStanding, one)
 
 
 # ---- clocks and rooms
@@ -255,17 +245,7 @@ class TicketClock(Plain):
 
 def clock(row: Any) -> TicketClock:
     """A row of the clocks."""
-    return TicketClock(
-        system=row.system,
-        ticket_id=row.ticket_id,
-        snapshot_id=row.snapshot_id,
-        level=row.level,
-        opened_at=written(row.opened_at),
-        respond_by=written(row.respond_by),
-        resolve_by=written(row.resolve_by),
-        responded_at=_written(row.responded_at),
-        resolved_at=_written(row.resolved_at),
-    )
+    return _made(TicketClock, row)
 
 
 class Room(Plain):
@@ -318,45 +298,15 @@ class RoomState(Plain):
 
 def room(row: Any) -> Room:
     """A row of the rooms."""
-    return Room(
-        id=row.id,
-        system=row.system,
-        ticket_id=row.ticket_id,
-        snapshot_id=row.snapshot_id,
-        opened_at=written(row.opened_at),
-        closed_at=_written(row.closed_at),
-    )
+    return _made(Room, row)
 
 
 def room_state(roles: Iterable[Any], calls: Iterable[Any], care: Iterable[Any]) -> RoomState:
     """The rows of one room, as `Rooms.of` gives them."""
     return RoomState(
-        roles=[
-            RoomRole(
-                role=one.role,
-                acknowledged_at=_written(one.acknowledged_at),
-                acknowledged_by=one.acknowledged_by,
-                escalated_at=_written(one.escalated_at),
-            )
-            for one in roles
-        ],
-        calls=[
-            RoomCall(
-                role=one.role, person=one.person, called_at=written(one.called_at), escalation=bool(one.escalation)
-            )
-            for one in calls
-        ],
-        care=[
-            RoomCare(
-                system=one.system,
-                ticket_id=one.ticket_id,
-                customer=one.customer,
-                en=one.en,
-                zh=one.zh,
-                told_at=_written(one.told_at),
-            )
-            for one in care
-        ],
+        roles=[_made(RoomRole, one) for one in roles],
+        calls=[_made(RoomCall, one) for one in calls],
+        care=[_made(RoomCare, one) for one in care],
     )
 
 
@@ -419,7 +369,7 @@ def health(made: Report) -> Health:
     return Health(
         start=in_utc(made.start),
         end=in_utc(made.end),
-        tickets=[_life(one) for one in made.lives],
+        tickets=[_made(TicketLife, one) for one in made.lives],
         unplaced=made.unplaced,
         levels=[
             LevelHealth(
@@ -438,26 +388,5 @@ def health(made: Report) -> Health:
     )
 
 
-def _life(one: Life) -> TicketLife:
-    return TicketLife(
-        system=one.system,
-        ticket_id=one.ticket_id,
-        level=one.level,
-        opened_at=written(one.opened_at),
-        responded_at=_written(one.responded_at),
-        resolved_at=_written(one.resolved_at),
-        stages=one.stages,
-        roles=one.roles,
-        reassigned=one.reassigned,
-        reopened=one.reopened,
-        answered=one.answered,
-        solved=one.solved,
-    )
-
-
 def _spent(name: str, one: Spread) -> Spent:
-    return Spent(name=name, tickets=one.tickets, median=one.median, p90=one.p90, total=one.total)
-
-
-def _written(seconds: float | None) -> str | None:
-    return None if seconds is None else written(seconds)
+    return _made(Spent, one, name=name)

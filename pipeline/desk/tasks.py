@@ -124,12 +124,10 @@ class Tasks:
 
     # ---- a task's life
 
-    def open(
-        self, system: str, ticket_id: str, draft: Entry, assignee: str, now: float, due: float = DUE
-    ) -> tuple[Task, bool]:
+    def open(self, system: str, ticket_id: str, draft: Entry, assignee: str, now: float) -> tuple[Task, bool]:
         """The task of a ticket that was solved at `now`, and whether it is new: a ticket has one, however often it is told."""
         with self._begun() as connection:
-            return self.open_within(connection, system, ticket_id, draft, assignee, now, Due.at(now, now + due))
+            return self.open_within(connection, system, ticket_id, draft, assignee, now, Due.at(now, now + DUE))
 
     def open_within(
         self,
@@ -153,8 +151,7 @@ class Tasks:
             _schedule(connection, task_id, due, now)
         else:
             # Solved once more: what came back is known, and its knowledge task stays the same one.
-            mine = (tasks.c.system == system, tasks.c.ticket_id == ticket_id)
-            task_id = connection.execute(sa.select(tasks.c.id).where(*mine)).scalar_one()
+            task_id = connection.execute(sa.select(tasks.c.id).where(_mine(system, ticket_id))).scalar_one()
         return _task(connection, task_id), made
 
     def postpone(self, connection: Connection, system: str, ticket_id: str, at: float) -> Task | None:
@@ -162,15 +159,15 @@ class Tasks:
 
         What was handed in already stays as it is; that the ticket came back is noted in any case.
         """
-        mine = (tasks.c.system == system, tasks.c.ticket_id == ticket_id)
-        connection.execute(tasks.update().where(*mine).values(reopened_at=at))
-        open_ = (*mine, tasks.c.state == "open", tasks.c.submitted_at.is_(None))
+        mine = _mine(system, ticket_id)
+        connection.execute(tasks.update().where(mine).values(reopened_at=at))
+        open_ = (mine, tasks.c.state == "open", tasks.c.submitted_at.is_(None))
         found = connection.scalar(tasks.update().where(*open_).values(state="postponed").returning(tasks.c.id))
         return None if found is None else _task(connection, found)
 
     def resume(self, connection: Connection, system: str, ticket_id: str, now: float, due: Due) -> Task | None:
         """The ticket is solved again: its task, if it waited for that, is due anew. None where it did not."""
-        mine = (tasks.c.system == system, tasks.c.ticket_id == ticket_id, tasks.c.state == "postponed")
+        mine = (_mine(system, ticket_id), tasks.c.state == "postponed")
         change = tasks.update().where(*mine).values(state="open", due_at=due.moment)
         found = connection.scalar(change.returning(tasks.c.id))
         if found is None:
@@ -217,9 +214,10 @@ class Tasks:
 
     def reopened(self, system: str, ticket_id: str, now: float) -> bool:
         """Notes that a solved ticket came back; false where it has no task."""
-        mine = (tasks.c.system == system, tasks.c.ticket_id == ticket_id)
         with self._begun() as connection:
-            return connection.execute(tasks.update().where(*mine).values(reopened_at=now)).rowcount == 1
+            return (
+                connection.execute(tasks.update().where(_mine(system, ticket_id)).values(reopened_at=now)).rowcount == 1
+            )
 
     def _decide(self, task_id: str, states: set[str], state: str, by: str, now: float, reason: str) -> Task:
         with self._begun() as connection:
@@ -312,6 +310,10 @@ class Tasks:
             earlier = (reminders.c.task == found.task, reminders.c.step != found.step, *free)
             connection.execute(reminders.update().where(*earlier).values(sent_at=now, skipped=True))
             return Reminder(_task(connection, found.task), found.step)
+
+
+def _mine(system: str, ticket_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(tasks.c.system == system, tasks.c.ticket_id == ticket_id)
 
 
 def _schedule(connection: Connection, task_id: str, due: Due, now: float) -> None:

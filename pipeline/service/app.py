@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import sqlalchemy as sa
 from fastapi import FastAPI, Path, Request, Response
 
 from pipeline.errors import SnapshotError
+from pipeline.service.bodies import BODY_SECONDS, error_answer, json_answer, read_body
 from pipeline.service.database import DatabaseUnavailable
 from pipeline.service.desk_api import add_desk
 from pipeline.service.intake import Full, Intake, delivery_of
@@ -51,8 +51,7 @@ if TYPE_CHECKING:
 System = Annotated[str, Path(description="The name of a [tickets.NAME] table.")]
 
 _log = logging.getLogger(__name__)
-# A body has so many seconds to arrive, and a delivery as many to be stored, before the sender is told to come later.
-BODY_SECONDS = 10.0
+# A delivery has so many seconds to be stored before its sender is told to come later.
 STORE_SECONDS = 10.0
 # A ticket that is no older than this was just opened.
 _NEW_SECONDS = 600.0
@@ -121,7 +120,7 @@ def make_app(parts: Parts) -> FastAPI:
 
     @app.get("/healthz", summary="Whether this process answers", response_class=Response)
     async def healthz() -> Response:
-        return _json(200, {"status": "ok", "version": __version__})
+        return json_answer(200, {"status": "ok", "version": __version__})
 
     @app.get(
         "/readyz",
@@ -141,7 +140,7 @@ def make_app(parts: Parts) -> FastAPI:
     async def metrics(request: Request) -> Response:
         token = parts.options.token
         if token is not None and not holds_token(token, request.headers.get("authorization")):
-            return _json(401, {"error": "give the token of [service] as a bearer token"})
+            return error_answer(401, "give the token of [service] as a bearer token")
         return Response(await asyncio.to_thread(meters.text), media_type=meters.media_type)
 
     @app.get(
@@ -204,7 +203,7 @@ class Door:
             return self._refused("unknown", "unknown_system", 404, "no such ticket system")
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await self._body(request)
+                body = await read_body(request, self._parts.options.max_body)
         except TimeoutError:
             return self._refused(name, "slow_body", 408, "the body did not arrive in time")
         if body is None:
@@ -246,12 +245,12 @@ class Door:
             return self._later(name, "no_database", "the database does not answer")
         if stored is None:
             self._meters.accepted(name, "duplicate")
-            return _json(200, {"duplicate": True})
+            return json_answer(200, {"duplicate": True})
         if event.ignored:
             self._meters.accepted(name, "ignored")
-            return _json(200, {"delivery": stored, "ignored": event.ignored})
+            return json_answer(200, {"delivery": stored, "ignored": event.ignored})
         self._meters.accepted(name, "stored")
-        return _json(202, {"delivery": stored})
+        return json_answer(202, {"delivery": stored})
 
     def handshake(self, request: Request, name: str) -> Response:
         """The answer to CloudEvents' OPTIONS, where the system knows it."""
@@ -261,42 +260,24 @@ class Door:
             return Response(status_code=404 if system is None else 405, headers={"Allow": "POST"})
         return Response(status_code=200, headers=answer(dict(request.headers)))
 
-    async def _body(self, request: Request) -> bytes | None:
-        """The body, or None where it is too large; what is too large is not kept."""
-        limit = self._parts.options.max_body
-        said = request.headers.get("content-length", "")
-        if said.isdecimal() and int(said) > limit:
-            return None
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                return None
-            parts.append(part)
-        return b"".join(parts)
-
     def _refused(self, name: str, reason: str, status: int, sentence: str, error: Exception | None = None) -> Response:
         told = str(error) if isinstance(error, SnapshotError) else f"{type(error).__name__}: {error}"
         self._meters.refused(name, reason, told if error else sentence)
-        return _json(status, {"error": sentence})
+        return error_answer(status, sentence)
 
     def _later(self, name: str, reason: str, sentence: str) -> Response:
         self._meters.refused(name, reason, sentence)
-        return _json(503, {"error": sentence}, {"Retry-After": _LATER})
+        return error_answer(503, sentence, {"Retry-After": _LATER})
 
 
 def _ready(parts: Parts) -> Response:
     try:
         alive, oldest = parts.ledger.workers_alive(), parts.ledger.oldest_waiting()
     except sa.exc.SQLAlchemyError as error:
-        return _json(503, {"status": "the database does not answer", "error": type(error).__name__})
+        return json_answer(503, {"status": "the database does not answer", "error": type(error).__name__})
     waiting = None if oldest is None else round(max(0.0, datetime.now(UTC).timestamp() - oldest), 1)
     told = {"workers": alive, "oldest_waiting_seconds": waiting}
-    return _json(200, {"status": "ok", **told}) if alive else _json(503, {"status": "no worker is alive", **told})
-
-
-def _json(status: int, value: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value), status, headers=headers, media_type="application/json")
+    return json_answer(200 if alive else 503, {"status": "ok" if alive else "no worker is alive", **told})
 
 
 def _any_body() -> dict[str, Any]:

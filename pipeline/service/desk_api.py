@@ -21,7 +21,6 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -32,10 +31,11 @@ from starlette.exceptions import HTTPException
 from pipeline.desk import plain
 from pipeline.desk.tasks import TaskNotFound
 from pipeline.errors import SnapshotError, SourceError, TicketNotFound, UsageError
+from pipeline.service.bodies import BODY_SECONDS, error_answer, json_answer, read_body
 from pipeline.service.database import DatabaseUnavailable
 from pipeline.service.desk_bodies import Acknowledged, By, Cared, Decision, Enquiry, Mark, NewTask, Submission, Symptom
 from pipeline.service.desk_counter import Wrong
-from pipeline.service.desk_schemas import describe, described
+from pipeline.service.desk_schemas import Descriptions
 from pipeline.service.links import HEADERS, holds_token
 from snapshots.store import AmbiguousPrefix, SnapshotNotFound, StoreError
 
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # So many answers are made at once: each may hold an index and a model in its hands.
 _AT_ONCE = 4
-# A body has so many seconds to arrive.
-_BODY_SECONDS = 10.0
 _CLOSED = "the desk is not served over HTTP: [service] of the configuration has no token"
 _DATABASE = {400: "a part of it is what the database does not take, such as NUL", 503: "the database does not answer"}
 _MEDIA = {"json": "application/json", "html": "text/html", "csv": "text/csv", "md": "text/markdown"}
@@ -69,7 +67,7 @@ def add_desk(app: FastAPI, counter: DeskCounter | None, token: str | None, limit
 
         @app.api_route("/desk/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
         async def closed(rest: str) -> Response:  # noqa: ARG001 -- the shape has it
-            return _error(404, _CLOSED)
+            return error_answer(404, _CLOSED)
 
         return
     gate = _Gate(token, limit)
@@ -79,12 +77,13 @@ def add_desk(app: FastAPI, counter: DeskCounter | None, token: str | None, limit
         dependencies=[Security(HTTPBearer(auto_error=False, description="`token` of [service]"))],
         tags=["desk"],
     )
-    _add_tickets(router, counter)
-    _add_knowledge(router, counter)
-    _add_tasks(router, counter)
-    _add_clocks(router, counter)
+    described = Descriptions()
+    _add_tickets(router, counter, described)
+    _add_knowledge(router, counter, described)
+    _add_tasks(router, counter, described)
+    _add_clocks(router, counter, described)
     app.include_router(router)
-    describe(app)
+    described.add_to(app)
 
 
 class _Gate:
@@ -114,42 +113,33 @@ class _Gate:
         self, request: Request, handler: Callable[[Request], Coroutine[Any, Any, Response]], known: frozenset[str]
     ) -> Response:
         if not holds_token(self._token, request.headers.get("authorization")):
-            return _error(401, "give the token of [service] as a bearer token", {"WWW-Authenticate": "Bearer"})
+            return error_answer(401, "give the token of [service] as a bearer token", {"WWW-Authenticate": "Bearer"})
         if unknown := sorted(set(request.query_params) - known):
             there = ", ".join(sorted(known)) or "none"
-            return _error(400, f"there is no parameter {unknown[0][:60]!r} here; there are: {there}")
+            return error_answer(400, f"there is no parameter {unknown[0][:60]!r} here; there are: {there}")
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                if not await self._fits(request):
-                    return _error(413, f"more than {self._limit} bytes")
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await read_body(request, self._limit)
         except TimeoutError:
-            return _error(408, "the body did not arrive in time")
+            return error_answer(408, "the body did not arrive in time")
+        if body is None:
+            return error_answer(413, f"more than {self._limit} bytes")
+        request._body = body  # noqa: SLF001 -- as Starlette keeps what it read itself
         try:
             async with self._turns:
                 return await handler(request)
         except RequestValidationError as error:
-            return _error(422, _lines(error))
+            return error_answer(422, _lines(error))
         except HTTPException as error:
-            return _error(error.status_code, str(error.detail))
+            return error_answer(error.status_code, str(error.detail))
         except (SnapshotError, StoreError, sa.exc.SQLAlchemyError) as error:
             status = _status(error)
             if status >= 500:
                 _log.warning("%s %s: %s", request.method, request.url.path, error)
             if isinstance(error, sa.exc.SQLAlchemyError):
                 # The driver's words hold the statement.
-                return _error(status, _DATABASE[status])
-            return _error(status, str(error))
-
-    async def _fits(self, request: Request) -> bool:
-        """Reads the body, no more of it than may be; what was read is the request's."""
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self._limit:
-                return False
-            parts.append(part)
-        request._body = b"".join(parts)  # noqa: SLF001 -- as Starlette keeps what it read itself
-        return True
+                return error_answer(status, _DATABASE[status])
+            return error_answer(status, str(error))
 
 
 def _status(error: Exception) -> int:
@@ -173,69 +163,67 @@ def _lines(error: RequestValidationError) -> str:
     return "; ".join(told)[:1000]
 
 
-def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode({"error": sentence}), status, headers=headers, media_type="application/json")
-
-
 def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")
+    return json_answer(200, value)
 
 
 def _text(text: str, media: str) -> Response:
     return Response(text, headers=dict(HEADERS), media_type=media)
 
 
-def _add_tickets(router: APIRouter, counter: DeskCounter) -> None:
+def _add_tickets(router: APIRouter, counter: DeskCounter, described: Descriptions) -> None:
     from snapshots.model import CustomerMessage, Portrait, Questionnaire, Routing, Severity, SimilarTicket
 
-    @router.get("/severity", summary="How grave a ticket is, and why", **described(Severity))
+    @router.get("/severity", summary="How grave a ticket is, and why", **described.of(Severity))
     def severity(ticket: _Ref) -> Response:
         return _json(counter.severity(ticket))
 
-    @router.get("/similar", summary="Closed tickets like this one", **described(list[SimilarTicket]))
+    @router.get("/similar", summary="Closed tickets like this one", **described.of(list[SimilarTicket]))
     def similar(ticket: _Ref) -> Response:
         return _json(counter.about(ticket).similar)
 
-    @router.get("/route", summary="Who should take it, and why", **described(Routing))
+    @router.get("/route", summary="Who should take it, and why", **described.of(Routing))
     def route(ticket: _Ref) -> Response:
         return _json(counter.about(ticket).routing)
 
-    @router.get("/sentence", summary="What its customer may be told", **described(CustomerMessage))
+    @router.get("/sentence", summary="What its customer may be told", **described.of(CustomerMessage))
     def sentence(ticket: _Ref) -> Response:
         return _json(counter.sentence(ticket))
 
-    @router.get("/questions", summary="What to ask its customer", **described(Questionnaire))
+    @router.get("/questions", summary="What to ask its customer", **described.of(Questionnaire))
     def questions(ticket: _Ref) -> Response:
         return _json(counter.questions(ticket))
 
-    @router.get("/portrait", summary="What is known of its customer", **described(Portrait))
+    @router.get("/portrait", summary="What is known of its customer", **described.of(Portrait))
     def portrait(ticket: _Ref) -> Response:
         return _json(counter.portrait(ticket))
 
 
-def _add_knowledge(router: APIRouter, counter: DeskCounter) -> None:
+def _add_knowledge(router: APIRouter, counter: DeskCounter, described: Descriptions) -> None:
     @router.post(
-        "/ask", summary="Entries that answer a question, or that an answer is of", **described(list[plain.KnownAnswer])
+        "/ask",
+        summary="Entries that answer a question, or that an answer is of",
+        **described.of(list[plain.KnownAnswer]),
     )
     def ask(question: Enquiry) -> Response:
         return _json(counter.ask(question.text, question.most, question.of))
 
     @router.post(
-        "/solutions", summary="How a symptom is solved, the cheapest check first", **described(list[plain.Solutions])
+        "/solutions", summary="How a symptom is solved, the cheapest check first", **described.of(list[plain.Solutions])
     )
     def solutions(symptom: Symptom) -> Response:
         return _json(counter.solutions(symptom.text))
 
-    @router.get("/knowledge", summary="The entries", **described(list[dict[str, Any]]))
+    @router.get("/knowledge", summary="The entries", **described.of(list[dict[str, Any]]))
     def entries() -> Response:
         return _json(counter.entries())
 
-    @router.get("/knowledge/entry", summary="One entry as Markdown", **described(media="text/markdown"))
+    @router.get("/knowledge/entry", summary="One entry as Markdown", **described.of(media="text/markdown"))
     def entry(name: Annotated[str, Query(alias="id", min_length=1, max_length=120)]) -> Response:
         return _text(counter.entry(name), "text/markdown")
 
     @router.get(
-        "/knowledge/check", summary="Entries to be doubted, and files that cannot be read", **described(plain.Doubts)
+        "/knowledge/check", summary="Entries to be doubted, and files that cannot be read", **described.of(plain.Doubts)
     )
     def check() -> Response:
         return _json(counter.doubts())
@@ -243,7 +231,7 @@ def _add_knowledge(router: APIRouter, counter: DeskCounter) -> None:
     @router.get(
         "/knowledge/graph",
         summary="Problem, cause, solution, product",
-        **described(media="application/ld+json", others=("application/graphml+xml", "image/svg+xml")),
+        **described.of(media="application/ld+json", others=("application/graphml+xml", "image/svg+xml")),
     )
     def graph(
         form: Annotated[Literal["json-ld", "graphml", "svg"], Query(alias="format")] = "json-ld",
@@ -252,10 +240,10 @@ def _add_knowledge(router: APIRouter, counter: DeskCounter) -> None:
         return _text(*counter.graph(form, language))
 
 
-def _add_tasks(router: APIRouter, counter: DeskCounter) -> None:
-    one = described(plain.KnowledgeTask)
+def _add_tasks(router: APIRouter, counter: DeskCounter, described: Descriptions) -> None:
+    one = described.of(plain.KnowledgeTask)
 
-    @router.get("/tasks", summary="Knowledge tasks, those due first", **described(list[plain.KnowledgeTask]))
+    @router.get("/tasks", summary="Knowledge tasks, those due first", **described.of(list[plain.KnowledgeTask]))
     def tasks(
         state: Annotated[list[_State], Query(max_length=5)] = [],  # noqa: B006 -- FastAPI copies it
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
@@ -275,7 +263,7 @@ def _add_tasks(router: APIRouter, counter: DeskCounter) -> None:
         return _json(counter.submitted(task, given.text))
 
     @router.post(
-        "/tasks/{task}/accept", summary="Test its signature, and file the entry", **described(plain.Acceptance)
+        "/tasks/{task}/accept", summary="Test its signature, and file the entry", **described.of(plain.Acceptance)
     )
     def accept(task: _Id, given: By) -> Response:
         return _json(counter.accepted(task, given.by))
@@ -288,26 +276,26 @@ def _add_tasks(router: APIRouter, counter: DeskCounter) -> None:
     def drop(task: _Id, given: Decision) -> Response:
         return _json(plain.task(counter.tasks.drop(task, given.why, given.by, counter.clock())))
 
-    @router.get("/standings", summary="Points and timeliness", **described(list[plain.PersonStanding]))
+    @router.get("/standings", summary="Points and timeliness", **described.of(list[plain.PersonStanding]))
     def standings(days: Annotated[int, Query(ge=1, le=3650)] = 30) -> Response:
         return _json(counter.standings(days))
 
 
-def _add_clocks(router: APIRouter, counter: DeskCounter) -> None:
-    done = described(plain.Done)
+def _add_clocks(router: APIRouter, counter: DeskCounter, described: Descriptions) -> None:
+    done = described.of(plain.Done)
 
-    @router.get("/due", summary="Open tickets, the nearest deadline first", **described(list[plain.TicketClock]))
+    @router.get("/due", summary="Open tickets, the nearest deadline first", **described.of(list[plain.TicketClock]))
     def due(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
         return _json(counter.due(limit))
 
-    @router.post("/marks", summary="What happened to a ticket", **described(plain.TicketClock))
+    @router.post("/marks", summary="What happened to a ticket", **described.of(plain.TicketClock))
     def mark(given: Mark) -> Response:
         return _json(counter.mark(given))
 
     @router.get(
         "/report",
         summary="The health of tickets over a time",
-        **described(plain.Health, others=("text/html", "text/csv", "text/markdown")),
+        **described.of(plain.Health, others=("text/html", "text/csv", "text/markdown")),
     )
     def report(
         start: Annotated[
@@ -319,12 +307,12 @@ def _add_clocks(router: APIRouter, counter: DeskCounter) -> None:
     ) -> Response:
         return _text(counter.report(start, end, form, language), _MEDIA[form])
 
-    @router.get("/rooms", summary="Emergency rooms, newest first", **described(list[plain.Room]))
+    @router.get("/rooms", summary="Emergency rooms, newest first", **described.of(list[plain.Room]))
     def rooms(closed: Annotated[bool, Query(description="Closed ones as well.")] = False) -> Response:
         return _json([plain.room(row) for row in counter.rooms.listed(closed=closed)])
 
     @router.get(
-        "/rooms/{room}", summary="Who was called and answered, which customers wait", **described(plain.RoomState)
+        "/rooms/{room}", summary="Who was called and answered, which customers wait", **described.of(plain.RoomState)
     )
     def room(room: _Number) -> Response:
         return _json(counter.room(room))

@@ -28,42 +28,46 @@ _ERRORS: dict[int, str] = {
     422: "A part of the request is missing, too long or of another kind.",
     503: "The database, the store or the history cannot be reached.",
 }
-# What answers are made of, for `describe`; filled while the addresses are added.
-_known: list[Any] = []
 
 
-def described(value: Any = None, *, media: str = "application/json", others: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The arguments of an address that answers `value` (a type) as JSON, or text of a `media` type; `others` are to be had, too."""
-    content: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in others}
-    if value is None:
-        # JSON of another media type is an object; the rest is text.
-        content[media] = {"schema": {"type": "object" if media.endswith("json") else "string"}}
-    else:
-        _known.append(value)
-        (schema,), _ = msgspec.json.schema_components([value], ref_template=_COMPONENTS)
-        content[media] = {"schema": schema}
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": said, **_ERROR} for status, said in _ERRORS.items()
-    }
-    responses[200] = {"description": "The answer.", "content": content}
-    return {"responses": responses, "response_class": Response}
+class Descriptions:
+    """The descriptions of one application's answers."""
 
+    def __init__(self) -> None:
+        # What answers are made of.
+        self._known: list[Any] = []
 
-def describe(app: FastAPI) -> None:
-    """Puts the schemas of all answers into the application's description."""
-    made = app.openapi
+    def of(self, value: Any = None, *, media: str = "application/json", others: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The arguments of an address that answers `value` (a type) as JSON, or text of a `media` type; `others` are to be had, too."""
+        content: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in others}
+        if value is None:
+            # JSON of another media type is an object; the rest is text.
+            content[media] = {"schema": {"type": "object" if media.endswith("json") else "string"}}
+        else:
+            self._known.append(value)
+            (schema,), _ = msgspec.json.schema_components([value], ref_template=_COMPONENTS)
+            content[media] = {"schema": schema}
+        responses: dict[int | str, dict[str, Any]] = {
+            status: {"description": said, **_ERROR} for status, said in _ERRORS.items()
+        }
+        responses[200] = {"description": "The answer.", "content": content}
+        return {"responses": responses, "response_class": Response}
 
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = made()
-            _, components = msgspec.json.schema_components(_known, ref_template=_COMPONENTS)
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            if twice := sorted(schemas.keys() & components.keys()):
-                raise RuntimeError(
-                    f"a body and a value of the desk have one name, {twice[0]}: OpenAPI can hold one of them"
-                )
-            schemas.update(components)
-        return app.openapi_schema or {}
+    def add_to(self, app: FastAPI) -> None:
+        """Puts the schemas of all answers into the application's description."""
+        made = app.openapi
 
-    # As https://fastapi.tiangolo.com/how-to/extending-openapi/ does it.
-    app.openapi = openapi  # type: ignore[method-assign]
+        def openapi() -> dict[str, Any]:
+            if app.openapi_schema is None:
+                document = made()
+                _, components = msgspec.json.schema_components(self._known, ref_template=_COMPONENTS)
+                schemas = document.setdefault("components", {}).setdefault("schemas", {})
+                if twice := sorted(schemas.keys() & components.keys()):
+                    raise RuntimeError(
+                        f"a body and a value of the desk have one name, {twice[0]}: OpenAPI can hold one of them"
+                    )
+                schemas.update(components)
+            return app.openapi_schema or {}
+
+        # As https://fastapi.tiangolo.com/how-to/extending-openapi/ does it.
+        app.openapi = openapi  # type: ignore[method-assign]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.tickets.system import TicketSystem
     from pipeline.values import Source
+    from snapshots.store import Store
 
 _log = logging.getLogger(__name__)
 # How often done work is looked through for what is too old, in seconds.
@@ -49,7 +50,7 @@ def serve(settings: Settings, worker: Sequence[str], ready: Callable[[str], None
     with opened_base(settings) as base, opened_systems(settings) as systems, _listening(host, port) as place:
         rooms = Rooms(base.engine, settings.desk.grading.room) if settings.desk and settings.desk.grading.room else None
         desk = DeskCounter(settings, base.engine, store)
-        questions = _question_pages(settings, base)
+        questions = _question_pages(settings, base, store)
         receiver, asker = _receiver(settings, base), _asker(settings, base, systems)
         parts = Parts(
             systems,
@@ -142,7 +143,7 @@ def executor_name(settings: Settings) -> str:
     return f"{socket.gethostname()}:{address(settings.service.listen)[1]}"
 
 
-def _question_pages(settings: Settings, base: Base) -> QuestionPages | None:
+def _question_pages(settings: Settings, base: Base, store: Store) -> QuestionPages | None:
     """The pages on which customers answer; None where the settings ask for no questions."""
     asking = opened_asking(settings, base)
     if asking is None:
@@ -157,9 +158,8 @@ def _question_pages(settings: Settings, base: Base) -> QuestionPages | None:
 
         raise missing("desk", error) from error
     from pipeline.service.question_pages import QuestionPages
-    from snapshots.store import Store
 
-    return QuestionPages(asking.options, asking.links, Store(settings.store), asking.replies, base.ledger)
+    return QuestionPages(asking.options, asking.links, store, asking.replies, base.ledger)
 
 
 def _receiver(settings: Settings, base: Base) -> Receiver | None:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.tickets.system import Step, What
 
 # What a status means for the desk's clock. Another than these, such as a plan for later, is none of the three: it is open.
 State = Literal["open", "waiting", "solved"]
-# At one and the same time: who replies and resolves at once has replied first.
-_ORDER: tuple[What, ...] = (
-    "opened", "prioritised", "assigned", "continued", "responded", "waiting", "resolved", "reopened",
-)  # fmt: skip
+_ORDER: tuple[What, ...] = get_args(What)
 _MOMENT = timedelta(milliseconds=1)
 
 

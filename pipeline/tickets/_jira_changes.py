@@ -6,6 +6,7 @@ Center has the same two.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 from pipeline.tickets._history import History, State
 from pipeline.tickets._payload import moment, read
 
+_log = logging.getLogger(__name__)
 # As Jira Service Management's own workflows name it.
 STATES: dict[str, State] = {"Waiting for customer": "waiting", "Pending": "waiting"}
 
@@ -35,6 +37,8 @@ class _Change(msgspec.Struct, frozen=True):
 
 class _Changelog(msgspec.Struct, frozen=True):
     histories: list[_Change] = []
+    # Jira Cloud gives the latest changes, and says how many there are.
+    total: int = 0
 
 
 def ending(statuses: Iterable[Mapping[str, Any]]) -> dict[str, State]:
@@ -45,7 +49,11 @@ def ending(statuses: Iterable[Mapping[str, Any]]) -> dict[str, State]:
 
 def add_changelog(found: History, changelog: Any, named: Callable[[Mapping[str, Any]], str | None], where: str) -> None:
     """Adds what a changelog tells; `named` is how a person is called. Raises `SystemBroken` for one that cannot be read."""
-    for change in read(changelog or {}, _Changelog, where).histories:
+    held = read(changelog or {}, _Changelog, where)
+    if held.total > len(held.histories):
+        told = "%s: %d earlier changes of an issue were not given: what they tell is not known"
+        _log.warning(told, where, held.total - len(held.histories))
+    for change in held.histories:
         at, who = moment(change.created), named(change.author or {})
         for moved in change.items:
             if moved.field == "status":

@@ -173,16 +173,8 @@ class GitLabSystem:
             who = text(dig(note, "author", "username"))
             if not same(who, author, us) and not _internal(note) and MARK not in text(note.get("body")):
                 found.add("responded", moment(note.get("created_at")), who)
-        query = {"per_page": _PAGE}
-        for page in range(1, _PAGES + 1):
-            answer = self._api.json(
-                "GET", f"{path}/resource_state_events", missing=ticket_id, params={**query, "page": page}
-            )
-            listed = rows(answer, self._api.where)
-            for one in listed:
-                found.turned(text(one.get("state")), moment(one.get("created_at")), text(dig(one, "user", "username")))
-            if len(listed) < _PAGE:
-                break
+        for one in self._pages(f"{path}/resource_state_events", ticket_id):
+            found.turned(text(one.get("state")), moment(one.get("created_at")), text(dig(one, "user", "username")))
         return found.steps
 
     def changed(self, cursor: str | None, limit: int = 100) -> Changes:
@@ -263,14 +255,18 @@ class GitLabSystem:
 
     def _comments(self, path: str, ticket_id: str) -> Iterator[dict[str, Any]]:
         """What people wrote below the issue, oldest first."""
-        query = {"sort": "asc", "order_by": "created_at", "per_page": _PAGE}
+        notes = self._pages(f"{path}/notes", ticket_id, sort="asc", order_by="created_at")
+        return (note for note in notes if not note.get("system"))
+
+    def _pages(self, path: str, ticket_id: str, **query: str) -> Iterator[dict[str, Any]]:
+        """The rows of all pages of a list of the issue's."""
         for page in range(1, _PAGES + 1):
-            answer = self._api.json("GET", f"{path}/notes", missing=ticket_id, params={**query, "page": page})
-            found = rows(answer, self._api.where)
-            yield from (row for row in found if not row.get("system"))
+            params = {**query, "per_page": _PAGE, "page": page}
+            found = rows(self._api.json("GET", path, missing=ticket_id, params=params), self._api.where)
+            yield from found
             if len(found) < _PAGE:
                 return
-        raise SystemBroken(f"{self._api.where} gave more than {_PAGES} pages of notes for {ticket_id}")
+        raise SystemBroken(f"{self._api.where} gave more than {_PAGES} pages of {path}")
 
     def _label(self, project: str, path: str, ticket_id: str, note: Note) -> list[str]:
         """Sets the labels, unless the customer could see them. What was left is told."""

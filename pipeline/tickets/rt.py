@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ from pipeline.tickets.system import (
 )
 from pipeline.values import Ticket
 
+_log = logging.getLogger(__name__)
 _KINDS = frozenset({"ticket.created", "ticket.replied", "ticket.commented", "ticket.updated"})
 # Who has it, its status, its priority: for the desk's clock alone.
 _ROUTINE = "ticket.state"
@@ -428,6 +430,8 @@ class RtSystem:
             yield from (read(item, _Transaction, self._api.where) for item in answer.items)
             if len(answer.items) < _PER_PAGE:
                 return
+        told = "%s: more than %d transactions of %d tickets: what the later ones tell is not known"
+        _log.warning(told, self._api.where, _PAGES * _PER_PAGE, len(ticket_ids))
 
     def _named(self, kind: str, number: str | None) -> str | None:
         """The name of a user or a queue, asked for once; its number where it cannot be seen, and nothing for nobody."""

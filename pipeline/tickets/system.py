@@ -23,8 +23,9 @@ from pipeline.values import Ticket
 # (as JSON), or plain text.
 Form = Literal["html", "markdown", "wiki", "adf", "text"]
 Outcome = Literal["created", "updated", "unchanged", "kept"]
-# What happens to a ticket at its desk. `waiting` is for the customer, `continued` ends that.
-What = Literal["opened", "assigned", "responded", "waiting", "continued", "prioritised", "resolved", "reopened"]
+# What happens to a ticket at its desk, in the order in which it counts where it is of one moment: who replies and resolves at
+# once has replied first. `waiting` is for the customer, `continued` ends that.
+What = Literal["opened", "prioritised", "assigned", "continued", "responded", "waiting", "resolved", "reopened"]
 
 
 class Unverified(SnapshotError):

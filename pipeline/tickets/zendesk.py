@@ -11,11 +11,13 @@ note is written only where the conclusion changed (see `_attached`).
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -48,6 +50,7 @@ from pipeline.tickets.system import (
 )
 from pipeline.values import Ticket
 
+_log = logging.getLogger(__name__)
 # "~65,000" characters by Zendesk's staff (support.zendesk.com/hc/en-us/community/posts/4719863289498); bytes are the safe side.
 MAX_NOTE = 64_000
 _PAGE = 100
@@ -255,14 +258,14 @@ class ZendeskSystem:
         for one in comments[1:]:
             if one.public and one.author_id in agents:
                 found.add("responded", payload.moment(one.created_at), names.get(one.author_id or 0))
-        params: dict[str, Any] = {"page[size]": _PAGE}
-        for _ in range(_MAX_PAGES):
-            page = self._get(f"/api/v2/tickets/{_path(ticket_id)}/audits.json", missing=ticket_id, params=params)
+        more = False
+        path = f"/api/v2/tickets/{_path(ticket_id)}/audits.json"
+        for page in islice(self._pages(path, missing=ticket_id), _MAX_PAGES):
             add_audits(found, page.get("audits"), names, self._api.where)
-            meta = page.get("meta") or {}
-            if not meta.get("has_more"):
-                break
-            params["page[after]"] = meta.get("after_cursor")
+            more = _has_more(page)
+        if more:
+            told = "%s: ticket %s has more than %d audits: what the later ones tell is not known"
+            _log.warning(told, self._api.where, ticket_id, _MAX_PAGES * _PAGE)
         return found.steps
 
     def close(self) -> None:
@@ -318,16 +321,15 @@ class ZendeskSystem:
         """All comments, oldest first, the people who wrote them, and how many comments were not read."""
         comments: list[_Told] = []
         people: list[dict[str, Any]] = []
-        params: dict[str, Any] = {"page[size]": _PAGE, "include": "users", "include_inline_images": "false"}
-        for _ in range(_MAX_PAGES):
-            path = f"/api/v2/tickets/{_path(ticket_id)}/comments.json"
-            page = self._get(path, missing=ticket_id, params=params)
+        more = False
+        path = f"/api/v2/tickets/{_path(ticket_id)}/comments.json"
+        pages = self._pages(path, missing=ticket_id, include="users", include_inline_images="false")
+        for page in islice(pages, _MAX_PAGES):
             comments += payload.read(page.get("comments") or [], list[_Told], self._api.where)
             people += [person for person in payload.rows(page.get("users") or [], self._api.where) if "id" in person]
-            meta = page.get("meta") or {}
-            if not meta.get("has_more"):
-                return comments, people, 0
-            params["page[after]"] = meta.get("after_cursor")
+            more = _has_more(page)
+        if not more:
+            return comments, people, 0
         answer = self._get(f"/api/v2/tickets/{_path(ticket_id)}/comments/count.json", missing=ticket_id)
         count = payload.fields(answer.get("count"), self._api.where).get("value")
         return comments, people, max(1, int(count or 0) - len(comments))
@@ -351,14 +353,18 @@ class ZendeskSystem:
             return self._names
 
     def _fields(self) -> Iterator[dict[str, Any]]:
-        params: dict[str, Any] = {"page[size]": _PAGE}
-        while True:
-            page = self._get("/api/v2/ticket_fields.json", params=params)
+        for page in self._pages("/api/v2/ticket_fields.json"):
             yield from payload.rows(page.get("ticket_fields") or [], self._api.where)
-            meta = page.get("meta") or {}
-            if not meta.get("has_more"):
+
+    def _pages(self, path: str, *, missing: str = "", **query: str) -> Iterator[dict[str, Any]]:
+        """The pages of a list, by cursor: https://developer.zendesk.com/api-reference/introduction/pagination/."""
+        params: dict[str, Any] = {"page[size]": _PAGE, **query}
+        while True:
+            page = self._get(path, missing=missing, params=params)
+            yield page
+            if not _has_more(page):
                 return
-            params["page[after]"] = meta.get("after_cursor")
+            params["page[after]"] = page["meta"].get("after_cursor")
 
     def _attached(self, ticket_id: str, note: Note) -> Attached:
         found = self._show(ticket_id)
@@ -459,6 +465,10 @@ class ZendeskSystem:
 def _ours(comments: Iterable[_Told], marker: str) -> list[_Told]:
     """Our notes, oldest first. A public comment that quotes a marker is none."""
     return [one for one in comments if not one.public and (marker in one.text or marker in (one.html_body or ""))]
+
+
+def _has_more(page: dict[str, Any]) -> bool:
+    return bool((page.get("meta") or {}).get("has_more"))
 
 
 class _Stand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
