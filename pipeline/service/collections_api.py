@@ -18,6 +18,7 @@ from pipeline.desk.asking import ask_customer
 from pipeline.desk.collections import told_row
 from pipeline.errors import SnapshotError, TicketNotFound, UsageError
 from pipeline.remote.manifest import moment
+from pipeline.service.bodies import BODY_SECONDS, json_answer, read_body
 from pipeline.service.links import holds_token
 from pipeline.values import Span
 
@@ -35,6 +36,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 _ASKING: dict[int | str, dict[str, Any]] = {
     **_RESPONSES,
     400: {"description": "The body says nothing that can be asked for."},
+    408: {"description": "The body did not arrive in time."},
     413: {"description": "The body is too large."},
     503: {"description": "The ticket system does not answer, or refuses us."},
 }
@@ -119,11 +121,13 @@ def add_collections(app: FastAPI, asker: Asker) -> None:
 
 
 async def _ask(request: Request, asker: Asker) -> Response:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MOST_BYTES:
-            return _json(413, {"error": f"more than {_MOST_BYTES} bytes"})
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await read_body(request, _MOST_BYTES)
+    except TimeoutError:
+        return _json(408, {"error": "the body did not arrive in time"})
+    if body is None:
+        return _json(413, {"error": f"more than {_MOST_BYTES} bytes"})
     try:
         wanted = msgspec.json.decode(body, type=Wanted)
         return _json(201, await asyncio.to_thread(asker.ask, wanted))
@@ -156,5 +160,4 @@ def _schema() -> dict[str, Any]:
 
 
 def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Response:
-    told = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(msgspec.json.encode(value), status, headers=told, media_type="application/json")
+    return json_answer(status, value, {"Cache-Control": "no-store", **(headers or {})})

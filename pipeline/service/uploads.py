@@ -25,6 +25,7 @@ from fastapi import FastAPI, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from pipeline.remote.receipt import Consent
+from pipeline.service.bodies import BODY_SECONDS, json_answer, read_body
 from pipeline.service.collect_page import collect_page
 from pipeline.service.receiving import Closed, Place, Receiver, told_no_room
 from snapshots.model import Text
@@ -100,7 +101,12 @@ def add_uploads(app: FastAPI, receiver: Receiver, meters: Meters) -> None:
         "/uploads/{collection}/consent",
         summary="The customer's decision",
         response_class=Response,
-        responses={**_RESPONSES, 413: _SENDING[413], 422: {"description": "On another text, or no decision."}},
+        responses={
+            **_RESPONSES,
+            408: {"description": "The body did not arrive in time."},
+            413: _SENDING[413],
+            422: {"description": "On another text, or no decision."},
+        },
         openapi_extra=_JSON_BODY,
     )
     async def consent(request: Request, collection: Collection) -> Response:
@@ -162,14 +168,16 @@ class _Door:
         return Response(headers={**_no_store(), "Upload-Offset": str(place.offset), **length})
 
     async def consent(self, request: Request, collection: str) -> Response:
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > _CONSENT_BYTES:
-                raise Closed(413, Text(en="too large", zh="内容过大"), "too_large")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await read_body(request, _CONSENT_BYTES)
+        except TimeoutError:
+            raise Closed(408, Text(en="nothing came for a while", zh="长时间没有数据"), "slow_body") from None
+        if body is None:
+            raise Closed(413, Text(en="too large", zh="内容过大"), "too_large")
         try:
             decision = msgspec.json.decode(body, type=Consent)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             # Who holds no link learns nothing of what a decision looks like.
             await asyncio.to_thread(self._receiver.named, collection, _key(request))
             raise Closed(422, Text(en=f"no decision: {error}", zh="不是有效的决定"), "malformed") from error
@@ -285,6 +293,4 @@ def _no_store() -> dict[str, str]:
 
 
 def _json(status: int, value: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        msgspec.json.encode(value), status, headers={**_no_store(), **(headers or {})}, media_type="application/json"
-    )
+    return json_answer(status, value, {**_no_store(), **(headers or {})})
