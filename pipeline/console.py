@@ -10,7 +10,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import click
 
@@ -40,6 +40,25 @@ def quiet_stdout() -> None:
     """Lets the interpreter flush what is left without a second complaint."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def standard_input() -> BinaryIO | None:
+    """Standard input as bytes; `None` where it is closed."""
+    return sys.stdin.buffer if sys.stdin is not None else None
+
+
+def on_one_line(text: str) -> str:
+    """Text of a document or a source on one line, without anything that a terminal would obey."""
+    from snapshots.render.clean import clean_text
+
+    return " ⏎ ".join(clean_text(text).splitlines())
+
+
+def line_of(error: BaseException) -> str:
+    """The error's sentence on at most two lines, without control characters that its values may have brought along."""
+    lines = ["".join(c if c.isprintable() else " " for c in line).rstrip() for line in str(error).splitlines()]
+    text = "\n".join([line for line in lines if line.strip()][:2]) or type(error).__name__
+    return text if len(text) <= 1000 else text[:1000] + " ..."
 
 
 def write_file(path: Path, text: str) -> None:

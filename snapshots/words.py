@@ -408,6 +408,15 @@ def label(key: str, language: Language, **values: object) -> str:
     return text.format(**values) if values else text
 
 
+def language_for(ticket: str, wanted: str = "auto") -> Language:
+    """The language of what is shown of a ticket: `wanted`, with `auto` the ticket's own; English for all but Chinese.
+
+    >>> language_for("zh"), language_for("zh", "en"), language_for("und")
+    ('zh', 'en', 'en')
+    """
+    return "zh" if (ticket if wanted == "auto" else wanted) == "zh" else "en"
+
+
 def text_in(text: Text | CustomerMessage, language: Language) -> str:
     """The half of `text` that is in the language."""
     return text.zh if language == "zh" else text.en

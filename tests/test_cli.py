@@ -26,8 +26,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import _health_lines, commands, examples_folder, is_partial
+from cli import commands
 from pipeline.commands.options import language_of
+from pipeline.commands.setting_up import examples_folder, health_lines
+from pipeline.commands.shown import is_partial
 from pipeline.doctor import Health
 from pipeline.settings import load_settings
 from snapshots.model import Coverage, ProblemSnapshot, canonical_bytes, with_id
@@ -778,7 +780,7 @@ def test_what_a_source_says_cannot_repaint_the_terminal(bundle: Path) -> None:
     assert result.exit_code == 9, result.stdout
     assert "⟨U+202E⟩1" in result.stdout
     health = Health("logs", "jaeger", "failed", ("one\x1b]0;owned\x07", "  two\x1b[31m\r\n\u202etwo"), "say\x1b[2J it")
-    printed = "\n".join(_health_lines(health))
+    printed = "\n".join(health_lines(health))
     for text in (result.stdout, printed):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
         assert "[2J" not in text

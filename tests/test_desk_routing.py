@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import _handlers
-from cli import commands, examples_folder
+from cli import commands
+from pipeline.commands.setting_up import examples_folder
 from pipeline.desk import learnt
 from pipeline.desk.options import DeskOptions, HandlerOptions, QueueOptions, read_shift
 from pipeline.desk.query import query_for

@@ -20,7 +20,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import pipeline.publish
-from cli import commands, examples_folder
+from cli import commands
+from pipeline.commands.setting_up import examples_folder
 from pipeline.errors import NotPublished, Refused, TargetUnreachable, UsageError
 from pipeline.publish import Published, PublishOptions, probe, publish
 from pipeline.publish_documents import LAYOUT, documents_of, mappings, snapshot_in, template

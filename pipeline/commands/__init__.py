@@ -1,1 +1,1 @@
-"""What commands share, and the groups of commands that `cli.py` adds to its own: options become one typed call."""
+"""The commands, a file for each occasion, and what they share: options become one typed call. `cli.py` puts them together."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.codes import INTERRUPTED, PARTIAL
 from pipeline.commands.options import (
     NAME,
     PATH,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.tickets.system import Note, TicketSystem
     from snapshots.model import ProblemSnapshot
-    from snapshots.words import Language
-
-PARTIAL, INTERRUPTED = 8, 130
 
 
 @click.command()
@@ -131,6 +129,7 @@ def batch(
     """
     from pipeline.batching.run import Asked, Count, run_batch
     from pipeline.batching.summary_page import show_summary, write_page
+    from snapshots.words import language_for
 
     if send and attach is None:
         raise UsageError("--send goes with --attach NAME")
@@ -144,7 +143,7 @@ def batch(
             f"or write a configuration with `{NAME} init` and fill in its sources"
         )
     asked = Asked(tickets, timezone=timezone, config=where.config, profile=where.profile, search=search, **given)
-    spoken: Language = language_of(os.environ) if language == "auto" else "zh" if language == "zh" else "en"
+    spoken = language_for(language_of(os.environ), language)
     with Meter("tickets") as meter:
 
         def step(count: Count) -> None:

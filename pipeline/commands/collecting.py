@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from pipeline.commands.codes import PARTIAL
 from pipeline.commands.options import PATH, gathered
 from pipeline.console import Meter, Progress, say, write_file
 from pipeline.errors import Refused, SnapshotError, UsageError
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from pipeline.remote.manifest import Manifest
     from pipeline.remote.receipt import Consent, Receipt
     from pipeline.remote.sending import Desk
-
-_PARTIAL = 8
 
 
 @dataclass(frozen=True)
@@ -227,4 +226,4 @@ def _consent_of(bundle: Path) -> Consent:
 
 
 def _part(receipt: Receipt) -> int:
-    return _PARTIAL if any(one.broke or one.cut for one in receipt.taken) else 0
+    return PARTIAL if any(one.broke or one.cut for one in receipt.taken) else 0

@@ -55,9 +55,9 @@ def _severity_lines(found: ProblemSnapshot, held: Severity, language: str, zone:
     """The severity that holds; its times in `zone`, or in the ticket's own, as other outputs show them."""
     from snapshots.render.reader import Reader
     from snapshots.render.view import ticket_zone
+    from snapshots.words import language_for
 
-    spoken = found.ticket.language if language == "auto" else language
-    reader = Reader(found, "zh" if spoken == "zh" else "en", zone or ticket_zone(found))
+    reader = Reader(found, language_for(found.ticket.language, language), zone or ticket_zone(found))
     head = [held.level, found.ticket.id]
     for name, at in (("respond_by", held.respond_by), ("resolve_by", held.resolve_by)):
         if moment := reader.moment(at):

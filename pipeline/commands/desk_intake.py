@@ -42,12 +42,13 @@ def questions(*, ticket: str, output: str, system: str | None, language: str, wh
     from pipeline.desk.enquiry import questions_of_ticket
     from pipeline.desk.intake_options import QuestionOptions
     from pipeline.desk.question_forms import as_schema, as_text
+    from snapshots.words import language_for
 
     settings = where.settings(sources=False, service=system is not None)
     with opened_store(settings) as store:
         found = store.get(ticket)
     made = questions_of_ticket(found)
-    spoken = _spoken(found, language)
+    spoken = language_for(found.ticket.language, language)
     options = (settings.desk and settings.desk.questions) or QuestionOptions()
     if output == "json":
         show_json(made)
@@ -86,6 +87,7 @@ def portrait(*, ticket: str, output: str, language: str, where: From) -> None:
     problem-snapshot desk portrait TK-1042
     """
     from pipeline.desk.enquiry import portrait_of_ticket
+    from snapshots.words import language_for
 
     settings = where.settings(sources=False)
     with opened_store(settings) as store:
@@ -94,7 +96,7 @@ def portrait(*, ticket: str, output: str, language: str, where: From) -> None:
     if output == "json":
         show_json(made)
     else:
-        emit("\n".join(_portrait_lines(made, _spoken(found, language))))
+        emit("\n".join(_portrait_lines(made, language_for(found.ticket.language, language))))
 
 
 def _portrait_lines(made: Portrait, language: Language) -> list[str]:
@@ -115,10 +117,6 @@ def _portrait_lines(made: Portrait, language: Language) -> list[str]:
         closed = "" if one.closed_at is None else (" 已关闭" if zh else " closed")
         lines.append(f"{one.created_at[:10]}  {one.id}  {one.title}{closed}")
     return [*lines, *(said_in(one, language) for one in made.missing)]
-
-
-def _spoken(found: ProblemSnapshot, language: str) -> Language:
-    return "zh" if (found.ticket.language if language == "auto" else language) == "zh" else "en"
 
 
 COMMANDS = (questions, portrait)

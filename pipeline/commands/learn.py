@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.codes import PARTIAL
 from pipeline.commands.options import (
     NAME,
     EngineAsked,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pipeline.learning.local import Engine
     from pipeline.learning.units import Unit
 
-PARTIAL = 8
 # Dead parts that are named on the terminal; the catalogue names all.
 _DEAD = 10
 

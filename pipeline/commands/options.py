@@ -329,6 +329,13 @@ def _turn_on_debugging(_ctx: click.Context, _parameter: click.Parameter, value: 
         os.environ["PROBLEM_SNAPSHOT_DEBUG"] = "1"
 
 
+def says_profile_but_no_bundle() -> bool:
+    """Whether the profile was asked for in this very call, while the bundle was only found around the ticket.json."""
+    context = click.get_current_context()
+    written = click.core.ParameterSource.COMMANDLINE
+    return context.get_parameter_source("profile") is written and context.get_parameter_source("bundle") is not written
+
+
 bundle_option = click.option(
     "--bundle", type=PATH, metavar="DIR", help="A bundle (folder or .zip), or a folder of bundles."
 )

@@ -360,3 +360,6 @@ def _log_to_stderr(verbose: bool) -> None:
     ours = logging.getLogger("pipeline")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+COMMANDS = (serve, work, poll, jobs)
