@@ -173,7 +173,7 @@ def examine_store(url: str) -> Health:
     """Whether a snapshot could be kept at `url`: a small file is written there and taken away again."""
     import fsspec  # only doctor needs it here
 
-    from pipeline.settings import secrets_in, without_login
+    from pipeline.secrets import secrets_in, without_login
 
     shown = without_login(url)
     name = f".doctor-{time.time_ns()}"
@@ -244,7 +244,7 @@ def examine_catalogue(place: str | None) -> list[Health]:
     It is opened as `take` opens it: where a file of it is gone, every snapshot would fail.
     """
     from pipeline.learning.usual import open_usual
-    from pipeline.settings import without_login
+    from pipeline.secrets import without_login
 
     if place is None:
         return []

@@ -25,7 +25,7 @@ from pipeline.faults import tables_sha256
 from pipeline.judge import Weights, weights
 from pipeline.payments import Order
 from pipeline.redact import redact_words, redactor_for
-from pipeline.settings import settings_digest
+from pipeline.settings_digest import settings_digest
 from pipeline.values import Cited, Found, Pointer, Scope, Seen, Source, Span
 from pipeline.version import __version__
 from snapshots.model import (

@@ -30,7 +30,8 @@ from pipeline.errors import UsageError
 from pipeline.run import take_snapshot
 from pipeline.service.messages import Messages
 from pipeline.service.opened import opened_base
-from pipeline.settings import load_settings, settings_digest
+from pipeline.settings import load_settings
+from pipeline.settings_digest import settings_digest
 from pipeline.sources import open_bundle
 from pipeline.tickets.file import read_ticket
 from snapshots.model import canonical_bytes, with_id

@@ -23,7 +23,8 @@ from pipeline.desk.section import Desk, fill_desk, make_index, open_desk
 from pipeline.desk.skills import Skills
 from pipeline.errors import UsageError
 from pipeline.run import take_snapshot
-from pipeline.settings import Settings, load_settings, settings_digest
+from pipeline.settings import Settings, load_settings
+from pipeline.settings_digest import settings_digest
 from pipeline.sources import open_bundle
 from pipeline.tickets.file import find_ticket
 from snapshots.model import Text, canonical_bytes, read_snapshot

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from parsers.documents import parse_documents, parse_values, wanted_of
 from parsers.mapping import AUTO
 from pipeline.errors import SourceBroken
-from pipeline.settings import Settings, settings_digest
+from pipeline.settings import Settings
+from pipeline.settings_digest import settings_digest
 from pipeline.sources.elasticsearch import Options
 from pipeline.sources.elasticsearch.esql import Esql, page_of, table_of
 from pipeline.sources.elasticsearch.targets import Target

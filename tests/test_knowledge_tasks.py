@@ -27,7 +27,8 @@ from pipeline.desk.signature import LEAST, alike, find, signature_of, try_on
 from pipeline.desk.tasks import HOUR, POINTS, STEPS, Reminder, Tasks
 from pipeline.errors import UsageError
 from pipeline.service.database import opened
-from pipeline.settings import load_settings, settings_digest
+from pipeline.settings import load_settings
+from pipeline.settings_digest import settings_digest
 from snapshots.model import ProblemSnapshot, Template, with_id
 from snapshots.store import Store
 from tests.snapshots_samples import SAMPLES

@@ -37,7 +37,8 @@ from pipeline.learn_weights import (
     weights_text,
 )
 from pipeline.scores import KINDS, Label
-from pipeline.settings import load_settings, settings_digest
+from pipeline.settings import load_settings
+from pipeline.settings_digest import settings_digest
 from pipeline.values import Cited, Found, Seen
 from pipeline.weights_report import Figure, learn_report, report_text
 from snapshots.model import Text

@@ -20,8 +20,9 @@ from pipeline.evidence import detect
 from pipeline.export import export_bundle
 from pipeline.redact import known_names
 from pipeline.run import take_snapshot
-from pipeline.settings import plain_secrets as secrets_of
-from pipeline.settings import read_config, settings_digest
+from pipeline.secrets import plain_secrets as secrets_of
+from pipeline.settings import read_config
+from pipeline.settings_digest import settings_digest
 from pipeline.sources.bundle import BundleSource
 from pipeline.sources.orders import Options as OrdersOptions
 from pipeline.values import Pointer

@@ -27,7 +27,8 @@ from pipeline.desk.question_forms import as_schema, as_text
 from pipeline.desk.question_table import read_questions_file
 from pipeline.errors import UsageError
 from pipeline.run import take_snapshot
-from pipeline.settings import Settings, settings_digest
+from pipeline.settings import Settings
+from pipeline.settings_digest import settings_digest
 from pipeline.sources import open_bundle
 from pipeline.values import Ticket
 from snapshots.model import ProblemSnapshot, Question, Questionnaire, canonical_bytes, read_snapshot, with_id

@@ -44,7 +44,8 @@ from pipeline.service.database import opened, prepare
 from pipeline.service.ledger import Ledger
 from pipeline.service.options import ServiceOptions
 from pipeline.service.receiving import Closed, Receiver
-from pipeline.settings import load_settings, settings_digest
+from pipeline.settings import load_settings
+from pipeline.settings_digest import settings_digest
 from tests.test_service import database  # noqa: F401 - a fixture
 
 SECRET = "a secret of the tests"

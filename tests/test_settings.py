@@ -11,19 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import parse_seconds
 from pipeline.errors import UsageError
 from pipeline.publish import PublishOptions
-from pipeline.settings import (
-    Settings,
-    Windows,
-    find_config,
-    is_secret,
-    load_settings,
-    parse_seconds,
-    plain_secrets,
-    read_config,
-    settings_digest,
-)
+from pipeline.secrets import is_secret, plain_secrets
+from pipeline.settings import Settings, Windows, find_config, load_settings, read_config
+from pipeline.settings_digest import settings_digest
 
 Write = Callable[..., Path]
 

@@ -67,7 +67,7 @@ class Recipe:
 def made_with(settings: Settings) -> dict[str, str]:
     """What can change a snapshot beside ticket and records: two runs with the same of it give the same. Raises `UsageError`."""
     from pipeline.faults import tables_sha256
-    from pipeline.settings import settings_digest
+    from pipeline.settings_digest import settings_digest
     from pipeline.version import __version__
 
     return {

@@ -187,7 +187,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds."""
-        from pipeline.settings import parse_seconds
+        from pipeline.config import parse_seconds
 
         try:
             seconds = parse_seconds(str(value))

@@ -65,15 +65,8 @@ def doctor(*, timeout: float, fields: bool, where: From) -> int:
         exit_code,
         field_lines,
     )
-    from pipeline.settings import (
-        config_places,
-        plain_secrets,
-        publish_of,
-        read_config,
-        source_table,
-        sources_of,
-        tickets_of,
-    )
+    from pipeline.secrets import plain_secrets
+    from pipeline.settings import config_places, publish_of, read_config, source_table, sources_of, tickets_of
     from pipeline.sources import open_source
 
     config = read_config(where.config, os.environ)

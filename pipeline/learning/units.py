@@ -381,7 +381,7 @@ def _protocols(filesystem: Any) -> Iterable[str]:
 
 def shown(path: str) -> str:
     """A path or URL without its login."""
-    from pipeline.settings import without_login
+    from pipeline.secrets import without_login
 
     return without_login(path)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import SnapshotError, UsageError
-from pipeline.settings import without_login
+from pipeline.secrets import without_login
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.doctor import DEADLINE_SECONDS, Health, State, examined
 from pipeline.errors import Refused, SnapshotError, UsageError
-from pipeline.settings import without_login
+from pipeline.secrets import without_login
 from pipeline.tickets.system import NotPolled, SystemUnavailable
 
 if TYPE_CHECKING:
