@@ -5,38 +5,30 @@
     dataset/snapshots/<snapshot_id>.parquet    one row, for pandas, DuckDB or Spark
     dataset/findings/<snapshot_id>.parquet     one row a finding
 
-Files appear whole or not at all: locally a temporary file is synced and then linked or renamed into place, an object store
-takes each file in a single put. The document is written first and everything else can be made again from it, so a process
-killed at any moment leaves a store that reads, and putting the same snapshot again completes what is missing.
+Files appear whole or not at all (`snapshots.files`). The document is written first and everything else can be made again from
+it, so a process killed at any moment leaves a store that reads, and putting the same snapshot again completes what is missing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import msgspec
 
+from snapshots.dataset import dataset_files, moment_of
+from snapshots.files import open_files
 from snapshots.model import ProblemSnapshot, RunRecord, canonical_bytes, read_snapshot, with_id
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _NAME_LIMIT = 120
-_STALE_SECONDS = 3600.0
 # `list` reads so many documents at once, and keeps so many entries beyond its limit.
 _BATCH = 64
 _SPARE = 1024
-_TEMPORARY = ".tmp"
 
 
 class StoreError(Exception):
@@ -116,7 +108,10 @@ class Store:
     def __init__(self, url: str | Path) -> None:
         """Opens the store; a local folder is made when the first snapshot is put."""
         self.url = str(url)
-        self._files = _open_files(self.url)
+        try:
+            self._files = open_files(self.url)
+        except ValueError as error:
+            raise StoreUnusable(str(error)) from error
 
     def __repr__(self) -> str:
         """The class and the place, without anything that a URL may carry in secret."""
@@ -418,325 +413,10 @@ def _readable_run(data: bytes | None) -> RunRecord | None:
 
 
 def _instant(at: str | None) -> datetime:
-    try:
-        when = datetime.fromisoformat(at or "")
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-# The dataset.
+    return moment_of(at) or datetime.min.replace(tzinfo=UTC)
 
 
 def _files_beside(snapshot: ProblemSnapshot) -> Mapping[str, bytes]:
     """Name -> bytes of a snapshot's Parquet files and of its customer's; equal snapshots give equal bytes."""
     own = _customer_file(snapshot)
-    return ({own: b"{}\n"} if own else {}) | {
-        f"dataset/snapshots/{snapshot.snapshot_id}.parquet": _parquet(_snapshot_table(snapshot)),
-        f"dataset/findings/{snapshot.snapshot_id}.parquet": _parquet(_finding_table(snapshot)),
-    }
-
-
-def _parquet(table: pa.Table) -> bytes:
-    import pyarrow as pa  # slow to load, and not needed to list or show
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
-def _stamp(at: str | None) -> datetime | None:
-    when = _instant(at)
-    return None if when.year == 1 else when
-
-
-def _snapshot_table(s: ProblemSnapshot) -> pa.Table:
-    import pyarrow as pa
-
-    d = s.diagnosis
-    count = pa.int64()
-    columns: list[tuple[str, Any, Any]] = [
-        ("snapshot_id", pa.string(), s.snapshot_id),
-        ("schema_version", pa.string(), s.schema_version),
-        ("tool_version", pa.string(), s.provenance.tool_version),
-        ("ticket_id", pa.string(), s.ticket.id),
-        ("ticket_system", pa.string(), s.ticket.system),
-        ("title", pa.string(), s.ticket.title),
-        ("language", pa.string(), s.ticket.language),
-        ("customer_id", pa.string(), s.ticket.customer_id),
-        ("created_at", pa.timestamp("us", tz="UTC"), _stamp(s.ticket.created_at)),
-        ("anchor", pa.timestamp("us", tz="UTC"), _stamp(s.scope.anchor)),
-        ("window_start", pa.timestamp("us", tz="UTC"), _stamp(s.scope.window.start)),
-        ("window_end", pa.timestamp("us", tz="UTC"), _stamp(s.scope.window.end)),
-        ("fault_class", pa.string(), d.fault_class),
-        ("fault_subclass", pa.string(), d.fault_subclass),
-        ("seed_class", pa.string(), d.seed_class),
-        ("confidence", pa.float64(), d.confidence),
-        ("abstained", pa.bool_(), d.abstained),
-        ("owner", pa.string(), d.owner),
-        ("service", pa.string(), d.location.service),
-        ("operation", pa.string(), d.location.operation),
-        ("host", pa.string(), d.location.host),
-        ("channel", pa.string(), d.location.channel),
-        ("severity", pa.string(), s.severity.level if s.severity else None),
-        ("summary_en", pa.string(), d.summary.en),
-        ("summary_zh", pa.string(), d.summary.zh),
-        ("orders", count, len(s.scope.focus_orders)),
-        ("lines", count, s.template_totals.lines),
-        ("templates", count, s.template_totals.templates),
-        ("new_templates", count, sum(template.change == "new" for template in s.templates)),
-        ("surged_templates", count, sum(template.change == "surged" for template in s.templates)),
-        ("findings", count, len(s.findings)),
-        ("evidence", count, len({e.ref for finding in s.findings for e in finding.evidence})),
-        ("missing", count, len(d.missing)),
-        ("checks_healthy", count, sum(check.outcome == "healthy" for check in s.checks)),
-        ("checks_not_evaluated", count, sum(check.outcome == "not_evaluated" for check in s.checks)),
-        ("coverage_rows", count, len(s.coverage)),
-        ("coverage_not_ok", count, sum(row.status != "ok" for row in s.coverage)),
-        ("redacted", count, s.redaction.total),
-    ]
-    schema = pa.schema([(name, kind) for name, kind, _ in columns])
-    return pa.table([pa.array([value], kind) for _, kind, value in columns], schema=schema)
-
-
-def _finding_table(s: ProblemSnapshot) -> pa.Table:
-    import pyarrow as pa
-
-    schema = pa.schema(
-        [
-            ("snapshot_id", pa.string()),
-            ("ticket_id", pa.string()),
-            ("created_at", pa.timestamp("us", tz="UTC")),
-            ("id", pa.string()),
-            ("kind", pa.string()),
-            ("supports", pa.string()),
-            ("subclass", pa.string()),
-            ("weight", pa.float64()),
-            ("service", pa.string()),
-            ("channel", pa.string()),
-            ("code", pa.string()),
-            ("about_focus", pa.bool_()),
-            ("statement_en", pa.string()),
-            ("statement_zh", pa.string()),
-            ("evidence", pa.list_(pa.string())),
-        ]
-    )
-    rows = [
-        {
-            **{
-                name: getattr(f, name)
-                for name in ("id", "kind", "supports", "subclass", "weight", "service", "channel", "code")
-            },
-            "snapshot_id": s.snapshot_id,
-            "ticket_id": s.ticket.id,
-            "created_at": _stamp(s.ticket.created_at),
-            "about_focus": f.about_focus,
-            "statement_en": f.statement.en,
-            "statement_zh": f.statement.zh,
-            "evidence": [e.ref for e in f.evidence],
-        }
-        for f in s.findings
-    ]
-    return pa.Table.from_pylist(rows, schema=schema)
-
-
-# The two kinds of place.
-
-
-class _Files(Protocol):
-    place: str
-    local: bool
-
-    def where(self, name: str) -> str: ...
-    def read(self, name: str) -> bytes | None: ...
-    def read_many(self, names: Sequence[str]) -> Mapping[str, bytes | None]: ...
-    def create(self, name: str, data: bytes) -> bool: ...
-    def replace(self, name: str, data: bytes) -> None: ...
-    def names(self, folder: str) -> list[str]: ...
-    def folders(self, folder: str) -> list[str]: ...
-
-
-def _open_files(url: str) -> _Files:
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        return _Folder(Path(url))
-    if scheme.lower() in {"file", "local"}:
-        return _Folder(Path(unquote(rest)))
-    return _Remote(url)
-
-
-class _Folder:
-    """A folder of this machine, written so that power may fail at any moment."""
-
-    local = True
-
-    def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().absolute()
-        self.place = str(self.root)
-        self._swept: set[Path] = set()
-
-    def where(self, name: str) -> str:
-        return str(self.root / name)
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            return (self.root / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def read_many(self, names: Sequence[str]) -> Mapping[str, bytes | None]:
-        return {name: self.read(name) for name in names}
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Writes a file that is not there yet; says false, and leaves it alone, where it is."""
-        target = self.root / name
-        if target.exists():
-            return False
-        temporary = self._temporary(target, data)
-        try:
-            # Unlike a rename, a link fails when somebody else was first, so exactly one of two writers says "created".
-            os.link(temporary, target)
-        except FileExistsError:
-            temporary.unlink(missing_ok=True)
-            return False
-        except OSError:
-            # This file system has no hard links.
-            temporary.replace(target)
-        temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
-        return True
-
-    def replace(self, name: str, data: bytes) -> None:
-        target = self.root / name
-        self._temporary(target, data).replace(target)
-        _sync_folder(target.parent)
-
-    def names(self, folder: str) -> list[str]:
-        try:
-            with os.scandir(self.root / folder) as found:
-                return sorted(item.name for item in found if item.is_file() and not item.name.endswith(_TEMPORARY))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-    def folders(self, folder: str) -> list[str]:
-        try:
-            with os.scandir(self.root / folder) as found:
-                return sorted(item.name for item in found if item.is_dir())
-        except FileNotFoundError:
-            return []
-
-    def _temporary(self, target: Path, data: bytes) -> Path:
-        _make_folders(target.parent)
-        # Once is enough: looking through a folder for each file that is put there would take ever longer.
-        if target.parent not in self._swept:
-            self._swept.add(target.parent)
-            _sweep(target.parent)
-        # The leading dot keeps it out of dataset readers, the random part apart from other processes.
-        temporary = target.parent / f".{target.name[:80]}.{uuid.uuid4().hex}{_TEMPORARY}"
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return temporary
-
-
-class _Remote:
-    """An object store: every file is one put, which such stores show whole or not at all."""
-
-    local = False
-
-    def __init__(self, url: str) -> None:
-        import fsspec  # a local folder does without it
-
-        parts = urlsplit(url)
-        # A URL may hold a key or a password; nothing of that kind is ever shown.
-        self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
-        try:
-            self._fs, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            message = f"cannot open the store {self.place}: {error}"
-            raise StoreUnusable(message) from error
-        self._root = root.rstrip("/")
-
-    def where(self, name: str) -> str:
-        return f"{self.place}/{name}"
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            data: bytes = self._fs.cat_file(self._path(name))
-        except FileNotFoundError:
-            return None
-        return data
-
-    def read_many(self, names: Sequence[str]) -> Mapping[str, bytes | None]:
-        if not names:
-            return {}
-        found = self._fs.cat([self._path(name) for name in names], on_error="return")
-        answers = {name: found.get(self._path(name)) for name in names}
-        for answer in answers.values():
-            if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
-                raise answer
-        return {name: answer if isinstance(answer, bytes) else None for name, answer in answers.items()}
-
-    def create(self, name: str, data: bytes) -> bool:
-        if self._fs.exists(self._path(name)):
-            return False
-        self.replace(name, data)
-        return True
-
-    def replace(self, name: str, data: bytes) -> None:
-        path = self._path(name)
-        # Object stores have no folders; file systems behind fsspec (sftp, hdfs) do.
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(path, data)
-
-    def names(self, folder: str) -> list[str]:
-        return [name for name, kind in self._listed(folder) if kind == "file"]
-
-    def folders(self, folder: str) -> list[str]:
-        return [name for name, kind in self._listed(folder) if kind == "directory"]
-
-    def _listed(self, folder: str) -> list[tuple[str, str]]:
-        self._fs.invalidate_cache()
-        try:
-            rows = self._fs.ls(self._path(folder), detail=True)
-        except FileNotFoundError:
-            return []
-        return sorted((row["name"].rstrip("/").rpartition("/")[2], row["type"]) for row in rows)
-
-    def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
-
-
-def _make_folders(folder: Path) -> None:
-    """Makes `folder` and its parents, each of them synced, so that a synced file in it cannot vanish with it."""
-    if folder.is_dir():
-        return
-    _make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Some systems cannot open or sync a folder; there the rename alone has to do.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _sweep(folder: Path) -> None:
-    """Removes temporary files that a killed process left an hour ago or more."""
-    limit = time.time() - _STALE_SECONDS
-    for path in folder.glob(f".*{_TEMPORARY}"):
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime < limit:
-                path.unlink()
+    return {**({own: b"{}\n"} if own else {}), **dataset_files(snapshot)}
