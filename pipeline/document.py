@@ -23,7 +23,7 @@ from pipeline.errors import SourceError
 from pipeline.evidence.case import Case, cite_log
 from pipeline.faults import tables_sha256
 from pipeline.judge import Weights, weights
-from pipeline.payments import Order
+from pipeline.payments.orders import Order
 from pipeline.redact import redact_words, redactor_for
 from pipeline.settings import settings_digest
 from pipeline.values import Cited, Found, Pointer, Scope, Seen, Source, Span

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from parsers.identifiers import read_identifiers, values_in
 from parsers.timewords import read_times
-from pipeline.payments import Order, is_healthy
+from pipeline.payments.health import is_healthy
+from pipeline.payments.orders import Order
 from pipeline.values import Scope, Span, Ticket, replace
 from snapshots.model import Hop, Identifier, Text
 

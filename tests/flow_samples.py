@@ -22,7 +22,7 @@ from pipeline.cluster import cluster
 from pipeline.contrast import contrast
 from pipeline.evidence import open_case
 from pipeline.evidence.case import Case
-from pipeline.payments import read_orders
+from pipeline.payments.reading import read_orders
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings
 from pipeline.sources.bundle import BundleSource

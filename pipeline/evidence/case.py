@@ -33,7 +33,10 @@ from pipeline.contrast import Change, Contrast
 from pipeline.faults.states import PAID_LIKE
 from pipeline.faults.thresholds import Thresholds
 from pipeline.flows import Followed, follow, tried
-from pipeline.payments import Attempt, Order, Refund, is_healthy
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.health import is_healthy
+from pipeline.payments.orders import Order
+from pipeline.payments.refunds import Refund
 from pipeline.traffic.spans import Traffic, read_traffic
 from pipeline.values import Cited, Material, Scope, Span, Ticket
 

@@ -23,7 +23,8 @@ from pipeline.evidence.case import cite_log
 from pipeline.faults.rules import RULES, SHOP_PAID, Facts, LogHint, RuleResult, cite, evaluate, spell
 from pipeline.faults.states import ENDED_WITHOUT_MONEY
 from pipeline.faults.thresholds import Thresholds
-from pipeline.payments import Order, clock, format_money
+from pipeline.figures import clock, format_money
+from pipeline.payments.orders import Order
 from pipeline.values import Cited, Found, Scope, Seen, Ticket
 from snapshots.model import Check, Text
 

@@ -18,16 +18,12 @@ from typing import Literal
 from pipeline.faults.states import ENDED_WITHOUT_MONEY, OPEN, PAID_LIKE
 from pipeline.faults.tables import codes
 from pipeline.faults.thresholds import Thresholds
-from pipeline.payments import (
-    Attempt,
-    Event,
-    Order,
-    Refund,
-    clock,
-    foreign_number,
-    format_money,
-    working_time,
-)
+from pipeline.figures import clock, format_money
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.events import Event
+from pipeline.payments.numbers import foreign_number
+from pipeline.payments.orders import Order
+from pipeline.payments.refunds import Refund, working_time
 from pipeline.values import Cited
 from snapshots.model import Text
 
