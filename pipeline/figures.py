@@ -1,9 +1,9 @@
-"""Figures as the statements write them: money and moments."""
+"""Figures as the statements write them: money, moments and lengths of time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 # ISO 4217 currencies whose minor unit is not a hundredth.
 _EXPONENTS: Mapping[str, int] = {
@@ -43,3 +43,17 @@ def format_money(amount_minor: int | None, currency: str | None) -> str:
 def clock(at: datetime | None) -> str:
     """A moment as the statements write it, in UTC to the second."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at else "?"
+
+
+def spell(span: timedelta) -> tuple[str, str]:
+    """A length of time for a person: the two largest units that matter."""
+    seconds = int(span.total_seconds())
+    for size, below, en, zh in ((86400, 3600, "d", "天"), (3600, 60, "h", "小时"), (60, 1, "min", "分")):
+        if seconds >= size:
+            whole, rest = divmod(seconds, size)
+            part_en, part_zh = {3600: ("h", "小时"), 60: ("min", "分"), 1: ("s", "秒")}[below]
+            small = rest // below
+            return f"{whole} {en}" + (f" {small} {part_en}" if small else ""), f"{whole}{zh}" + (
+                f"{small}{part_zh}" if small else ""
+            )
+    return f"{seconds} s", f"{seconds}秒"

@@ -20,9 +20,8 @@ import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import Case, clip
-from pipeline.faults.rules import spell
 from pipeline.faults.states import PAID_LIKE
-from pipeline.figures import clock
+from pipeline.figures import clock, spell
 from pipeline.flows import names_of
 from pipeline.payments.attempts import Attempt
 from pipeline.payments.events import Event

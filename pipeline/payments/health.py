@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from pipeline.faults import ENDED_WITHOUT_MONEY, OPEN, Thresholds
+from pipeline.faults.rules.evaluation import anything_found
 from pipeline.payments.orders import Order
 
 
 def is_healthy(order: Order, now: datetime, thresholds: Thresholds | None = None) -> bool:
     """Whether the order is paid, shop and channel agree, nothing went back and no rule has anything to say at `now`."""
-    # The rules read orders; only this one question goes the other way.
-    from pipeline.faults.rules import anything_found
-
     if order.outcome(now) != "paid" or order.refunds or not any(a.success for a in order.attempts):
         return False
     return not anything_found(order, now=now, thresholds=thresholds or Thresholds())
