@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import write_otlp
+from parsers.traces.otlp import write_otlp
 from pipeline.errors import SourceBroken, SourceUnavailable, TicketNotFound, UsageError
 from pipeline.sources import open_bundle
 from pipeline.sources.bundle import BundleSource, find_bundle, is_bundle, read_ticket, ticket_ids, write_bundle

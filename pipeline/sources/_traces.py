@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import ParsedSpans, drop_repeats, find_spans
+from parsers.traces.files import find_spans
+from parsers.traces.rows import ParsedSpans, drop_repeats
 from pipeline.errors import SourceError
 from pipeline.sources._http import TooLarge, side_by_side
 from pipeline.values import Ask, Fetched, Pointer

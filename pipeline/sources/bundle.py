@@ -37,7 +37,9 @@ import pyarrow.compute as pc
 from parsers.documents import Parsed, parse_documents, parse_parquet_table
 from parsers.order_events import canonical_order_event, parse_orders_csv, write_orders_csv
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import drop_repeats, find_spans, parse_trace_file, write_otlp
+from parsers.traces.files import find_spans, parse_trace_file
+from parsers.traces.otlp import write_otlp
+from parsers.traces.rows import drop_repeats
 from pipeline.errors import SourceBroken, SourceUnavailable, TicketNotFound, UsageError
 from pipeline.values import Ask, Fetched, Material, Pointer, What
 from snapshots.model import Coverage, Status, Window, canonical_json, sha256_hex
@@ -602,7 +604,7 @@ def _line_ends(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def span_at(objects: Sequence[tuple[int | None, Any]], at: str | None) -> Any:
-    """Of spans with the same ids (see `parsers.traces.find_spans`) the one that began at `at`, else the first."""
+    """Of spans with the same ids (see `parsers.traces.files.find_spans`) the one that began at `at`, else the first."""
     if at is not None and len(objects) > 1:
         with suppress(ValueError):
             moment = datetime.fromisoformat(at)

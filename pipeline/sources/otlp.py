@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import drop_repeats, find_spans, parse_trace_file
+from parsers.traces.files import find_spans, parse_trace_file
+from parsers.traces.rows import drop_repeats
 from pipeline.errors import SourceUnavailable
 from pipeline.values import Ask, Fetched, Pointer, Span, What
 from snapshots.model import Coverage, Status, Window, canonical_json

@@ -488,7 +488,7 @@ class Reading:
             zone = self.source.zone()
             mapping = self.source.mapping
             return parse_documents(ndjson, source=self.source.name, mapping=mapping, envelope="hit", zone=zone)
-        from parsers.traces import parse_span_documents
+        from parsers.traces.documents import parse_span_documents
 
         return parse_span_documents(ndjson, source=self.source.name, envelope="hit")
 
