@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -45,6 +47,19 @@ def find_spans(data: bytes, wanted: Collection[Key]) -> dict[Key, list[tuple[int
         if row is not None and (row[-2], row[-1]) in wanted:
             objects[row[-2], row[-1]].append((row[7], _stored(raw, shape)))
     return dict(objects)
+
+
+def span_at(objects: Sequence[tuple[int | None, Any]], at: str | None) -> Any:
+    """Of spans with the same ids (see `find_spans`) the one that began at `at`, else the first."""
+    if at is not None and len(objects) > 1:
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(at)
+            since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+            micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+            for start, value in objects:
+                if start == micros:
+                    return value
+    return objects[0][1]
 
 
 def _shape(data: bytes) -> tuple[str, bytes]:

@@ -172,7 +172,7 @@ def batch(
 def _has_bundles(tickets: str) -> bool:
     """Whether the tickets bring their records along."""
     from pipeline.batching.tickets import is_store
-    from pipeline.sources.bundle import is_bundle
+    from pipeline.sources.bundle.tickets import is_bundle
 
     path = Path(tickets)
     return not is_store(tickets) and (path.is_dir() or (path.is_file() and is_bundle(path)))

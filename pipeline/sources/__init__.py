@@ -24,7 +24,7 @@ from pipeline.sources.otlp import Options as OtlpOptions
 from pipeline.sources.tempo import Options as TempoOptions
 
 if TYPE_CHECKING:
-    from pipeline.sources.bundle import BundleSource
+    from pipeline.sources.bundle.source import BundleSource
     from pipeline.values import Source
 
 # What a `[sources.NAME]` table of the configuration is; its `kind` tells which.
@@ -60,6 +60,6 @@ def open_source(name: str, options: SourceOptions) -> Source:
 
 def open_bundle(path: str | os.PathLike[str], *, name: str = "bundle", zone: tzinfo | None = None) -> BundleSource:
     """The bundle at `path`, a folder or zip, as a source. `zone` applies to times that carry no offset."""
-    from pipeline.sources.bundle import BundleSource
+    from pipeline.sources.bundle.source import BundleSource
 
     return BundleSource(name, path, zone=zone)
