@@ -27,7 +27,8 @@ import re2
 from parsers.filling import NOTHING, one_array
 from parsers.hits import META, Values, Wanted, is_utf8
 from parsers.levels import levels_of
-from parsers.lines import enrich, with_extras
+from parsers.lines.enrichment import enrich
+from parsers.lines.errors import with_extras
 from parsers.mapping import AUTO, COLUMNS, FieldMapping
 from parsers.tables import LOGS, TIME, conform, empty
 from parsers.times import parse_times
