@@ -25,7 +25,7 @@ from pipeline.errors import (
 from pipeline.values import Source
 
 if TYPE_CHECKING:
-    from parsers.redaction import Redactor
+    from parsers.redaction.redactor import Redactor
     from pipeline.publish import PublishOptions
 
 # How long a source may take to answer. A source that is slower than this is of no use inside a ticket's budget.

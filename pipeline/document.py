@@ -55,7 +55,7 @@ from snapshots.model import (
 )
 
 if TYPE_CHECKING:
-    from parsers.redaction import Redactor
+    from parsers.redaction.redactor import Redactor
     from pipeline.learning.usual import Known
 
 # How many templates and spans a document lists; the rest is counted in the totals and in a check.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
-from parsers.redaction import Redactor
+from parsers.redaction.redactor import Redactor
 from pipeline.collect import collect
 from pipeline.redact import redactor_for
 from pipeline.scope import read_scope
