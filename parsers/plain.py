@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.documents import Parsed
+from parsers.documents.parsing import Parsed
 from parsers.lines.enrichment import enrich
 from parsers.lines.header_forms import RECORD_START
 from parsers.tables import LOGS, conform, empty

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from parsers.documents import parse_documents
+from parsers.documents.parsing import parse_documents
 from parsers.mapping import PRESETS
 from parsers.tables import LOGS, SPANS
 from parsers.traces.files import parse_trace_file

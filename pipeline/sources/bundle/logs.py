@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.documents import Parsed, parse_documents, parse_parquet_table
+from parsers.documents.parsing import Parsed, parse_documents, parse_parquet_table
 from pipeline.sources.bundle.layout import DOCUMENTS, suffix_of
 from pipeline.sources.bundle.tally import Tally
 
