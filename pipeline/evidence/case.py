@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import re2
 
-from parsers.bodies import Reply, read_replies
+from parsers.bodies.replies import Reply, read_replies
 from parsers.identifiers import values_in
 from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
