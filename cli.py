@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from pipeline.doctor import Health
-    from pipeline.publish import PublishOptions
+    from pipeline.publish.options import PublishOptions
     from pipeline.settings import Settings
     from pipeline.values import Planned, Scope
     from snapshots.comparison import Comparison
@@ -351,7 +351,7 @@ def take(
 
 def _published(snapshot: ProblemSnapshot, target: PublishOptions) -> bool:
     """Publishes a snapshot that was just taken. What goes wrong is told, and never raised."""
-    from pipeline.publish import publish
+    from pipeline.publish.publishing import publish
 
     try:
         result = publish([snapshot], target)
@@ -662,7 +662,7 @@ def publish_snapshots(*, snapshots: tuple[str, ...], every: bool, dry_run: bool,
     problem-snapshot publish TK-1042
     problem-snapshot publish --all --profile prod
     """
-    from pipeline.publish import as_ndjson, publish
+    from pipeline.publish.publishing import as_ndjson, publish
     from pipeline.settings import publish_of, read_config
 
     if every == bool(snapshots):

@@ -35,7 +35,7 @@ import msgspec.inspect as shapes
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
 from pipeline.notify import NotifyOptions
-from pipeline.publish import PublishOptions, with_source
+from pipeline.publish.options import PublishOptions, with_source
 from pipeline.service.options import ServiceOptions
 from pipeline.sources import SourceOptions
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions

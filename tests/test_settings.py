@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.publish import PublishOptions
+from pipeline.publish.options import PublishOptions
 from pipeline.settings import (
     Settings,
     Windows,

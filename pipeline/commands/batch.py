@@ -181,7 +181,7 @@ def _has_bundles(tickets: str) -> bool:
 def _published(ended: Ended, settings: Settings) -> bool:
     """Publishes all snapshots of the run. What goes wrong is told; the same call with --resume does it again."""
     from pipeline.batching.backfill import documents
-    from pipeline.publish import publish
+    from pipeline.publish.publishing import publish
 
     assert settings.publish is not None  # noqa: S101 - they were loaded for it
     try:
