@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 from pipeline.sources.jaeger import Options as JaegerOptions
-from pipeline.sources.orders import Options as OrdersOptions
+from pipeline.sources.orders.options import Options as OrdersOptions
 from pipeline.sources.otlp import Options as OtlpOptions
 from pipeline.sources.tempo import Options as TempoOptions
 
@@ -43,7 +43,7 @@ def open_source(name: str, options: SourceOptions) -> Source:
 
             return JaegerSource(name, options)
         case OrdersOptions():
-            from pipeline.sources.orders import OrdersSource
+            from pipeline.sources.orders.source import OrdersSource
 
             return OrdersSource(name, options)
         case OtlpOptions():
