@@ -450,7 +450,7 @@ def _attempts(orders: Sequence[Order]) -> list[PaymentAttempt]:
             at=_z(event.at),
         )
         for order in orders
-        for event in order.everything
+        for event in order.events
         if event.entity != "order"
     ]
 

@@ -24,7 +24,6 @@ class Clock:
     minutes: int
     whole_hour: bool
     fixed: bool
-    hedged: bool
     second: int = 0
     zone: timezone | None = None
 
@@ -42,7 +41,7 @@ def _zone_of(word: str | None) -> timezone | None:
     return timezone(timedelta(minutes=minutes if sign.group(1) == "+" else -minutes)) if minutes <= 14 * 60 else None
 
 
-def clock_of(fields: dict[str, str], part: str | None, *, hedged: bool) -> Clock | None:  # noqa: C901, PLR0912 - one case a word of the grammar
+def clock_of(fields: dict[str, str], part: str | None) -> Clock | None:  # noqa: C901, PLR0912 - one case a word of the grammar
     """The clock time of an atom, am or pm settled by its own letters, the part of the day, or the way it is written."""
     hour = whole_number(fields["h"])
     if hour is None or hour > 24:
@@ -96,13 +95,13 @@ def clock_of(fields: dict[str, str], part: str | None, *, hedged: bool) -> Clock
             hour += 12
     elif "zh" in fields and fields["zh"] in "时時":
         fixed = True
-    return Clock(hour * 60 + minute, whole, fixed, hedged, min(second, 59), _zone_of(fields.get("zone")))
+    return Clock(hour * 60 + minute, whole, fixed, min(second, 59), _zone_of(fields.get("zone")))
 
 
 def two_clocks(fields: dict[str, str], part: str | None) -> tuple[Clock | None, Clock | None]:
     """Both clock times of "between 3 and 4 pm": the second's am or pm holds for the first as well."""
-    second = clock_of({**fields, "h": fields["h2"]}, part, hedged=False)
-    first = clock_of(fields, part, hedged=False)
+    second = clock_of({**fields, "h": fields["h2"]}, part)
+    first = clock_of(fields, part)
     if first and second and first.minutes > second.minutes and first.minutes >= 12 * 60:
         first = replace(first, minutes=first.minutes - 12 * 60)  # "between 11 and 1 pm"
     return first, second

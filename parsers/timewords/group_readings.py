@@ -75,7 +75,7 @@ def _clock_reading(
         width = timedelta(minutes=(second.minutes - first.minutes) % (12 * 60))
         en, zh = f"{hm(start)} to {hm(start + width)}", f"{hm(start)} 至 {hm(start + width)}"
         return Reading(start, start + width, "hour", 0.8, en, zh, group.start, group.end)
-    clock = clock_of(atom.fields, part, hedged=hedged)
+    clock = clock_of(atom.fields, part)
     if clock is None:
         return None
     at = placed(clock, day, now)

@@ -404,11 +404,11 @@ def _named_rows(logs: pa.Table, spans: pa.Table) -> Mask:
 
 def _within(order: Order, window: Span) -> bool:
     """Whether anything happened to the order in `window`, its end included."""
-    return any(event.at and window.start <= event.at <= window.end for event in order.everything)
+    return any(event.at and window.start <= event.at <= window.end for event in order.events)
 
 
 def _moments(orders: Iterable[Order]) -> list[datetime]:
-    return [event.at for order in orders for event in order.everything if event.at]
+    return [event.at for order in orders for event in order.events if event.at]
 
 
 def _moments_of_rows(logs: pa.Table, rows: Mask) -> list[datetime]:

@@ -53,11 +53,6 @@ class Order:
     duplicates: int = 0
 
     @property
-    def everything(self) -> tuple[Event, ...]:
-        """Every row: the same as `events`."""
-        return self.events
-
-    @property
     def latest(self) -> Event | None:
         """The order's last row of its own."""
         return self.own[-1] if self.own else None
