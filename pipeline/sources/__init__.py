@@ -1,4 +1,4 @@
-"""Where the evidence comes from: one outside system a file, each one class of the shape `pipeline.values.Source`.
+"""Where the evidence comes from: an outside system a file or folder, each one class of the shape `pipeline.values.Source`.
 
     bundle          a folder or zip that holds an incident
     elasticsearch   logs and spans of an Elasticsearch cluster
