@@ -42,7 +42,8 @@ from pipeline.diagnose import diagnose
 from pipeline.document import number
 from pipeline.evidence import DETECTORS, Case, detect, detector, open_case
 from pipeline.flows import names_of
-from pipeline.payments import Order, read_orders
+from pipeline.payments.orders import Order
+from pipeline.payments.reading import read_orders
 from pipeline.scope import read_scope
 from pipeline.settings import Settings
 from pipeline.sources import open_bundle

@@ -1,7 +1,7 @@
 """From documents to the LOGS table, against what one would otherwise write, layout by layout.
 
 Run as `python benchmarks/parsing.py [--documents N]`. Each layout is N hits of Elasticsearch, one a line, in memory and made here
-with a fixed seed. Ours is `parsers.documents.parse_documents`: all columns of LOGS, headers, JSON and logfmt in the message taken
+with a fixed seed. Ours is `parsers.documents.parsing.parse_documents`: all columns of LOGS, headers, JSON and logfmt in the message taken
 apart, trace ids, exceptions, statuses and order numbers found in it. The rival is `json.loads` line by line, five fields (time,
 service, level, message, trace), `pandas.DataFrame` and `pandas.to_datetime`; it reads nothing of the message. Both run in this
 process in turn, five times; the least of the five counts, in seconds of the clock and of the processor (all threads). Beside
@@ -34,7 +34,7 @@ import pyarrow.json as pj
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from parsers.documents import parse_documents  # noqa: E402
+from parsers.documents.parsing import parse_documents  # noqa: E402
 
 SEED = 20
 ROUNDS = 5

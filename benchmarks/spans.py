@@ -28,7 +28,7 @@ import pandas as pd
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from parsers.traces import parse_trace_file  # noqa: E402
+from parsers.traces.files import parse_trace_file  # noqa: E402
 from tests.large_traces import SHAPES, TRACE, as_bytes  # noqa: E402
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)

@@ -1,7 +1,7 @@
 """Which messages the parser of lines takes apart in the same way, so that one of each kind stands for all.
 
 Taking a line apart costs microseconds, folding it a fifth of one. Two messages that fold to the same text differ, in their first
-lines, in chunks with digits only; what `parsers.lines.enrich` leaves of both as body is then masked to the same line. Two things
+lines, in chunks with digits only; what `parsers.lines.enrichment.enrich` leaves of both as body is then masked to the same line. Two things
 are looked at beside: what stands before the first letter, since `2026-11-23 10:02:31 paid` begins with a time and `17 25 paid` does
 not; and the lines behind the first, which folding leaves out, but for the digits of their numbers.
 

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from parsers.documents import _read_objects, _Reader, _slabs, _spellings
+from parsers.documents.objects import read_objects
+from parsers.documents.reader import Reader, spellings
+from parsers.documents.slabs import slabs_of
 from parsers.filling import one_array
 from parsers.hits import META, Values, Wanted
 from parsers.mapping import FieldMapping
@@ -39,7 +41,7 @@ def read_columns(ndjson: bytes | pa.Buffer, fields: Sequence[str], hits: int) ->
 @lru_cache(maxsize=64)
 def wanted_columns(fields: tuple[str, ...]) -> Wanted:
     """What `columns_of` reads of a hit."""
-    return Wanted({name: tuple(_spellings(name)) for name in dict.fromkeys(fields)}, frozenset())
+    return Wanted({name: tuple(spellings(name)) for name in dict.fromkeys(fields)}, frozenset())
 
 
 def columns_of(values: Values, fields: Sequence[str]) -> pa.Table:
@@ -79,12 +81,12 @@ def _collect(path: str, column: Any, leaves: dict[str, Any]) -> None:
 
 
 def _careful(buffer: Any, names: tuple[str, ...]) -> pa.Table:
-    reader = _Reader.of(FieldMapping(extra=names), "hit")
+    reader = Reader.of(FieldMapping(extra=names), "hit")
     data = np.frombuffer(buffer, dtype=np.uint8)
     parts, places, size = [], [], 0
-    for starts, ends in _slabs(buffer):
+    for starts, ends in slabs_of(buffer):
         rows = np.flatnonzero((data[starts] == ord("{")) & (data[ends - 1] == ord("}")))
-        for part, leaves in _read_objects(buffer, starts, ends, rows, reader) if len(rows) else ():
+        for part, leaves in read_objects(buffer, starts, ends, rows, reader) if len(rows) else ():
             parts.append(_table(leaves, names, len(part)))
             places.append(part + size)
         size += len(starts)
@@ -105,7 +107,7 @@ def _schema(names: tuple[str, ...]) -> pa.Schema | None:
     """Strings at every spelling of every field; None where one field is said to lie inside another."""
     tree: dict[str, Any] = {}
     for name in names:
-        for keys in _spellings(name):
+        for keys in spellings(name):
             node = tree
             for key in keys[:-1]:
                 node = node.setdefault(key, {})

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.documents import parse_each_line
+from parsers.documents.parsing import parse_each_line
 from parsers.filling import one_array
 from parsers.plain import parse_text, texts_at
-from parsers.redaction import Redactor
+from parsers.redaction.redactor import Redactor
 from parsers.tables import TIME
 
 Shape = Literal["text", "documents"]

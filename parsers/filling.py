@@ -11,6 +11,21 @@ import pyarrow.compute as pc
 from parsers.tables import LOGS
 
 NOTHING = pa.scalar(None, pa.string())
+# The columns of LOGS that a message may fill, beside its body.
+FILLED = (
+    "log.level",
+    "log.logger",
+    "trace.id",
+    "span.id",
+    "service.name",
+    "error.type",
+    "error.message",
+    "error.stack_trace",
+    "http.response.status_code",
+    "user.id",
+    "labels.order_id",
+    "@timestamp",
+)
 
 
 def one_array(column: Any) -> Any:

@@ -1,7 +1,7 @@
 """A page of hits as Elasticsearch sent it, and the wanted values in it as Arrow columns.
 
 `Page` cuts the hits out of a search's answer, as bytes. `Wanted` reads given fields of them by a compiled loop, which stops at
-whatever is unusual; then the hits are read one JSON object a line, by `documents.py` or `columns.py`.
+whatever is unusual; then the hits are read one JSON object a line, by `parsers/documents` or `columns.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Loops over the bytes of a page of hits, compiled: where each wanted value stands, and a column's values side by side.
 
-`walk` reads what `documents.py` and `columns.py` read, where a page is of the usual form: JSON without a fault, each wanted
+`walk` reads what `parsers/documents` and `columns.py` read, where a page is of the usual form: JSON without a fault, each wanted
 value a string, a whole number or null, and there once. It stops at anything else, and then the page is read the other way; a test
 holds the two equal. Importing this file imports numba and loads the compiled code (from its cache after the first time).
 

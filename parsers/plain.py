@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.documents import Parsed
-from parsers.lines import RECORD_START, enrich
+from parsers.documents.parsing import Parsed
+from parsers.lines.enrichment import enrich
+from parsers.lines.header_forms import RECORD_START
 from parsers.tables import LOGS, conform, empty
 
 # A record longer than this is cut, so that a file without line breaks or headers cannot become one value.

@@ -1,6 +1,6 @@
 """Lines read by their shapes: of each shape a sample is read, and its plan tells where the values of all its lines are.
 
-See `shapes.py` for what a shape is, and `lines.py` for how a line is read.
+See `shapes.py` for what a shape is, and `parsers/lines` for how a line is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lines of one shape: what the expressions of `lines.py` find in one of them they find in each, at the same place.
+"""Lines of one shape: what the expressions of `parsers/lines` find in one of them they find in each, at the same place.
 
 Two lines are of one shape if they are as long as each other and differ in nothing but digits and in the characters of ids. An
 id is a word of 16 or more of `0-9a-f` with both digits and letters, or a UUID of them. None of the expressions asks for one

@@ -1,4 +1,4 @@
-"""The shape of each line, by a compiled loop: lines that the expressions of `lines.py` cannot tell apart, but for their ids and numbers.
+"""The shape of each line, by a compiled loop: lines that the expressions of `parsers/lines` cannot tell apart, but for their ids and numbers.
 
 Importing this file imports numba and loads the compiled code (from its cache after the first time). What a shape is stands in
 `shapes.py`. Lines come as Arrow has them: `data[offsets[i]:offsets[i + 1]]`.
@@ -13,7 +13,7 @@ from parsers.folding_kernel import _compiled, _kept
 # What stands in a shape for the characters of an id (the first one says how it begins), a digit, and a digit from 1 to 5.
 # No line that has a shape holds these bytes.
 LETTER_FIRST, DIGIT_FIRST, STATUS_FIRST, DIGIT, LOW_DIGIT = 2, 3, 4, 5, 6
-# Characters within which a header ends, as in `lines.py`, and bytes of a line that is too long to have a shape.
+# Characters within which a header ends, as in `parsers/lines`, and bytes of a line that is too long to have a shape.
 _HEAD = 256
 _LONGEST = 4096
 

@@ -177,7 +177,7 @@ def _died(_name: str) -> Given:
 
 def is_cases(place: str) -> bool:
     """Whether `place` is a folder of bundles or one of them, or else something that holds snapshots."""
-    from pipeline.sources.bundle import is_bundle
+    from pipeline.sources.bundle.tickets import is_bundle
 
     path = Path(place)
     if "://" in place or (path / "snapshots").is_dir():

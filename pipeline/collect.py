@@ -22,7 +22,8 @@ import pyarrow as pa
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
 from pipeline.errors import NoSourceReached, Refused, SourceError, SourceRefused
 from pipeline.healthy import healthy_orders, identifiers_of
-from pipeline.payments import Order, read_orders
+from pipeline.payments.orders import Order
+from pipeline.payments.reading import read_orders
 from pipeline.scope import expand_by_orders, expand_by_traces, identifiers_by_kind, traces_of
 from pipeline.values import Ask, Coverage, Fetched, Material, Planned, Planning, Scope, Source, Span, Ticket, What
 from snapshots.model import PlanStep, Window

@@ -25,8 +25,8 @@ from pipeline.errors import (
 from pipeline.values import Source
 
 if TYPE_CHECKING:
-    from parsers.redaction import Redactor
-    from pipeline.publish import PublishOptions
+    from parsers.redaction.redactor import Redactor
+    from pipeline.publish.options import PublishOptions
 
 # How long a source may take to answer. A source that is slower than this is of no use inside a ticket's budget.
 DEADLINE_SECONDS = 5.0
@@ -204,7 +204,7 @@ def examine_publish(options: Callable[[], PublishOptions | None], deadline: floa
 
     `options` may raise what is wrong with the configuration. Each request may take `deadline` seconds.
     """
-    from pipeline.publish import probe
+    from pipeline.publish.publishing import probe
 
     name, kind = "publish", "elasticsearch"
     try:

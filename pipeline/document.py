@@ -23,7 +23,7 @@ from pipeline.errors import SourceError
 from pipeline.evidence.case import Case, cite_log
 from pipeline.faults import tables_sha256
 from pipeline.judge import Weights, weights
-from pipeline.payments import Order
+from pipeline.payments.orders import Order
 from pipeline.redact import redact_words, redactor_for
 from pipeline.settings_digest import settings_digest
 from pipeline.values import Cited, Found, Pointer, Scope, Seen, Source, Span
@@ -55,7 +55,7 @@ from snapshots.model import (
 )
 
 if TYPE_CHECKING:
-    from parsers.redaction import Redactor
+    from parsers.redaction.redactor import Redactor
     from pipeline.learning.usual import Known
 
 # How many templates and spans a document lists; the rest is counted in the totals and in a check.
@@ -450,7 +450,7 @@ def _attempts(orders: Sequence[Order]) -> list[PaymentAttempt]:
             at=_z(event.at),
         )
         for order in orders
-        for event in order.everything
+        for event in order.events
         if event.entity != "order"
     ]
 

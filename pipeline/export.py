@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
-from parsers.redaction import Redactor
+from parsers.redaction.redactor import Redactor
 from pipeline.collect import collect
 from pipeline.redact import redactor_for
 from pipeline.scope import read_scope
 from pipeline.settings import Settings
-from pipeline.sources.bundle import write_bundle
+from pipeline.sources.bundle.writing import write_bundle
 from pipeline.values import Coverage, Material, Source, Span, Ticket, replace
 from pipeline.version import __version__
 

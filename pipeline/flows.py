@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.identifiers import values_in
-from pipeline.payments import Order
+from pipeline.payments.orders import Order
 
 # Shorter names occur by chance.
 _SHORTEST_NAME = 6

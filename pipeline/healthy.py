@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pipeline.payments import Order, is_healthy
+from pipeline.payments.health import is_healthy
+from pipeline.payments.orders import Order
 from pipeline.values import Scope, Ticket
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from parsers.redaction import Redactor
+    from parsers.redaction.redactor import Redactor
     from pipeline.settings import Settings
     from pipeline.values import Scope, Ticket
 

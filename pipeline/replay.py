@@ -116,7 +116,7 @@ def ticket_again(
     try:
         found, place = find_ticket(document.ticket.id, bundle, stdin, note)
     except TicketNotFound:
-        from pipeline.sources.bundle import is_bundle
+        from pipeline.sources.bundle.tickets import is_bundle
 
         if not is_bundle(bundle):
             raise

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.identifiers import read_identifiers, values_in
-from parsers.timewords import read_times
-from pipeline.payments import Order, is_healthy
+from parsers.timewords.mentions import read_times
+from pipeline.payments.health import is_healthy
+from pipeline.payments.orders import Order
 from pipeline.values import Scope, Span, Ticket, replace
 from snapshots.model import Hop, Identifier, Text
 

@@ -33,13 +33,13 @@ from pipeline.config import Config, Where, convert, filled, join_key, nearest, t
 from pipeline.errors import UsageError
 from pipeline.faults.thresholds import Thresholds
 from pipeline.notify import NotifyOptions
-from pipeline.publish import PublishOptions, with_source
+from pipeline.publish.options import PublishOptions, with_source
 from pipeline.service.options import ServiceOptions
 from pipeline.sources import SourceOptions
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 
 if TYPE_CHECKING:
-    from parsers.redaction import Redactor
+    from parsers.redaction.redactor import Redactor
     from pipeline.desk.options import DeskOptions
     from pipeline.tickets import TicketOptions
 else:
@@ -91,7 +91,8 @@ class Redacting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def redactor(self, allow: Collection[str] = (), masked: Mapping[str, str] | None = None) -> Redactor:
         """A redactor as these settings want it: the identifiers in `allow` stay, each of `masked` becomes its form."""
-        from parsers.redaction import RedactionSettings, Redactor  # loads pyarrow, which reading a file does not need
+        from parsers.redaction.redactor import Redactor  # loads pyarrow, which reading a file does not need
+        from parsers.redaction.settings import RedactionSettings
 
         settings = RedactionSettings(ip=self.ip_addresses, patterns=self.patterns)
         return Redactor(settings, allow=allow, masked=masked or {})

@@ -22,10 +22,10 @@ from pipeline.cluster import cluster
 from pipeline.contrast import contrast
 from pipeline.evidence import open_case
 from pipeline.evidence.case import Case
-from pipeline.payments import read_orders
+from pipeline.payments.reading import read_orders
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings
-from pipeline.sources.bundle import BundleSource
+from pipeline.sources.bundle.source import BundleSource
 from pipeline.tickets.file import read_ticket
 from pipeline.values import Ask, Fetched, Material, Pointer, Scope, Source, Span, Ticket, What
 from snapshots.model import Coverage, Identifier, ProblemSnapshot, Text

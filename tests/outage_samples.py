@@ -12,7 +12,8 @@ import msgspec
 
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings
-from pipeline.sources import elasticsearch, open_source, orders
+from pipeline.sources import elasticsearch, open_source
+from pipeline.sources.orders.options import Options as OrdersOptions
 from pipeline.tickets.file import read_ticket
 from pipeline.values import Ask, Fetched, Pointer, Source
 from snapshots.model import Coverage, ProblemSnapshot, canonical_bytes
@@ -182,7 +183,7 @@ def run(
     """The whole flow over the cluster at `url` and the orders beside `ticket`."""
     patterns = (index,) if isinstance(index, str) else tuple(index)
     cluster = Heard(open_source("es", elasticsearch.Options(url=url, logs=patterns, **options)))
-    book = open_source("orders", orders.Options(url=order_url or f"sqlite:///{ticket.parent.parent}/orders.db"))
+    book = open_source("orders", OrdersOptions(url=order_url or f"sqlite:///{ticket.parent.parent}/orders.db"))
     settings = msgspec.structs.replace(Settings(store="unused"), budget=budget)
     begun = time.monotonic()
     try:

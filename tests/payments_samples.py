@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from parsers.tables import ORDER_EVENTS
 from pipeline.faults import Thresholds
-from pipeline.payments import Order, read_orders
+from pipeline.payments.orders import Order
+from pipeline.payments.reading import read_orders
 from pipeline.values import Ticket
 
 START = datetime(2026, 3, 4, 10, 0, tzinfo=UTC)  # a Wednesday

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers.bodies import may_hold_reply, read_replies
+from parsers.bodies.replies import may_hold_reply, read_replies
 
 ALIPAY = {
     "alipay_trade_pay_response": {

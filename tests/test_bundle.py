@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import write_otlp
+from parsers.traces.otlp import write_otlp
 from pipeline.errors import SourceBroken, SourceUnavailable, TicketNotFound, UsageError
 from pipeline.sources import open_bundle
-from pipeline.sources.bundle import BundleSource, find_bundle, is_bundle, read_ticket, ticket_ids, write_bundle
+from pipeline.sources.bundle.source import BundleSource
+from pipeline.sources.bundle.tickets import find_bundle, is_bundle, read_ticket, ticket_ids
+from pipeline.sources.bundle.writing import write_bundle
 from pipeline.values import Ask, Material, Pointer, Source, Span
 from snapshots.model import Coverage, canonical_json, sha256_hex
 
@@ -240,7 +242,8 @@ PLAIN = b"".join(
 def test_a_file_that_is_read_in_stretches_gives_the_rows_of_one_that_is_not(tmp_path, monkeypatch, name, data):
     path = make(tmp_path / "b", {name: data})
     whole = fetch(path)
-    monkeypatch.setattr("pipeline.sources.bundle._STRETCH", 1000)
+    monkeypatch.setattr("pipeline.sources.bundle.logs._STRETCH", 1000)
+    monkeypatch.setattr("pipeline.sources.bundle.unpacking._UNPACKED", 1000)
     parts = fetch(path)
     assert parts.table.equals(whole.table)
     assert parts.coverage == whole.coverage
@@ -254,7 +257,7 @@ def test_parquet_rows_that_are_read_in_stretches_are_the_same(tmp_path, monkeypa
     (path / "logs").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), path / "logs/a.parquet")
     whole = fetch(path)
-    monkeypatch.setattr("pipeline.sources.bundle._STRETCH_ROWS", 7)
+    monkeypatch.setattr("pipeline.sources.bundle.logs._STRETCH_ROWS", 7)
     assert fetch(path).table.equals(whole.table)
     answer = open_bundle(path).resolve(pointers(path))
     assert [json.loads(record)["message"] for record in answer.values()] == [f"row {n}" for n in range(50)]
@@ -284,7 +287,7 @@ class Opened:
 
 
 def test_a_file_beyond_the_cache_is_opened_once_for_all_of_its_records(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.sources.bundle._CACHED_BYTES", 0)
+    monkeypatch.setattr("pipeline.sources.bundle.source._CACHED_BYTES", 0)
     path = make(
         tmp_path / "b",
         {
@@ -308,7 +311,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr("pipeline.sources.bundle.time.monotonic", self)
+        monkeypatch.setattr("pipeline.sources.bundle.tally.time.monotonic", self)
 
     def __call__(self):
         self.now += 1
@@ -340,8 +343,10 @@ def test_a_deadline_ends_the_reading_within_a_file_and_says_where(tmp_path, monk
         pq.write_table(pa.Table.from_pylist([{"message": f"row {n}"} for n in range(200)]), sink)
         data = sink.getvalue()
     path = make(tmp_path / "b", {name: gzip.compress(data) if name.endswith(".gz") else data})
-    monkeypatch.setattr("pipeline.sources.bundle._STRETCH", 2000 if "gz" not in name else 1 << 20)
-    monkeypatch.setattr("pipeline.sources.bundle._STRETCH_ROWS", 10)
+    stretch = 2000 if "gz" not in name else 1 << 20
+    monkeypatch.setattr("pipeline.sources.bundle.logs._STRETCH", stretch)
+    monkeypatch.setattr("pipeline.sources.bundle.unpacking._UNPACKED", stretch)
+    monkeypatch.setattr("pipeline.sources.bundle.logs._STRETCH_ROWS", 10)
     whole = fetch(path).table.num_rows
     Clock(monkeypatch)
     answer = open_bundle(path).fetch(Ask("logs", ask("logs").window, deadline=40))

@@ -15,7 +15,7 @@ from pipeline import diagnose as judge
 from pipeline.diagnose import diagnose
 from pipeline.errors import UsageError
 from pipeline.faults import taxonomy
-from pipeline.faults.rules import RULES
+from pipeline.faults.rules.table import RULES
 from pipeline.judge import UNDECIDED, Weights, sums, weights
 from pipeline.judge import probabilities as probabilities_of
 from pipeline.values import Cited, Found, Seen

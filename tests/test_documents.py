@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import parsers.documents
-from parsers.documents import parse_documents, parse_parquet_table
+from parsers.documents import objects, slabs
+from parsers.documents.parsing import parse_documents, parse_parquet_table
 from parsers.mapping import AUTO, ECS, LOGSTASH, OTEL, source_fields, with_overrides
 from parsers.tables import LOGS
 from parsers.times import parse_times
@@ -227,11 +227,13 @@ documents = st.dictionaries(
 
 
 @settings(max_examples=60, deadline=None)
+@example([b"\xef\xbb\xbf"])
 @given(st.lists(documents | st.binary(max_size=20), max_size=12))
 def test_no_bytes_raise_and_every_line_is_accounted_for(lines: list[Any]) -> None:
     data = b"\n".join(line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
     parsed = parse_documents(data, source="s", file="f")
-    filled = [line for line in data.split(b"\n") if line.strip(b" \t\r\x0b\x0c")]
+    # A byte order mark in front of it all is no part of the first line.
+    filled = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip(b" \t\r\x0b\x0c")]
     assert parsed.lines == len(filled) == parsed.table.num_rows + parsed.duplicates
     parsed.table.validate(full=True)
 
@@ -286,10 +288,10 @@ def test_lines_read_together_are_the_lines_read_one_by_one(kinds: list[Any], tim
     ] + [json.dumps({"_id": "1", "_source": {"labels.order_id": "O"}}).encode()] * 2
     data = b"\n".join(lines)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parsers.documents, "_SLAB", slab)
+        patch.setattr(slabs, "_SLAB", slab)
         together = parse_documents(data, source="s", file="f", envelope="hit")
-        patch.setattr(parsers.documents, "_by_arrow", lambda *_: frozenset())
-        patch.setattr(parsers.documents, "_SMALL", 1 << 30)
+        patch.setattr(objects, "_by_arrow", lambda *_: frozenset())
+        patch.setattr(objects, "_SMALL", 1 << 30)
         alone = parse_documents(data, source="s", file="f", envelope="hit")
     assert together.table.equals(alone.table)
     assert (together.unparsed, together.duplicates) == (alone.unparsed, alone.duplicates)
@@ -297,13 +299,13 @@ def test_lines_read_together_are_the_lines_read_one_by_one(kinds: list[Any], tim
 
 def test_a_field_of_several_types_does_not_send_lines_to_be_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     one_by_one: list[int] = []
-    by_line = parsers.documents._by_line
+    by_line = objects.by_line
 
     def counted(buffer: Any, starts: Any, ends: Any, rows: Any, reader: Any) -> Any:
         one_by_one.extend(rows)
         return by_line(buffer, starts, ends, rows, reader)
 
-    monkeypatch.setattr(parsers.documents, "_by_line", counted)
+    monkeypatch.setattr(objects, "by_line", counted)
     users: list[Any] = [7, "u7", None, True]
     data = ndjson(*({"message": f"m{n}", "user": {"id": users[n % 4]}, "host": "h"} for n in range(2000)))
     assert [row["user.id"] for row in rows(data)] == ["7", "u7", None, "true"] * 500

@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from parsers.documents import parse_documents
+from parsers.documents.parsing import parse_documents
 from parsers.mapping import PRESETS
 from parsers.tables import LOGS, SPANS
-from parsers.traces import parse_trace_file
+from parsers.traces.files import parse_trace_file
 from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
 from pipeline.sources.elasticsearch import ElasticsearchSource, Options
 from pipeline.values import Ask, Fetched, Pointer, Span

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsers.documents import parse_documents, parse_values, wanted_of
+from parsers.documents.parsing import parse_documents, parse_values, wanted_of
 from parsers.mapping import AUTO
 from pipeline.errors import SourceBroken
 from pipeline.settings import Settings

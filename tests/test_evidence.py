@@ -16,7 +16,7 @@ from pipeline.evidence.targets import names_ours
 from pipeline.faults import taxonomy
 from pipeline.faults.wording import families, read_wording
 from pipeline.judge import weights
-from pipeline.sources.bundle import BundleSource
+from pipeline.sources.bundle.source import BundleSource
 from pipeline.values import Ask, Found, Span
 from snapshots.model import Coverage
 from tests.flow_samples import (

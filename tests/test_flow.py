@@ -23,7 +23,7 @@ import msgspec
 import pytest
 
 from pipeline.run import take_snapshot
-from pipeline.sources.bundle import BundleSource
+from pipeline.sources.bundle.source import BundleSource
 from pipeline.values import Span
 from snapshots.model import ProblemSnapshot, canonical_bytes
 from snapshots.render import render

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsers.columns import columns_of, read_columns, wanted_columns
-from parsers.documents import parse_documents, parse_values, wanted_of
+from parsers.documents.parsing import parse_documents, parse_values, wanted_of
 from parsers.hits import Page, Values, joined
 from parsers.mapping import AUTO
 

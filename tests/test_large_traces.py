@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsers.traces import find_spans, parse_otlp, parse_trace_file
+from parsers.traces.files import find_spans, parse_trace_file
+from parsers.traces.otlp import parse_otlp
 from pipeline.evidence import channel_codes, exceptions, http_status, unseen
 from pipeline.evidence.case import Case
 from pipeline.evidence.spans import _alike, _usual
 from pipeline.run import take_snapshot
-from pipeline.sources.bundle import BundleSource
+from pipeline.sources.bundle.source import BundleSource
 from pipeline.sources.jaeger import JaegerSource
 from pipeline.sources.jaeger import Options as JaegerOptions
 from pipeline.sources.tempo import Options as TempoOptions

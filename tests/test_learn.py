@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli import commands
-from parsers.documents import parse_parquet_table
+from parsers.documents.parsing import parse_parquet_table
 from parsers.templates import mine
 from pipeline.errors import UsageError
 from pipeline.learning.catalogue import open_catalogue

@@ -25,7 +25,7 @@ from pipeline.learning.usual import _known, _p_value, open_usual
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings, load_settings
 from pipeline.settings_digest import settings_digest
-from pipeline.sources.bundle import BundleSource
+from pipeline.sources.bundle.source import BundleSource
 from pipeline.values import Span
 from snapshots.model import Absent, CatalogueRecord, Usual, canonical_bytes, read_snapshot
 from tests.flow_samples import (

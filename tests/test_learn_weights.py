@@ -807,13 +807,13 @@ def test_weights_that_cannot_be_used_are_told_before_a_source_is_asked(
     folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch, form: str, command: str
 ) -> None:
     """One sentence, with the file and what to do, from the file or from a variable in it; exit 2."""
-    from pipeline.sources import bundle
+    from pipeline.sources.bundle.source import BundleSource
 
     def never(*_args: Any, **_more: Any) -> Any:
         raise AssertionError("a source was asked")
 
     Store(str(home / "kept")).put(taken("TK-33097"))
-    monkeypatch.setattr(bundle.BundleSource, "fetch", never)
+    monkeypatch.setattr(BundleSource, "fetch", never)
     monkeypatch.setenv("WEIGHTS", "gone.toml")
     written("bad.toml", "weights = 5\n")
     written("problem-snapshot.toml", f"[defaults]\n{form}\n")

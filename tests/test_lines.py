@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parsers.filling
-import parsers.lines
 from parsers.levels import level_of
-from parsers.lines import enrich
+from parsers.lines.enrichment import enrich
+from parsers.lines.header_forms import WHOLE
+from parsers.lines.headers import _Headers
+from parsers.lines.logfmt import _QUOTED, _without_pairs
 from parsers.tables import LOGS, conform
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -258,11 +260,11 @@ def test_enriching_twice_is_enriching_once_and_nothing_raises(messages: list[str
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(lines, st.integers(0, 40)), min_size=1, max_size=12))
 def test_a_header_cut_off_has_the_groups_that_it_has_in_its_line(pieces: list[tuple[str, int]]) -> None:
-    # The law on which `_WHOLE` rests; each piece comes three times, so that the short way of repeated headers is gone too.
+    # The law on which `WHOLE` rests; each piece comes three times, so that the short way of repeated headers is gone too.
     texts = pa.array([text[cut:] for text, cut in pieces] * 3, pa.string())
     every = np.arange(len(texts))
-    for pattern in sorted(parsers.lines._WHOLE):
-        headers = parsers.lines._Headers(texts, every < 0, parsers.filling.Fill(len(texts)), None, None)
+    for pattern in sorted(WHOLE):
+        headers = _Headers(texts, every < 0, parsers.filling.Fill(len(texts)), None, None)
         chosen, groups = headers.take(pattern, every)
         told: list[dict[str, str] | None] = [None] * len(texts)
         for number, row in enumerate(chosen):
@@ -289,11 +291,11 @@ def test_pairs_are_taken_out_the_same_with_and_without_groups(texts: list[str]) 
         return [" ".join(text.replace("\t", " ").split()) for text in array.to_pylist()]
 
     array = pa.array(texts, pa.string())
-    pattern = rf"(^|\s)(?:time|msg)=(?:{parsers.lines._QUOTED}|[^\s\"']\S*|)"
+    pattern = rf"(^|\s)(?:time|msg)=(?:{_QUOTED}|[^\s\"']\S*|)"
     every = pc.replace_substring_regex(array, pattern, r"\1")
     first = pc.replace_substring_regex(array, pattern, r"\1", max_replacements=1)
-    assert tidy(parsers.lines._without_pairs(array, "time|msg")) == tidy(every)
-    assert tidy(parsers.lines._without_pairs(array, "time|msg", once=True)) == tidy(first)
+    assert tidy(_without_pairs(array, "time|msg")) == tidy(every)
+    assert tidy(_without_pairs(array, "time|msg", once=True)) == tidy(first)
 
 
 @pytest.mark.parametrize("line", [f"tid={TRACE} late", f"b3: {TRACE}-{SPAN} late", f"x [app, {TRACE}, {SPAN}] late"])

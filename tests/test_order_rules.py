@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from parsers.tables import LOGS, conform
 from pipeline.evidence.order_rules import detect, lines_of, read_hints
 from pipeline.faults import Thresholds, taxonomy
-from pipeline.faults.rules import RULES, evaluate
-from pipeline.payments import is_healthy, read_orders
+from pipeline.faults.rules.evaluation import evaluate
+from pipeline.faults.rules.table import RULES
+from pipeline.payments.health import is_healthy
+from pipeline.payments.reading import read_orders
 from tests.payments_samples import START, attempt, callback, case, own, paid_order, query, read, row, table
 
 TWO_HOURS = START + timedelta(hours=2)

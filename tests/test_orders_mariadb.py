@@ -13,7 +13,7 @@ import sqlalchemy
 
 from parsers.order_events import canonical_order_event, parse_orders_csv
 from pipeline.errors import SourceBroken, SourceRefused, SourceUnavailable
-from pipeline.sources.order_databases import Database as Connections
+from pipeline.sources.orders.databases import Database as Connections
 from pipeline.values import Pointer, Span
 from snapshots.model import canonical_json
 from tests.load import load_bundle_into_mariadb
@@ -152,9 +152,9 @@ def test_a_column_with_an_index_is_asked_in_place_of_the_attributes(database: Da
 
 
 def asked_by(source: Any) -> str:
-    from pipeline.sources import order_queries
+    from pipeline.sources.orders import queries
 
-    return order_queries.named(source._shape, {"customer_ids", "phone_tails"})
+    return queries.named(source._reader.statements.shape, {"customer_ids", "phone_tails"})
 
 
 def test_a_time_that_is_text_is_refused_and_not_compared_wrongly(database: Database) -> None:

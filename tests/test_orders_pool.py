@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from parsers.tables import ORDER_EVENTS
 from pipeline.errors import SourceUnavailable
-from pipeline.sources.orders import OrdersSource
+from pipeline.sources.orders.source import OrdersSource
 from pipeline.values import Ask
 from tests.conftest import missing
 from tests.services import mariadb

@@ -21,7 +21,9 @@ from sqlalchemy.pool import NullPool
 from parsers.order_events import canonical_order_event, parse_orders_csv, read_times
 from parsers.tables import ORDER_EVENTS
 from pipeline.errors import SourceBroken, SourceError, SourceRefused, SourceUnavailable
-from pipeline.sources.orders import Options, OrdersSource, _as_text
+from pipeline.sources.orders.options import Options
+from pipeline.sources.orders.source import OrdersSource
+from pipeline.sources.orders.texts import as_text
 from pipeline.values import Ask, Fetched, Pointer, Span
 from snapshots.model import canonical_json
 from tests.load import load_bundle_into_mariadb, load_bundle_into_postgresql, load_bundle_into_sqlite
@@ -269,14 +271,14 @@ def test_many_rows_arrive_in_batches(database: Database) -> None:
     ],
 )
 def test_a_column_is_text_whatever_types_the_driver_gives(name: str, values: list[Any], expected: list[Any]) -> None:
-    assert _as_text(name, values).to_pylist() == expected
+    assert as_text(name, values).to_pylist() == expected
 
 
 @pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=8))])
 def test_times_of_one_kind_and_of_several_are_read_alike(zone: Any) -> None:
     moments = [NOON.replace(tzinfo=zone) + timedelta(microseconds=n) for n in (0, 1, 250_000)]
-    alone = read_times(_as_text("occurred_at", moments), None)[0]
-    mixed = read_times(_as_text("occurred_at", [*moments, "2026-09-04T12:00:00Z"]), None)[0]
+    alone = read_times(as_text("occurred_at", moments), None)[0]
+    mixed = read_times(as_text("occurred_at", [*moments, "2026-09-04T12:00:00Z"]), None)[0]
     assert alone.to_pylist() == mixed.to_pylist()[:3]
     assert alone.to_pylist() == [m.replace(tzinfo=zone or UTC).astimezone(UTC) for m in moments]
 
@@ -589,7 +591,7 @@ def test_settings_that_cannot_work_are_refused_at_once(options: dict[str, Any], 
 
 
 def test_sqlalchemy_is_loaded_only_when_asked() -> None:
-    code = "import sys, pipeline.sources.orders; print('sqlalchemy' in sys.modules)"
+    code = "import sys, pipeline.sources.orders.source; print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
 

@@ -8,15 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.payments import (
-    currency_exponent,
-    foreign_number,
-    format_money,
-    is_healthy,
-    read_orders,
-    unknown_states,
-    working_time,
-)
+from pipeline.figures import currency_exponent, format_money
+from pipeline.payments.health import is_healthy
+from pipeline.payments.numbers import foreign_number
+from pipeline.payments.orders import unknown_states
+from pipeline.payments.reading import read_orders
+from pipeline.payments.refunds import working_time
 from tests.payments_samples import START, attempt, callback, own, paid_order, query, read, row, table
 
 LATER = START + timedelta(hours=2)

@@ -23,8 +23,8 @@ from pipeline.run import take_snapshot
 from pipeline.secrets import plain_secrets as secrets_of
 from pipeline.settings import read_config
 from pipeline.settings_digest import settings_digest
-from pipeline.sources.bundle import BundleSource
-from pipeline.sources.orders import Options as OrdersOptions
+from pipeline.sources.bundle.source import BundleSource
+from pipeline.sources.orders.options import Options as OrdersOptions
 from pipeline.values import Pointer
 from snapshots.model import Coverage, Identifier, ProblemSnapshot, canonical_bytes
 from snapshots.render import RENDERERS, render

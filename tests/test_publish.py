@@ -19,12 +19,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-import pipeline.publish
 from cli import commands
 from pipeline.commands.setting_up import examples_folder
 from pipeline.errors import NotPublished, Refused, TargetUnreachable, UsageError
-from pipeline.publish import Published, PublishOptions, probe, publish
-from pipeline.publish_documents import LAYOUT, documents_of, mappings, snapshot_in, template
+from pipeline.publish.documents import LAYOUT, documents_of, mappings, snapshot_in, template
+from pipeline.publish.options import PublishOptions
+from pipeline.publish.outcome import Published
+from pipeline.publish.publishing import probe, publish
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings
 from pipeline.sources import open_bundle
@@ -365,7 +366,7 @@ def test_more_snapshots_than_one_request_takes(
     taken: list[ProblemSnapshot], options: PublishOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They go in several batches, in order."""
-    monkeypatch.setattr(pipeline.publish, "_BATCH", 3)
+    monkeypatch.setattr("pipeline.publish.writing._BATCH", 3)
     many = [
         with_id(msgspec.structs.replace(one, ticket=msgspec.structs.replace(one.ticket, id=f"TK-{n}-{one.ticket.id}")))
         for n in range(4)

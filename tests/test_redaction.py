@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers.redaction import RedactionSettings, Redactor, redact, redact_array
+from parsers.redaction.redactor import Redactor
+from parsers.redaction.settings import RedactionSettings
+from parsers.redaction.text import redact, redact_array
 
 GONE = [
     ("card 4242 4242 4242 4242 exp", "card [card:…4242] exp", "card"),

@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 
 from cli import commands
 from parsers.excerpts import Cutting, cut
-from parsers.redaction import RedactionSettings, Redactor
+from parsers.redaction.redactor import Redactor
+from parsers.redaction.settings import RedactionSettings
 from pipeline.desk.collections import Collections
 from pipeline.desk.remote_options import RemoteOptions
 from pipeline.desk.uploaded import folder_of, uploaded_sources

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.run import take_snapshot
 from pipeline.settings import Settings
-from pipeline.sources import elasticsearch, open_bundle, open_source, orders
+from pipeline.sources import elasticsearch, open_bundle, open_source
+from pipeline.sources.orders.options import Options as OrdersOptions
 from pipeline.tickets.file import read_ticket
 from pipeline.values import Pointer, Source, Ticket
 from snapshots.model import Evidence, ProblemSnapshot, canonical_bytes, sha256_hex
@@ -38,7 +39,7 @@ def services(bundle: Path, elasticsearch_url: str, postgresql_url: str) -> Itera
     # As a bundle without traces asks for none, neither does the source.
     traces = tuple(name for name in indices if name.startswith(f"{prefix}traces"))
     documents = elasticsearch.Options(url=elasticsearch_url, logs=(f"{prefix}logs-*",), traces=traces)
-    sources = [open_source("es", documents), open_source("orders", orders.Options(url=postgresql_url))]
+    sources = [open_source("es", documents), open_source("orders", OrdersOptions(url=postgresql_url))]
     yield sources
     for source in sources:
         source.close()
@@ -82,7 +83,7 @@ def test_services_and_bundle_tell_the_same(bundle: Path, services: list[Source])
 
 def test_orders_in_mariadb_and_postgresql_tell_the_same(bundle: Path, services: list[Source], mariadb_url: str) -> None:
     load_bundle_into_mariadb(mariadb_url, bundle)
-    other = open_source("orders", orders.Options(url=mariadb_url))
+    other = open_source("orders", OrdersOptions(url=mariadb_url))
     try:
         one, two = (take_snapshot(ticket(bundle), s, SETTINGS).snapshot for s in (services, [services[0], other]))
     finally:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from pipeline.payments import Order, read_orders
+from pipeline.payments.orders import Order
+from pipeline.payments.reading import read_orders
 from pipeline.scope import expand_by_orders, expand_by_traces, identifiers_by_kind, read_scope
 from pipeline.settings import Patterns, Settings, Windows
 from pipeline.values import Scope, Span, Ticket

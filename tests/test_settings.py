@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import parse_seconds
 from pipeline.errors import UsageError
-from pipeline.publish import PublishOptions
+from pipeline.publish.options import PublishOptions
 from pipeline.secrets import is_secret, plain_secrets
 from pipeline.settings import Settings, Windows, find_config, load_settings, read_config
 from pipeline.settings_digest import settings_digest

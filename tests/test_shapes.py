@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+from importlib import import_module
+from pkgutil import iter_modules
 from re import _constants as sre
 from re import _parser as parser
 from typing import Any
@@ -16,7 +18,8 @@ from hypothesis import strategies as st
 import parsers.lines
 import parsers.plans
 from parsers import shapes, stacktraces
-from parsers.lines import enrich
+from parsers.lines import header_forms, numbers, trace_ids
+from parsers.lines.enrichment import enrich
 from parsers.tables import LOGS, conform
 from tests.mining_samples import PIECES
 from tests.test_lines import HEADERS
@@ -72,9 +75,9 @@ def table_of(lines: list[str], chance: random.Random) -> pa.Table:
 
 def both(table: pa.Table) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parsers.lines, "worth_shaping", lambda _: False)
+        patch.setattr(parsers.lines.enrichment, "worth_shaping", lambda _: False)
         one_by_one = enrich(table).to_pylist()
-        patch.setattr(parsers.lines, "worth_shaping", lambda _: True)
+        patch.setattr(parsers.lines.enrichment, "worth_shaping", lambda _: True)
         patch.setattr(parsers.plans, "LEAST", 1)
         shapes.known().clear()
         return one_by_one, enrich(table).to_pylist()
@@ -179,15 +182,21 @@ def digits_asked_for(pattern: str) -> set[tuple[str, str]]:
 
 
 def test_no_expression_asks_for_a_digit_that_a_shape_does_not_tell():
-    patterns = [value for value in vars(parsers.lines).values() if isinstance(value, str)]
-    for group in (parsers.lines._WRAPS, parsers.lines._TRACE_FORMS, parsers.lines._STATUS_FORMS):
+    rooms = [import_module(f"parsers.lines.{room.name}") for room in iter_modules(parsers.lines.__path__)]
+    patterns = [
+        value
+        for room in rooms
+        for name, value in vars(room).items()
+        if isinstance(value, str) and not name.startswith("__")
+    ]
+    for group in (header_forms.WRAPS, trace_ids._TRACE_FORMS, numbers._STATUS_FORMS):
         patterns += group
     patterns.append(stacktraces.TRACE_SIGN)
     # RECORD_START is for who reads files.
     asked = set()
     for pattern in patterns:
         if (
-            pattern != parsers.lines.RECORD_START
+            pattern != header_forms.RECORD_START
             and ("(" in pattern or "[" in pattern or "\\d" in pattern)
             and "\n" not in pattern
         ):

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 import pytest
 
-from parsers.traces import parse_trace_file
+from parsers.traces.files import parse_trace_file
 from pipeline.errors import SourceBroken, SourceRefused, SourceUnavailable
 from pipeline.sources import open_source
 from pipeline.sources.tempo import Options, TempoSource

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers.timewords import read_times
+from parsers.timewords.mentions import read_times
 
 # A Monday afternoon.
 NOW = datetime.fromisoformat("2026-11-23T16:00:00+08:00")

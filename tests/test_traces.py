@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsers.tables import SPANS
-from parsers.traces import find_spans, parse_jaeger, parse_otlp, parse_span_documents, parse_trace_file, write_otlp
+from parsers.traces.documents import parse_span_documents
+from parsers.traces.files import find_spans, parse_trace_file
+from parsers.traces.jaeger import parse_jaeger
+from parsers.traces.otlp import parse_otlp, write_otlp
 
 TRACE, SPAN, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "53ce929d0e0e4736"
 START = datetime(2026, 9, 4, 15, 38, 37, 264_000, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The snapshots of a run to where people look: into Elasticsearch (`pipeline/publish.py`), and onto their tickets.
+"""The snapshots of a run to where people look: into Elasticsearch (`pipeline/publish`), and onto their tickets.
 
 A ticket system is not to be flooded by a year of notes, and what is written there is seen by people. So nothing is sent
 unless that is asked for, one ticket at a time, at a stated pace, slower where the system asks for it; and what is on its

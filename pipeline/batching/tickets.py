@@ -24,7 +24,7 @@ import msgspec
 
 from pipeline.errors import SnapshotError, UsageError
 from pipeline.replay import asked_span, ticket_of
-from pipeline.sources.bundle import is_bundle
+from pipeline.sources.bundle.tickets import is_bundle
 from pipeline.tickets.file import MAX_BYTES, find_ticket, parse_time, read_ticket
 from pipeline.values import Span, Ticket
 from snapshots.store import Store, StoreError

@@ -171,7 +171,7 @@ def batch(
 def _has_bundles(tickets: str) -> bool:
     """Whether the tickets bring their records along."""
     from pipeline.batching.tickets import is_store
-    from pipeline.sources.bundle import is_bundle
+    from pipeline.sources.bundle.tickets import is_bundle
 
     path = Path(tickets)
     return not is_store(tickets) and (path.is_dir() or (path.is_file() and is_bundle(path)))
@@ -180,7 +180,7 @@ def _has_bundles(tickets: str) -> bool:
 def _published(ended: Ended, settings: Settings) -> bool:
     """Publishes all snapshots of the run. What goes wrong is told; the same call with --resume does it again."""
     from pipeline.batching.backfill import documents
-    from pipeline.publish import publish
+    from pipeline.publish.publishing import publish
 
     assert settings.publish is not None  # noqa: S101 - they were loaded for it
     try:

@@ -76,7 +76,7 @@ def verify(*, snapshot: str, bundle: Path | None, timezone: str | None, where: F
 
 def _records_of(document: ProblemSnapshot, bundle: Path) -> Path:
     """The bundle of the document's ticket: a single bundle itself, since another ticket's records may be cited."""
-    from pipeline.sources.bundle import find_bundle, is_bundle
+    from pipeline.sources.bundle.tickets import find_bundle, is_bundle
 
     try:
         return find_bundle(bundle, document.ticket.id)

@@ -180,7 +180,7 @@ def publish_snapshots(*, snapshots: tuple[str, ...], every: bool, dry_run: bool,
     problem-snapshot publish TK-1042
     problem-snapshot publish --all --profile prod
     """
-    from pipeline.publish import as_ndjson, publish
+    from pipeline.publish.publishing import as_ndjson, publish
     from pipeline.settings import publish_of, read_config
 
     if every == bool(snapshots):

@@ -29,7 +29,7 @@ from pipeline.errors import NoSourceReached, Refused, SnapshotError, UsageError
 from pipeline.uploads import uploads_for
 
 if TYPE_CHECKING:
-    from pipeline.publish import PublishOptions
+    from pipeline.publish.options import PublishOptions
     from pipeline.values import Planned, Scope
     from snapshots.model import ProblemSnapshot
     from snapshots.words import Language
@@ -134,7 +134,7 @@ def take(
 
 def _published(snapshot: ProblemSnapshot, target: PublishOptions) -> bool:
     """Publishes a snapshot that was just taken. What goes wrong is told, and never raised."""
-    from pipeline.publish import publish
+    from pipeline.publish.publishing import publish
 
     try:
         result = publish([snapshot], target)

@@ -144,6 +144,7 @@ def _ordinary(name: str) -> bool:
 
 @lru_cache(maxsize=512)
 def _personal(text: str) -> bool:
-    from parsers.redaction import RedactionSettings, Redactor  # loads pyarrow
+    from parsers.redaction.redactor import Redactor  # loads pyarrow
+    from parsers.redaction.settings import RedactionSettings
 
     return bool(Redactor(RedactionSettings(ip=True)).redact_value(text) != text)

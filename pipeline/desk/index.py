@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from parsers.redaction import Redactor
+from parsers.redaction.redactor import Redactor
 from pipeline.desk import learnt, meaning
 from pipeline.desk.history import customer_key, texts_of
 from pipeline.desk.postings import Postings

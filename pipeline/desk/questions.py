@@ -26,7 +26,7 @@ from snapshots.model import (
 )
 
 if TYPE_CHECKING:
-    from parsers.redaction import Redactor
+    from parsers.redaction.redactor import Redactor
     from pipeline.evidence.case import Case
     from pipeline.values import Source
 

@@ -16,7 +16,7 @@ import msgspec
 
 from pipeline.remote.gather import RECEIPT
 from pipeline.remote.receipt import Receipt
-from pipeline.sources.bundle import BundleSource
+from pipeline.sources.bundle.source import BundleSource
 from pipeline.values import Ask, Fetched
 
 if TYPE_CHECKING:

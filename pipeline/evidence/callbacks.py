@@ -20,10 +20,12 @@ import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import Case, clip
-from pipeline.faults.rules import spell
 from pipeline.faults.states import PAID_LIKE
+from pipeline.figures import clock, spell
 from pipeline.flows import names_of
-from pipeline.payments import Attempt, Event, Order, clock
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.events import Event
+from pipeline.payments.orders import Order
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 

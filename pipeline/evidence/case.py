@@ -26,14 +26,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import re2
 
-from parsers.bodies import Reply, read_replies
+from parsers.bodies.replies import Reply, read_replies
 from parsers.identifiers import values_in
 from pipeline.cluster import Clusters
 from pipeline.contrast import Change, Contrast
 from pipeline.faults.states import PAID_LIKE
 from pipeline.faults.thresholds import Thresholds
 from pipeline.flows import Followed, follow, tried
-from pipeline.payments import Attempt, Order, Refund, is_healthy
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.health import is_healthy
+from pipeline.payments.orders import Order
+from pipeline.payments.refunds import Refund
 from pipeline.traffic.spans import Traffic, read_traffic
 from pipeline.values import Cited, Material, Scope, Span, Ticket
 
@@ -401,11 +404,11 @@ def _named_rows(logs: pa.Table, spans: pa.Table) -> Mask:
 
 def _within(order: Order, window: Span) -> bool:
     """Whether anything happened to the order in `window`, its end included."""
-    return any(event.at and window.start <= event.at <= window.end for event in order.everything)
+    return any(event.at and window.start <= event.at <= window.end for event in order.events)
 
 
 def _moments(orders: Iterable[Order]) -> list[datetime]:
-    return [event.at for order in orders for event in order.everything if event.at]
+    return [event.at for order in orders for event in order.events if event.at]
 
 
 def _moments_of_rows(logs: pa.Table, rows: Mask) -> list[datetime]:

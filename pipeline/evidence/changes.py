@@ -25,9 +25,8 @@ import re2
 
 from pipeline.evidence.case import Case, clip
 from pipeline.evidence.gaps import cut_short
-from pipeline.faults.rules import spell
+from pipeline.figures import clock, spell
 from pipeline.flows import tried
-from pipeline.payments import clock
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 

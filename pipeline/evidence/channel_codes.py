@@ -16,7 +16,8 @@ import re2
 
 from pipeline.evidence.case import Case, answer_codes, is_code_key, read_attributes
 from pipeline.faults import CodeFact, codes, fault_name
-from pipeline.payments import Attempt, Refund
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.refunds import Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 

@@ -9,9 +9,10 @@ from collections import Counter
 from typing import Literal
 
 from pipeline.evidence.case import Case
-from pipeline.faults.rules import anything_found
+from pipeline.faults.rules.evaluation import anything_found
 from pipeline.faults.states import OPEN
-from pipeline.payments import Order, went_wrong
+from pipeline.payments.health import went_wrong
+from pipeline.payments.orders import Order
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 

@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 
 from parsers.identifiers import values_in
 from pipeline.evidence.case import Case
-from pipeline.payments import Attempt, Order, Refund
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.orders import Order
+from pipeline.payments.refunds import Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 from snapshots.words import term

@@ -1,6 +1,6 @@
 """Order rules: what the order events say about the ticket's own orders.
 
-The rules themselves are in `pipeline/faults/rules.py`. Here they meet the case: log lines that tell what the events lack
+The rules themselves are in `pipeline/faults/rules`. Here they meet the case: log lines that tell what the events lack
 are looked up, hits become findings, and an order that is simply paid, refunded or waiting becomes a finding as well,
 since that is often the answer.
 """
@@ -20,10 +20,14 @@ import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import cite_log
-from pipeline.faults.rules import RULES, SHOP_PAID, Facts, LogHint, RuleResult, cite, evaluate, spell
-from pipeline.faults.states import ENDED_WITHOUT_MONEY
+from pipeline.faults.rules.evaluation import RuleResult, evaluate
+from pipeline.faults.rules.facts import Facts, LogHint
+from pipeline.faults.rules.table import RULES
+from pipeline.faults.rules.verdict import cite
+from pipeline.faults.states import ENDED_WITHOUT_MONEY, SHOP_PAID
 from pipeline.faults.thresholds import Thresholds
-from pipeline.payments import Order, clock, format_money
+from pipeline.figures import clock, format_money, spell
+from pipeline.payments.orders import Order
 from pipeline.values import Cited, Found, Scope, Seen, Ticket
 from snapshots.model import Check, Text
 

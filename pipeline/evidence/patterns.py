@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from pipeline.contrast import FALSE_DISCOVERY_RATE, exact_shares
 from pipeline.evidence.case import Case, is_code_key
 from pipeline.flows import tried
-from pipeline.payments import Order, is_healthy, went_wrong
+from pipeline.payments.health import is_healthy, went_wrong
+from pipeline.payments.orders import Order
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import re2
 
 from pipeline.evidence.case import Case, clip
-from pipeline.faults.rules import spell
 from pipeline.faults.states import ENDED_WITHOUT_MONEY
+from pipeline.figures import clock, spell
 from pipeline.flows import tried
-from pipeline.payments import Attempt, Order, clock
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.orders import Order
 from pipeline.values import Found, Seen
 from snapshots.model import Check, Text
 

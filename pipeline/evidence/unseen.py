@@ -31,7 +31,8 @@ from pipeline.evidence.channel_codes import names_a_group
 from pipeline.faults import codes, fault_name
 from pipeline.faults.wording import read_wording
 from pipeline.faults.wording_model import NONE, Reading, Wording, read_messages
-from pipeline.payments import Attempt, Refund
+from pipeline.payments.attempts import Attempt
+from pipeline.payments.refunds import Refund
 from pipeline.values import Cited, Found, Seen
 from snapshots.model import Check, Text
 

@@ -23,6 +23,10 @@ OPEN: Final = frozenset({"CREATED", "AWAITING_PAYMENT", "REQUIRES_ACTION", "PROC
 ENDED_WITHOUT_MONEY: Final = frozenset({"FAILED", "CANCELLED", "CLOSED"})
 # The channel holds the payer's money: P without what went back in full.
 CHANNEL_MONEY: Final = PAID_LIKE - {"REFUNDED"}
+# Paid in the shop's eyes, before anything went back.
+SHOP_PAID: Final = frozenset({"PAID", "PARTIALLY_PAID", "OVERPAID", "COMPLETED"})
+HELD: Final = frozenset({"AUTHORIZED", "PARTIALLY_AUTHORIZED"})
+REFUND_STATES: Final = frozenset({"REFUND_PENDING", "PARTIALLY_REFUNDED", "REFUNDED", "REFUND_FAILED"})
 
 NORMAL_STATES: Final = (
     "CREATED",

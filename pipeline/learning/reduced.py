@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.alike import alike, hashes
-from parsers.documents import parse_parquet_table
+from parsers.documents.parsing import parse_parquet_table
 from parsers.filling import one_array
 from parsers.mapping import AUTO, FieldMapping
 from parsers.masking import JOINED, mask

@@ -290,7 +290,7 @@ def _of_lines(block: bytes, unit: Unit) -> Reduced:
         table = None
     if table is not None and table.num_rows == lines and _plain(table, unit):
         return reduced(_without_envelope(table), mapping=mapping, zone=zone)
-    from parsers.documents import parse_documents
+    from parsers.documents.parsing import parse_documents
 
     parsed = parse_documents(block, source="", mapping=mapping, zone=zone)
     made = reduced_logs(parsed.table)

@@ -17,7 +17,8 @@ from typing import IO
 import msgspec
 
 from parsers.excerpts import Cutting, cut
-from parsers.redaction import RedactionSettings, Redactor
+from parsers.redaction.redactor import Redactor
+from parsers.redaction.settings import RedactionSettings
 from pipeline.errors import UsageError
 from pipeline.remote.files import Chosen, Left
 from pipeline.remote.manifest import Manifest

@@ -21,7 +21,7 @@ from typing import IO, Any
 import msgspec
 import pyarrow as pa
 
-from parsers.redaction import Redactor
+from parsers.redaction.redactor import Redactor
 from pipeline.remote.gather import LOGS, RECEIPT, TICKET, Bundle, pretty, redactor_of, ticket_of
 from pipeline.remote.manifest import Manifest
 from pipeline.remote.receipt import Consent, File, Receipt, answers, is_sealed, sealed

@@ -1,4 +1,4 @@
-"""Where the evidence comes from: one outside system a file, each one class of the shape `pipeline.values.Source`.
+"""Where the evidence comes from: an outside system a file or folder, each one class of the shape `pipeline.values.Source`.
 
     bundle          a folder or zip that holds an incident
     elasticsearch   logs and spans of an Elasticsearch cluster
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, assert_never
 
 from pipeline.sources.elasticsearch import Options as ElasticsearchOptions
 from pipeline.sources.jaeger import Options as JaegerOptions
-from pipeline.sources.orders import Options as OrdersOptions
+from pipeline.sources.orders.options import Options as OrdersOptions
 from pipeline.sources.otlp import Options as OtlpOptions
 from pipeline.sources.tempo import Options as TempoOptions
 
 if TYPE_CHECKING:
-    from pipeline.sources.bundle import BundleSource
+    from pipeline.sources.bundle.source import BundleSource
     from pipeline.values import Source
 
 # What a `[sources.NAME]` table of the configuration is; its `kind` tells which.
@@ -43,7 +43,7 @@ def open_source(name: str, options: SourceOptions) -> Source:
 
             return JaegerSource(name, options)
         case OrdersOptions():
-            from pipeline.sources.orders import OrdersSource
+            from pipeline.sources.orders.source import OrdersSource
 
             return OrdersSource(name, options)
         case OtlpOptions():
@@ -60,6 +60,6 @@ def open_source(name: str, options: SourceOptions) -> Source:
 
 def open_bundle(path: str | os.PathLike[str], *, name: str = "bundle", zone: tzinfo | None = None) -> BundleSource:
     """The bundle at `path`, a folder or zip, as a source. `zone` applies to times that carry no offset."""
-    from pipeline.sources.bundle import BundleSource
+    from pipeline.sources.bundle.source import BundleSource
 
     return BundleSource(name, path, zone=zone)

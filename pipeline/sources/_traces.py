@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import ParsedSpans, drop_repeats, find_spans
+from parsers.traces.files import find_spans, span_at
+from parsers.traces.rows import ParsedSpans, drop_repeats
 from pipeline.errors import SourceError
 from pipeline.sources._http import TooLarge, side_by_side
 from pipeline.values import Ask, Fetched, Pointer
@@ -161,8 +162,6 @@ def resolve_spans(
     pointers: Iterable[Pointer], fetch: Callable[[str], bytes | None], parallel: int
 ) -> dict[Pointer, bytes | None]:
     """The canonical JSON of each span's object, or None where its trace is gone; `fetch` gives a trace's bytes."""
-    from pipeline.sources.bundle import span_at
-
     result: dict[Pointer, bytes | None] = dict.fromkeys(pointers)
     by_trace: dict[str, list[Pointer]] = {}
     for pointer in result:

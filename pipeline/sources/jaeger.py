@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from parsers.traces import ParsedSpans, parse_jaeger
+from parsers.traces.jaeger import parse_jaeger
+from parsers.traces.rows import ParsedSpans
 from pipeline.errors import SourceBroken, SourceError
 from pipeline.sources._http import NEVER, Count, Http, HttpOptions, TooLarge, shown
 from pipeline.sources._traces import Reading, answer, micros, read_traces, resolve_spans, skipped, some

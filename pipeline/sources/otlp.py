@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.tables import LOGS, ORDER_EVENTS, SPANS, empty
-from parsers.traces import drop_repeats, find_spans, parse_trace_file
+from parsers.traces.files import find_spans, parse_trace_file, span_at
+from parsers.traces.rows import drop_repeats
 from pipeline.errors import SourceUnavailable
 from pipeline.values import Ask, Fetched, Pointer, Span, What
 from snapshots.model import Coverage, Status, Window, canonical_json
@@ -101,7 +102,7 @@ class OtlpSource:
             for pointer in answer:
                 objects = found.get((pointer.index, str(pointer.doc_id)))
                 if objects and pointer.kind == "span":
-                    answer[pointer] = canonical_json(_at(objects, pointer.at))
+                    answer[pointer] = canonical_json(span_at(objects, pointer.at))
             open_keys -= found.keys()
         return answer
 
@@ -131,7 +132,7 @@ class OtlpSource:
         return sorted((short, path) for path, short in found.items())
 
     def _read(self, path: Path, short: str, limit: int) -> tuple[bytes, str | None]:
-        from pipeline.sources.bundle import read_file
+        from pipeline.sources.bundle.unpacking import read_file
 
         return read_file(path, short, limit)
 
@@ -180,12 +181,6 @@ def _choose(table: Any, ask: Ask) -> tuple[Any, int]:
         parts.append(table.filter(pc.and_not(within, named)))
     chosen = pa.concat_tables(parts)
     return chosen, table.num_rows - chosen.num_rows
-
-
-def _at(objects: list[tuple[int | None, Any]], at: str | None) -> Any:
-    from pipeline.sources.bundle import span_at
-
-    return span_at(objects, at)
 
 
 def _window(window: Span) -> Window:

@@ -19,7 +19,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from parsers.traces import ParsedSpans, parse_otlp
+from parsers.traces.otlp import parse_otlp
+from parsers.traces.rows import ParsedSpans
 from pipeline.errors import SourceError, SourceUnavailable
 from pipeline.sources._http import NEVER, Count, Http, HttpOptions, shown
 from pipeline.sources._traces import Reading, answer, micros, read_traces, resolve_spans, skipped, some

@@ -107,7 +107,7 @@ def _exists(path: Path) -> bool:
 
 
 def _out_of_bundle(arg: str, bundle: Path, note: Callable[[str], None]) -> tuple[Ticket, Path]:
-    from pipeline.sources.bundle import find_bundle, is_bundle
+    from pipeline.sources.bundle.tickets import find_bundle, is_bundle
 
     if not _exists(bundle):
         raise UsageError(f"--bundle {bundle}: no such folder or file")
@@ -127,7 +127,7 @@ def _out_of_bundle(arg: str, bundle: Path, note: Callable[[str], None]) -> tuple
 
 def _records_of(ticket: Ticket, bundle: Path) -> Path:
     """The bundle with the records of a ticket that came from elsewhere: `bundle`, or the one of its id in that folder."""
-    from pipeline.sources.bundle import find_bundle, is_bundle, ticket_ids
+    from pipeline.sources.bundle.tickets import find_bundle, is_bundle, ticket_ids
 
     if not _exists(bundle):
         raise UsageError(f"--bundle {bundle}: no such folder or file")

@@ -41,7 +41,7 @@ _LOG_COLUMNS = {
     "error type": "error_type",
     "HTTP status": "http_status_code",
 }
-# Where parsers.traces finds the columns of a span: APM's documents, OpenTelemetry's, and Jaeger's.
+# Where parsers/traces finds the columns of a span: APM's documents, OpenTelemetry's, and Jaeger's.
 _SPAN_COLUMNS = {
     "service": ("service.name", "resource.attributes.service.name", "process.serviceName", "Resource.service.name"),
     "name": ("transaction.name", "span.name", "name", "operationName", "Name"),
@@ -312,7 +312,7 @@ def _fits(column: str, value: Any, types: Sequence[str]) -> bool:
 
 def _readable(samples: Iterable[_Sample]) -> int:
     """How many of the documents are spans, as the parser reads them."""
-    from parsers.traces import parse_span_documents
+    from parsers.traces.documents import parse_span_documents
 
     lines = [json.dumps(document).encode() for one in samples for document in one.documents]
     parsed = parse_span_documents(b"\n".join(lines), source="doctor", envelope="flat")

@@ -466,14 +466,14 @@ class Reading:
             if self.fields:
                 self.wanted = wanted_columns(self.fields)
             elif self.ask.what == "logs":
-                from parsers.documents import wanted_of
+                from parsers.documents.parsing import wanted_of
 
                 self.wanted = wanted_of(self.source.mapping)
 
     def _parse_values(self, values: list[Values]) -> Any:
         if self.fields:
             return pa.concat_tables([columns_of(some, self.fields) for some in values])
-        from parsers.documents import parse_values
+        from parsers.documents.parsing import parse_values
 
         return parse_values(
             joined(values), source=self.source.name, mapping=self.source.mapping, zone=self.source.zone()
@@ -483,12 +483,12 @@ class Reading:
         if self.fields:
             return read_columns(ndjson, self.fields, hits)
         if self.ask.what == "logs":
-            from parsers.documents import parse_documents
+            from parsers.documents.parsing import parse_documents
 
             zone = self.source.zone()
             mapping = self.source.mapping
             return parse_documents(ndjson, source=self.source.name, mapping=mapping, envelope="hit", zone=zone)
-        from parsers.traces import parse_span_documents
+        from parsers.traces.documents import parse_span_documents
 
         return parse_span_documents(ndjson, source=self.source.name, envelope="hit")
 
