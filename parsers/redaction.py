@@ -3,7 +3,8 @@
 Markers are the same in every language and name the kind: `[card:…4242]` and `[phone:…4057]` keep the last four, by
 which support finds an order; everything else keeps nothing. Order and trade numbers, trace ids and times stay: a
 number is a card only with an issuer's prefix, a length that issuer uses, a Luhn sum that fits, and no sign around it
-that it is an order; an identity number and an IBAN need their checksums.
+that it is an order; an IBAN needs its checksum, and so does an identity number that no word before it names.
+What is escaped for an address (`%40`), or by its number as JSON does, is seen too; JSON in base64 goes as a whole, unread.
 
 All patterns are RE2 and run as Arrow kernels over whole columns; only numbers with a checksum are looked at one by one.
 A text that was redacted is redacted to itself.
@@ -32,8 +33,8 @@ import re2
 from parsers.identifiers import values_in
 
 KINDS = (
-    "private_key", "auth", "cookie", "secret", "cvv", "jwt", "api_key", "email", "card", "bank_account", "id_number",
-    "iban", "phone", "ip",
+    "private_key", "auth", "cookie", "secret", "cvv", "jwt", "encoded", "api_key", "email", "card", "bank_account",
+    "id_number", "iban", "phone", "ip",
 )  # fmt: skip
 
 
@@ -60,6 +61,10 @@ class RedactionSettings:
 
 _DEFAULT = RedactionSettings()
 
+# A sign of an address's query, once or twice escaped, or one that JSON names by its number.
+_ESCAPED = r"%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}"
+# "=" or ":", so escaped.
+_ESCAPED_IS = r"%(?:25)?3[AaDd]|\\u003[AaDd]"
 # A key's end and what stands between it and its value, in JSON (also escaped), logfmt, Java maps, YAML and prose.
 _SEP = r"\\?[\"']?\s{0,4}(?:[:=]|:|＝|=>)\s{0,4}"
 
@@ -75,8 +80,8 @@ _CARD_SHAPE = (
     r"|3(?:0[0-5]|[68]\d)\d[ -]?\d{6}[ -]?\d{4}"
     r"|35\d{2}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}|6\d{3}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}(?:[ -]?\d{1,3})?)"
 )
-_OPEN = r"(^|[^0-9A-Za-z_.\-…])"
-_ID_SHAPE = r"[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[0-9Xx]"
+_OPEN = rf"(^|[^0-9A-Za-z_.\-…]|{_ESCAPED})"
+_ID_SHAPE = r"[1-9]\d{5}[ -]?(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ -]?\d{3}[0-9Xx]"
 # SWIFT registry: total length -> countries.
 _IBAN_LENGTHS = {
     15: "NO", 16: "BE", 18: "DK|FO|FI|GL|NL|SD|FK", 19: "MK|SI", 20: "AT|BA|EE|KZ|XK|LT|LU|MN", 21: "HR|LV|LI|CH",
@@ -95,11 +100,17 @@ _CARD_CUE = (
     r"(?:card[_ -]?(?:no|num|number)|credit[_ -]?card|debit[_ -]?card|bank[_ -]?card(?:[_ -]?(?:no|num|number))?|\bpan"
     r"|卡号|银行卡号?|信用卡号?|储蓄卡号?|借记卡号?)"
 )
+_ID_CUE = (
+    r"(?:id[_ ]?card(?:[_ -]?(?:no|num|number))?|identity[_ ]?(?:card|no|num|number)|passport(?:[_ -]?(?:no|num|number))?"
+    r"|身份证(?:号码|号)?|证件号码?|护照(?:号码|号)?)"
+)
+# With and without the century and the check digit of 1999, and passports.
+_ID_CUED = r"[1-9]\d{5}[ -]?\d{8}[ -]?\d{3}[0-9Xx]|[1-9]\d{14}|[A-Za-z]{1,2}\d{7,8}"
 _BANK_CUE = (
     r"(?:bank[_ -]?(?:account|acct|acc)(?:[_ -]?(?:no|num|number))?|account[_ -]?iban"
     r"|银行账[号户]|开户账号|收款账号|对公账[号户]|银行帐号)"
 )
-_IS = r"(?:\\?[\"']?\s{0,3}(?:[:=：]|=>|是|为|\bis\b)?\s{0,3}\\?[\"']?)"
+_IS = rf"(?:\\?[\"']?\s{{0,3}}(?:[:=：]|{_ESCAPED_IS}|=>|是|为|\bis\b)?\s{{0,3}}\\?[\"']?)"
 # Words right before a number that make it an order, a trade or an amount, not a card.
 _ORDER_CUE = (
     r"(?:order|trade|txn|transaction|payment|refund|invoice|request|trace|mch|merchant|seq|serial|uid|user|id|no|nr|number|ref|time|timestamp|ts"
@@ -125,9 +136,12 @@ def _mark(kind: str) -> str:
 def _passes() -> tuple[_Pass, ...]:
     """The replacements, containers first: a key block, then a header, then a field, then a bare token."""
     # Before a key: a word's start, a joiner, or the small letter of "loginPassword".
-    key = rf"((?:\b|_|-|[a-z]|[^\x00-\x7F])(?i:{_SECRET_KEYS})"
+    key = rf"((?:\b|_|-|[a-z]|[^\x00-\x7F]|{_ESCAPED})(?i:{_SECRET_KEYS})"
     start_zh = rf"(^{_SECRET_KEYS}"
-    quoted, bare = r"\\?\"\s{0,4}:\s{0,4}\\?\")[^\"\\]+", r"\s{0,4}[=:：＝]\s{0,4})[^\s\"'&,;<>(){}\\]+"
+    quoted, bare = (
+        r"\\?\"\s{0,4}:\s{0,4}\\?\")[^\"\\]+",
+        rf"\s{{0,4}}(?:[=:：＝]|{_ESCAPED_IS})\s{{0,4}})[^\s\"'&,;<>(){{}}\\]+",
+    )
     # Either a list of name="value" pairs (WECHATPAY2, Digest, AWS4), or one credential.
     credential = (
         r"(?:[a-z_]+=\\?\"[^\"\\]*\\?\"(?:,\s?[a-z_]+=\\?\"[^\"\\]*\\?\")*"
@@ -162,6 +176,8 @@ def _passes() -> tuple[_Pass, ...]:
         ("cvv", rf"(?i)\b((?:cvv2?|cvc2?|cvn2?|card[_ ]?security[_ ]?code|security[_ ]?code){_IS})\d{{3,4}}\b", r"\1"),
         ("cvv", rf"((?:安全码|卡背后三位){_IS})\d{{3,4}}\b", r"\1"),
         ("jwt", r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?", ""),
+        # How base64 of an object or a list begins: {" and [{", with or without a blank or a line's end between.
+        ("encoded", r"\b(?:eyJ|eyAi|ewogI|ew0KI|W3si|WyJ)(?:[A-Za-z0-9+/_-]|%2[BbFf]){16,}(?:=|%3[Dd]){0,2}", ""),
         (
             "api_key",
             r"\b(?:(?:sk|rk)_(?:live|test)_[0-9A-Za-z]{10,}|whsec_[0-9A-Za-z+/=]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}"
@@ -172,6 +188,11 @@ def _passes() -> tuple[_Pass, ...]:
         (
             "email",
             r"\b[0-9A-Za-z][0-9A-Za-z._%+-]{0,63}@[0-9A-Za-z](?:[0-9A-Za-z-]{0,62}\.){1,8}[A-Za-z]{2,24}\b",
+            "",
+        ),
+        (
+            "email",
+            r"\b[0-9A-Za-z][0-9A-Za-z._+-]{0,63}(?:%(?:25)?40|\\u0040|&#64;)[0-9A-Za-z](?:[0-9A-Za-z-]{0,62}\.){1,8}[A-Za-z]{2,24}\b",
             "",
         ),
     )
@@ -197,7 +218,8 @@ def _hints() -> str:
     """Whether a line may hold anything that `_passes` takes out: a superset, cheap to look for."""
     return (
         r"(?i)PRIVATE KEY|authorization|bearer|basic\s|cookie|://[^\s/]*@|pass|pwd|secret|token|key|credential|cvv|cvc|cvn|security.?code"
-        r"|eyJ|[sr]k_|whsec_|AKIA|ASIA|gh[pousr]_|github_pat|glpat|xox|AIza|sk-|EAAA|LTAI|@|密码|口令|密钥|秘钥|安全码|三位"
+        r"|eyJ|eyAi|ewogI|ew0KI|W3si|WyJ|[sr]k_|whsec_|AKIA|ASIA|gh[pousr]_|github_pat|glpat|xox|AIza|sk-|EAAA|LTAI"
+        r"|@|%(?:25)?40|\\u0040|&#64;|密码|口令|密钥|秘钥|安全码|三位"
     )
 
 
@@ -244,7 +266,7 @@ def _is_card(match: Any) -> bool:
     # Four-by-four is how people write cards. A bare run may be an order number: one in ten has a Luhn sum that fits.
     if raw != digits:
         return True
-    before = match.string[max(0, match.start(2) - 24) : match.start(2)]
+    before = re2.sub(_ESCAPED_IS, "=", match.string[max(0, match.start(2) - 28) : match.start(2)])
     return not bool(_order_cue().search(before))
 
 
@@ -257,7 +279,7 @@ _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 def _is_id_number(match: Any) -> bool:
-    value = match.group(2)
+    value = re2.sub("[ -]", "", match.group(2))
     total = sum(weight * int(digit) for weight, digit in zip(_ID_WEIGHTS, value[:17], strict=True))
     return bool("10X98765432"[total % 11] == value[17].upper())
 
@@ -273,7 +295,7 @@ def _is_phone_abroad(match: Any) -> bool:
     import phonenumbers
 
     try:
-        return bool(phonenumbers.is_valid_number(phonenumbers.parse(match.group(2), None)))
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse("+" + match.group(2).lstrip("+%2Bb"), None)))
     except phonenumbers.NumberParseException:
         return False
 
@@ -305,6 +327,7 @@ def _numbers(*, by_cue: bool) -> tuple[_Number, ...]:
         return (
             _Number("card", rf"(?i)({_CARD_CUE}{_IS})(\d(?:[ -]?\d){{12,18}})", _always, keep=True),
             _Number("bank_account", rf"(?i)({_BANK_CUE}{_IS})(\d(?:[ -]?\d){{7,29}})", _always, keep=True),
+            _Number("id_number", rf"(?i)({_ID_CUE}{_IS})({_ID_CUED})", _always, keep=False),
             _Number(
                 "phone", rf"(?i)({_PHONE_CUE}{_IS})(\+?\(?\d(?:[ ().-]{{0,2}}\d){{6,14}})", _looks_like_phone, keep=True
             ),
@@ -315,11 +338,16 @@ def _numbers(*, by_cue: bool) -> tuple[_Number, ...]:
         _Number("iban", rf"{_OPEN}({_IBAN_SHAPE})", _is_iban, keep=True),
         _Number(
             "phone",
-            r"(^|[^0-9A-Za-z_.\-…+])((?:\+?86[ -]?)?1[3-9]\d(?:\d{8}|[ -]\d{4}[ -]\d{4}))",
+            rf"(^|[^0-9A-Za-z_.\-…+]|{_ESCAPED})((?:\+?86[ -]?)?1[3-9]\d(?:\d{{8}}|[ -]\d{{4}}[ -]\d{{4}}))",
             _always,
             keep=True,
         ),
-        _Number("phone", r"(^|[^0-9A-Za-z_+])(\+[1-9](?:[ ().-]{0,2}\d){7,14})", _is_phone_abroad, keep=True),
+        _Number(
+            "phone",
+            rf"(^|[^0-9A-Za-z_+]|{_ESCAPED})((?:\+|%2[Bb])[1-9](?:[ ().-]{{0,2}}\d){{7,14}})",
+            _is_phone_abroad,
+            keep=True,
+        ),
     )
 
 
@@ -515,7 +543,7 @@ def _hide(text: Any, values: list[str]) -> Any:
         return text
     place = {v: n for n, v in enumerate(values)}
     longest = sorted(values, key=len, reverse=True)
-    pattern = re2.compile("(^|[^0-9A-Za-z])(" + "|".join(re2.escape(v) for v in longest) + r")\b")
+    pattern = re2.compile(rf"(^|[^0-9A-Za-z]|{_ESCAPED})(" + "|".join(re2.escape(v) for v in longest) + r")\b")
 
     def stand_in(match: Any) -> str:
         code = "".join(chr(_DIGIT_BASE + int(c)) for c in str(place[match.group(2)]))
@@ -550,9 +578,11 @@ _CARD_NAME = rf"(?i)^(?:.*[ _.-])?{_CARD_NAMES}$"
 _PHONE_NAMES = r"(?-i)[a-z](?:Phone|Mobile|Telephone|Tel)(?:No|Num|Number)?"
 _PHONE_NAME = rf"(?i)^(?:.*[ _.-])?{_PHONE_CUE}$|{_PHONE_NAMES}$"
 
+_ID_NAME = rf"(?i)^(?:.*[ _.-])?{_ID_CUE}$"
+
 # What the text of JSON does not show to the gates: a character by its number, a number with an exponent, and fields whose name says
 # what their value is, wherever below them that stands.
-_VEILED = rf'\\u|[:\[,]\s*-?\d[\d.]*[eE]|(?i:[" _.-](?:{_PHONE_CUE}|{_CARD_NAMES})")|{_PHONE_NAMES}"'
+_VEILED = rf'\\u|[:\[,]\s*-?\d[\d.]*[eE]|(?i:[" _.-](?:{_PHONE_CUE}|{_CARD_NAMES}|{_ID_CUE})")|{_PHONE_NAMES}"'
 # A backslash is put aside first, since the second of two begins no escape.
 _ESCAPES = (
     ("\\\\", "\ue002"), ('\\"', '"'), ("\\/", "/"), ("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t"), ("\\b", "\b"),
@@ -800,6 +830,8 @@ def _secret_kind(key: str) -> str | None:
 def _cue(key: str) -> str:
     if _compiled(_PHONE_NAME).search(key):
         return "phone: "
+    if _compiled(_ID_NAME).search(key):
+        return "id card: "
     return "card_no: " if _compiled(_CARD_NAME).search(key) else ""
 
 
