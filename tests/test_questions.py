@@ -217,6 +217,24 @@ def test_a_record_whose_name_is_personal_data_is_named_by_its_mask(tmp_path):
     assert b"jo@example.com" not in msgspec.json.encode(snapshot)
 
 
+@pytest.mark.parametrize(
+    ("title", "text", "ids"),
+    [
+        ("How do I change my card?", "How can I change the card that I pay with?", ["order_number"]),
+        ("怎么开发票", "请问发票在哪里开？", ["order_number"]),
+        ("付款失败", "付不了款", ["order_number", "occurred_at", "screenshot", "operation_steps"]),
+    ],
+    ids=["question", "question_zh", "failure"],
+)
+def test_whoever_only_asks_is_not_asked_when_it_happened(tmp_path, title, text, ids):
+    folder = bundle(tmp_path, "GET /")
+    asking = Ticket("T-1", title, text, CREATED + timedelta(days=30), "desk", "zh")
+    assert [one.id for one in made(asked(asking, folder)).questions] == ids
+    # A person who made more of it wants to know what happened.
+    graver = replace(asking, custom_fields={"severity": "P2"})
+    assert "occurred_at" in [one.id for one in made(asked(graver, folder)).questions]
+
+
 def test_so_many_are_asked_and_the_rest_is_counted(tmp_path):
     all_of_them = made(asked(ticket("有问题"), bundle(tmp_path, "ok"), most=50))
     two = made(asked(ticket("有问题"), bundle(tmp_path, "ok"), most=2))
