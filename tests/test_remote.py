@@ -218,6 +218,27 @@ def test_nobody_is_taken_to_agree_where_nobody_can_be_asked(shop):
     assert shop.row(told["id"]).state == "asked"
 
 
+def test_where_nothing_of_that_time_is_found_nothing_is_sent_and_the_link_stays_good(shop):
+    """The machine's clock is not the one that its logs are written by."""
+    told, out = shop.ask("T2"), shop.folder / "none.zip"
+    given = ["bundle", "--collect", told["manifest"], "--desk-key", told["desk_key"], "--consent", "Wang", "--out", out]
+    for language, said in (("zh", "链接仍然有效"), ("en", "The link stays good")):
+        done = shop.run(*given, "--language", language, at="UTC")
+        assert done.returncode == 8, done.stderr
+        assert said in done.stderr
+        assert "TZ=Asia/Shanghai" in done.stderr
+        assert not out.exists()
+        assert shop.row(told["id"]).state == "agreed"
+    done = shop.run(*given, at="Asia/Shanghai")
+    assert done.returncode == 0, done.stderr
+    assert shop.row(told["id"]).state == "stored"
+    # What is there already is not to be sent later.
+    again = shop.run(*given[:-1], shop.folder / "again.zip", "--language", "en", at="Asia/Shanghai")
+    assert again.returncode == 4
+    assert "another bundle" in again.stderr
+    assert "later" not in again.stderr
+
+
 def test_nothing_is_taken_before_consent(shop):
     told = shop.ask("T1")
     bundle = collected(shop, told)

@@ -112,9 +112,7 @@ class Rooms:
         found: int | None = connection.scalar(query.order_by(rooms.c.id.desc()).limit(1))
         return found
 
-    def _made(
-        self, connection: Connection, key: str, system: str, snapshot: ProblemSnapshot, tell: Tell
-    ) -> int | None:
+    def _made(self, connection: Connection, key: str, system: str, snapshot: ProblemSnapshot, tell: Tell) -> int | None:
         """A new room, its first people called; None where there is one."""
         made: int | None = connection.scalar(
             insert_into(self._engine, rooms)
