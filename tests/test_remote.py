@@ -78,7 +78,8 @@ def test_logs_are_collected_with_consent_and_the_ticket_is_diagnosed_again_with_
         shop.settled()
         row = shop.row(told["id"])
         assert (row.state, row.who, row.language) == ("stored", "Zhang San", "zh")
-        assert json.loads(row.masked) == {"card": 1, "email": 1, "id_number": 1, "phone": 1, "secret": 1}
+        masked = {"card": 1, "email": 2, "encoded": 1, "id_number": 1, "phone": 1, "secret": 1}
+        assert json.loads(row.masked) == masked
         assert json.loads(row.masked_again) == {}
 
         # Nothing of it was ever on the wire, packed or unpacked.
@@ -110,6 +111,9 @@ def test_logs_are_collected_with_consent_and_the_ticket_is_diagnosed_again_with_
         checked = shop.run("verify", snapshot.snapshot_id, "--config", shop.config)
         assert f"{snapshot.snapshot_id}: " in checked.stdout
         assert f"customer-{told['id']}" not in checked.stdout
+        # Beside a bundle, too, as the service had them.
+        checked = shop.run("verify", snapshot.snapshot_id, "--config", shop.config, "--bundle", tmp_path / "bundle")
+        assert checked.returncode == 0, checked.stdout
     wire.close()
 
 
