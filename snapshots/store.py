@@ -209,26 +209,34 @@ class Store:
         entries.sort(key=_newest, reverse=True)
         return Listing(tuple(entries[:limit]), tuple(damaged))
 
-    def of_customer(self, system: str, customer_id: str, limit: int) -> tuple[tuple[ProblemSnapshot, ...], int]:
-        """The newest snapshot of each ticket of one customer of one ticket system, newest ticket first, and how many more there are.
+    def of_customer(
+        self, system: str, customer_id: str, before: datetime, limit: int
+    ) -> tuple[tuple[ProblemSnapshot, ...], frozenset[str]]:
+        """The newest snapshot of each ticket that one customer of one ticket system opened before a moment, newest ticket first.
 
-        Only that customer's documents are opened; `limit` tickets at most are told. One that cannot be read counts among the others.
-        Snapshots that were put before the store kept customers apart are found once `rebuild` was run.
+        Only that customer's documents are opened; `limit` tickets at most are told. The second value has the ids of those that are
+        not: older ones, and what cannot be read. Snapshots that were put before the store kept customers apart are found once they
+        are put again, or `rebuild` was run.
         """
         folder = _customer_folder(system, customer_id)
         with self._told("read"):
             tickets = [folder_ticket(name.removesuffix(".json")) for name in self._files.names(folder)]
         found: list[ProblemSnapshot] = []
+        left: set[str] = set()
         for ticket in tickets:
+            if ticket is None:
+                continue
             try:
-                newest = self.newest(ticket) if ticket is not None else None
+                newest = self.newest(ticket)
             except DamagedSnapshot:
+                left.add(ticket)
                 continue
             # The folder's name is a hash, and a document may have been replaced: the document has the last word.
-            if newest and (newest.ticket.system, newest.ticket.customer_id) == (system, customer_id):
+            mine = newest and (newest.ticket.system, newest.ticket.customer_id) == (system, customer_id)
+            if newest and mine and datetime.fromisoformat(newest.ticket.created_at) < before:
                 found.append(newest)
         found.sort(key=lambda one: (_instant(one.ticket.created_at), one.snapshot_id), reverse=True)
-        return tuple(found[:limit]), max(0, len(tickets) - min(limit, len(found)))
+        return tuple(found[:limit]), frozenset(left | {one.ticket.id for one in found[limit:]})
 
     def _looked_into(self, names: Sequence[str], ticket: str | None) -> Iterator[Entry | Damaged]:
         """What the documents of `names` are, but for those of other tickets."""

@@ -44,13 +44,22 @@ SECRET = "the secret of the tests' service"
 ROOT = Path(__file__).resolve().parent.parent
 _LARGE = "logs/0001-large.log.ndjson"
 # What must never leave a customer's machine.
-SECRETS = (b"4242 4242 4242 4242", b"13800138000", b"zhang.san@example.com", b"hunter2hunter2", b"110101199003074514")
+SECRETS = (
+    b"4242 4242 4242 4242",
+    b"13800138000",
+    b"zhang.san@example.com",
+    b"hunter2hunter2",
+    b"110101199003074514",
+    b"zhang.san%40example.com",
+    b"eyJwaG9uZSI6",
+)
 LINES = """2026-11-23 09:00:00.000 INFO  pay-gateway - long before
 2026-11-23 10:02:00.120 INFO  pay-gateway - order SO20261123001 create, card 4242 4242 4242 4242
 2026-11-23 10:02:31.118 ERROR pay-gateway - call channel alipay order SO20261123001 result SYSTEM_ERROR 手机 13800138000
 java.net.SocketTimeoutException: Read timed out
     at com.shop.pay.Alipay.call(Alipay.java:42)
 2026-11-23 10:02:32.000 WARN  pay-gateway - notify zhang.san@example.com password=hunter2hunter2 id 110101199003074514
+    GET /back?mail=zhang.san%40example.com&body=eyJwaG9uZSI6IjEzODAwMTM4MDAwIn0=
 2026-11-23 18:00:00.000 INFO  pay-gateway - long after
 """
 

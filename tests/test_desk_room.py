@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from pipeline.desk import events
+from pipeline.desk.course import Told
 from pipeline.desk.duty import Duty
 from pipeline.desk.grading_options import ROLES, GradingOptions, RoomOptions
 from pipeline.desk.options import DeskOptions
@@ -338,6 +339,39 @@ def test_graded_again_calls_nobody_again(desk):
         graded(desk, snapshot())
     desk.work()
     assert sum(len(chat.got) for chat in desk.people.values()) == 3
+
+
+def test_a_room_that_was_closed_is_not_opened_again_by_a_snapshot_but_by_a_ticket_that_came_back(desk):
+    """A customer's thanks, an answer, a storm that grows: each takes a snapshot of a ticket that is a P1 still."""
+    rooms = desk.duty.rooms
+    assert rooms is not None
+    graded(desk, snapshot())
+    (room,) = rooms.listed()
+    desk.clock.now += 60
+    assert rooms.close(room.id)
+    graded(desk, snapshot())
+    assert rooms.listed() == []
+    desk.clock.now += 60
+    assert desk.duty.clocks.mark("desk", "T-1", "resolved")
+    graded(desk, snapshot())
+    assert rooms.listed() == []
+    desk.clock.now += 60
+    assert desk.duty.clocks.mark("desk", "T-1", "reopened")
+    graded(desk, snapshot())
+    (again,) = rooms.listed()
+    assert again.id != room.id
+    graded(desk, snapshot())
+    assert rooms.listed() == [again]
+    desk.work()
+    assert sum(len(chat.got) for chat in desk.people.values()) == 6
+
+
+def test_nobody_is_called_for_a_ticket_that_was_solved_before_it_was_graded(desk):
+    with desk.engine.begin() as connection:
+        desk.duty.clocks.follow(connection, "desk", "T-1", [Told("resolved", START - 30)])
+    graded(desk, snapshot())
+    assert desk.duty.rooms is not None
+    assert desk.duty.rooms.listed() == []
 
 
 def test_who_is_not_configured_is_told_at_once(desk):

@@ -177,6 +177,23 @@ def test_an_id_that_may_be_two_customers_is_nobodys(desk, tmp_path):
         load_settings(config, env={}, sources=False)
 
 
+def test_each_ticket_counts_once_however_many_there_are_and_wherever_they_are_known(desk, monkeypatch):
+    """Also those past the most that are looked at, and a ticket that is taken again when later ones are there."""
+    monkeypatch.setattr("pipeline.desk.portrait.MOST", 3)
+    desk.put(*(snapshot(f"T-{number}", "c-1", NOW - timedelta(days=number)) for number in range(1, 7)))
+    desk.put(*(snapshot(f"L-{number}", "c-1", NOW + timedelta(days=number)) for number in range(1, 7)))
+    desk.put(snapshot("T-now", "c-1", NOW))
+    told = desk.of()
+    assert (told.tickets, [one.id for one in told.listed]) == (6, ["T-1", "T-2", "T-3"])
+    assert "3 tickets of the store were not looked at" in told.missing[0].en
+    desk.rows += [
+        {"id": f"T-{number}", "created_at": (NOW - timedelta(days=number)).isoformat(), "customer": "c-1", "title": "t"}
+        for number in range(1, 9)
+    ]
+    told = desk.of()
+    assert (told.tickets, len(told.open)) == (8, 8)
+
+
 def test_a_history_that_cannot_be_asked_is_told(desk):
     desk.rows = [row("H-1", "c-1")]
     options = desk.options()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import zipfile
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -106,6 +108,24 @@ def ticket(text: str = "付不了款", **given: Any) -> Ticket:
 def made(snapshot: ProblemSnapshot) -> Questionnaire:
     assert isinstance(snapshot.questions, Questionnaire)
     return snapshot.questions
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_over_labelled_cases_at_most_two_are_asked_and_none_that_is_answered(tmp_path, monkeypatch, name):
+    """What is answered already is decided by other expressions, from the raw files: benchmarks/questions.py does so over all."""
+    benchmarks = Path(__file__).parent.parent / "benchmarks"
+    monkeypatch.syspath_prepend(str(benchmarks))
+    questions = importlib.import_module("questions")
+    for number, path in enumerate(sorted((benchmarks / "cases" / name).glob("*.zip"))[::4]):
+        folder = tmp_path / path.stem
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+        if number % 2:
+            # As tickets by mail are.
+            told = json.loads((folder / "ticket.json").read_bytes())
+            (folder / "ticket.json").write_text(json.dumps(told | {"questionnaire": {}}), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["questions.py", str(tmp_path)])
+    assert questions.main() == 0
 
 
 KNOWN = {
@@ -216,6 +236,24 @@ def test_a_record_whose_name_is_personal_data_is_named_by_its_mask(tmp_path):
     (evidence,) = known["device_model"].evidence
     assert evidence.sha256
     assert b"jo@example.com" not in msgspec.json.encode(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "ids"),
+    [
+        ("How do I change my card?", "How can I change the card that I pay with?", ["order_number"]),
+        ("怎么开发票", "请问发票在哪里开？", ["order_number"]),
+        ("付款失败", "付不了款", ["order_number", "occurred_at", "screenshot", "operation_steps"]),
+    ],
+    ids=["question", "question_zh", "failure"],
+)
+def test_whoever_only_asks_is_not_asked_when_it_happened(tmp_path, title, text, ids):
+    folder = bundle(tmp_path, "GET /")
+    asking = Ticket("T-1", title, text, CREATED + timedelta(days=30), "desk", "zh")
+    assert [one.id for one in made(asked(asking, folder)).questions] == ids
+    # A person who made more of it wants to know what happened.
+    graver = replace(asking, custom_fields={"severity": "P2"})
+    assert "occurred_at" in [one.id for one in made(asked(graver, folder)).questions]
 
 
 def test_so_many_are_asked_and_the_rest_is_counted(tmp_path):

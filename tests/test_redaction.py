@@ -44,6 +44,22 @@ GONE = [
     ("sk_live_" + "abcdefghijklmnop1234", "[api-key]", "api_key"),
     ("whsec_" + "abcdefghijklmnop1234", "[api-key]", "api_key"),
     ("AKIA" + "ABCDEFGHIJKLMNOP", "[api-key]", "api_key"),
+    ("GET /pay?mail=zhang.san%40example.com&x=1", "GET /pay?mail=[email]&x=1", "email"),
+    ("mail=zhang.san%2540example.com", "mail=[email]", "email"),
+    ('"q":"to\\u003dli\\u0040example.com"', '"q":"to\\[email]"', "email"),
+    ("next=%2Fpay%3Ftel%3D13800138000%26x", "next=%2Fpay%3Ftel%3D[phone:…8000]%26x", "phone"),
+    ("tel=%2B442079460958", "tel=[phone:…0958]", "phone"),
+    ("tel\\u003d13800138000\\u0026x", "tel\\u003d[phone:…8000]\\u0026x", "phone"),
+    ("a%26password%3Dhunter2", "a%26password%3D[secret]", "secret"),
+    ("card%3D4111111111111111", "card%3D[card:…1111]", "card"),
+    ("身份证号：110105 19491231 002X", "身份证号：[id-number]", "id_number"),
+    ("110105 19491231 002X", "[id-number]", "id_number"),
+    # What a word names needs no checksum: it is the customer's all the same where he mistyped it.
+    ("身份证 110105491231002", "身份证 [id-number]", "id_number"),
+    ("idCard=110105194912310021", "idCard=[id-number]", "id_number"),
+    ("护照号码 E12345678", "护照号码 [id-number]", "id_number"),
+    ("body=eyJwaG9uZSI6IjEzODAwMTM4MDAwIn0=&x", "body=[encoded]&x", "encoded"),
+    ("body=W3sicGhvbmUiOiIxMzgwMDEzODAwMCJ9XQ%3D%3D&x", "body=[encoded]&x", "encoded"),
     ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[private-key]", "private_key"),
 ]
 
@@ -68,6 +84,10 @@ def test_each_secret_becomes_its_marker_and_is_counted_once(text: str, masked: s
         "5TY05013RG002845M pi_3Q2Fj9r6OW5Dky63z1YFMyr",
         "connect to 10.0.0.1:3306 refused",
         "4242 4242 4242 4243",
+        "order_id%3D4242424242424242%26paid order_no\\u003d4242424242424242",
+        "%E8%AE%A2%E5%8D%95%2020265958286236 45%13 %1380013",
+        "身份证已过期 passport strategy 12345678, idcard verify failed E10002",
+        "trade 110105 19491231 0021",
         "11010519491231002Y",
     ],
 )

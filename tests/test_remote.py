@@ -78,7 +78,8 @@ def test_logs_are_collected_with_consent_and_the_ticket_is_diagnosed_again_with_
         shop.settled()
         row = shop.row(told["id"])
         assert (row.state, row.who, row.language) == ("stored", "Zhang San", "zh")
-        assert json.loads(row.masked) == {"card": 1, "email": 1, "id_number": 1, "phone": 1, "secret": 1}
+        masked = {"card": 1, "email": 2, "encoded": 1, "id_number": 1, "phone": 1, "secret": 1}
+        assert json.loads(row.masked) == masked
         assert json.loads(row.masked_again) == {}
 
         # Nothing of it was ever on the wire, packed or unpacked.
@@ -110,6 +111,9 @@ def test_logs_are_collected_with_consent_and_the_ticket_is_diagnosed_again_with_
         checked = shop.run("verify", snapshot.snapshot_id, "--config", shop.config)
         assert f"{snapshot.snapshot_id}: " in checked.stdout
         assert f"customer-{told['id']}" not in checked.stdout
+        # Beside a bundle, too, as the service had them.
+        checked = shop.run("verify", snapshot.snapshot_id, "--config", shop.config, "--bundle", tmp_path / "bundle")
+        assert checked.returncode == 0, checked.stdout
     wire.close()
 
 
@@ -216,6 +220,27 @@ def test_nobody_is_taken_to_agree_where_nobody_can_be_asked(shop):
     assert done.returncode == 2
     assert "--consent NAME" in done.stderr
     assert shop.row(told["id"]).state == "asked"
+
+
+def test_where_nothing_of_that_time_is_found_nothing_is_sent_and_the_link_stays_good(shop):
+    """The machine's clock is not the one that its logs are written by."""
+    told, out = shop.ask("T2"), shop.folder / "none.zip"
+    given = ["bundle", "--collect", told["manifest"], "--desk-key", told["desk_key"], "--consent", "Wang", "--out", out]
+    for language, said in (("zh", "链接仍然有效"), ("en", "The link stays good")):
+        done = shop.run(*given, "--language", language, at="UTC")
+        assert done.returncode == 8, done.stderr
+        assert said in done.stderr
+        assert "TZ=Asia/Shanghai" in done.stderr
+        assert not out.exists()
+        assert shop.row(told["id"]).state == "agreed"
+    done = shop.run(*given, at="Asia/Shanghai")
+    assert done.returncode == 0, done.stderr
+    assert shop.row(told["id"]).state == "stored"
+    # What is there already is not to be sent later.
+    again = shop.run(*given[:-1], shop.folder / "again.zip", "--language", "en", at="Asia/Shanghai")
+    assert again.returncode == 4
+    assert "another bundle" in again.stderr
+    assert "later" not in again.stderr
 
 
 def test_nothing_is_taken_before_consent(shop):

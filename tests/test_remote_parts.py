@@ -453,9 +453,14 @@ def test_uploads_are_deleted_when_their_time_is_over(kept, tmp_path):
     assert receiver.prune(2050.0) == 0
     assert (home / data.name).exists()
     assert not part.exists()
-    assert receiver.prune(2101.0) == 1
+    assert receiver.prune(2101.0, remembered=5000.0) == 1
     assert not home.exists()
-    assert rows.get(asked.id) is None or rows.get(asked.id).state == "pruned"
+    # Who agreed to what, and when, is known for longer than there is data.
+    forgotten = 1000.0 + receiver.options.keep + 5000.0
+    assert receiver.prune(forgotten - 1.0, remembered=5000.0) == 0
+    assert (rows.get(asked.id).state, rows.get(asked.id).who) == ("pruned", "Li Si")
+    receiver.prune(forgotten + 1.0, remembered=5000.0)
+    assert rows.get(asked.id) is None
 
 
 def test_a_link_is_known_by_its_signature_alone(kept):

@@ -13,7 +13,8 @@
 Markers are the same in every language and name the kind: `[card:…4242]` and `[phone:…4057]` keep the last four, by
 which support finds an order; everything else keeps nothing. Order and trade numbers, trace ids and times stay: a
 number is a card only with an issuer's prefix, a length that issuer uses, a Luhn sum that fits, and no sign around it
-that it is an order; an identity number and an IBAN need their checksums.
+that it is an order; an IBAN needs its checksum, and so does an identity number that no word before it names.
+What is escaped for an address (`%40`), or by its number as JSON does, is seen too; JSON in base64 goes as a whole, unread.
 
 All patterns are RE2 and run as Arrow kernels over whole columns; only numbers with a checksum are looked at one by one.
 A text that was redacted is redacted to itself.

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 import re2
 
 from parsers.redaction.keys import CARD_NAMES, PHONE_NAMES
-from parsers.redaction.numbers import PHONE_CUE
+from parsers.redaction.numbers import ID_CUE, PHONE_CUE
 from parsers.redaction.settings import RedactionSettings
 from parsers.redaction.strings import fitting, put_at
 from parsers.redaction.text import suspects
 
 # What the text of JSON does not show to the gates: a character by its number, a number with an exponent, and fields whose name says
 # what their value is, wherever below them that stands.
-_VEILED = rf'\\u|[:\[,]\s*-?\d[\d.]*[eE]|(?i:[" _.-](?:{PHONE_CUE}|{CARD_NAMES})")|{PHONE_NAMES}"'
+_VEILED = rf'\\u|[:\[,]\s*-?\d[\d.]*[eE]|(?i:[" _.-](?:{PHONE_CUE}|{CARD_NAMES}|{ID_CUE})")|{PHONE_NAMES}"'
 # A backslash is put aside first, since the second of two begins no escape.
 _ESCAPES = (
     ("\\\\", "\ue002"), ('\\"', '"'), ("\\/", "/"), ("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t"), ("\\b", "\b"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from parsers.redaction.numbers import PHONE_CUE
+from parsers.redaction.numbers import ID_CUE, PHONE_CUE
 from parsers.redaction.strings import compiled_once
 from parsers.redaction.words import SECRET_KEYS
 
@@ -21,6 +21,7 @@ CARD_NAMES = (
 _CARD_NAME = rf"(?i)^(?:.*[ _.-])?{CARD_NAMES}$"
 PHONE_NAMES = r"(?-i)[a-z](?:Phone|Mobile|Telephone|Tel)(?:No|Num|Number)?"
 _PHONE_NAME = rf"(?i)^(?:.*[ _.-])?{PHONE_CUE}$|{PHONE_NAMES}$"
+_ID_NAME = rf"(?i)^(?:.*[ _.-])?{ID_CUE}$"
 
 
 # Keys repeat from row to row.
@@ -42,6 +43,8 @@ def secret_kind(key: str) -> str | None:
 def _cue(key: str) -> str:
     if compiled_once(_PHONE_NAME).search(key):
         return "phone: "
+    if compiled_once(_ID_NAME).search(key):
+        return "id card: "
     return "card_no: " if compiled_once(_CARD_NAME).search(key) else ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import re2
 
-from parsers.redaction.words import IS_SIGN
+from parsers.redaction.words import ESCAPED, ESCAPED_IS, IS_SIGN
 
 _CARD_SHAPE = (
     r"(?:4\d{3}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}(?:[ -]?\d{3})?|4\d{12}|5[1-5]\d{2}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}"
@@ -21,8 +21,8 @@ _CARD_SHAPE = (
     r"|3(?:0[0-5]|[68]\d)\d[ -]?\d{6}[ -]?\d{4}"
     r"|35\d{2}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}|6\d{3}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}(?:[ -]?\d{1,3})?)"
 )
-_OPEN = r"(^|[^0-9A-Za-z_.\-…])"
-_ID_SHAPE = r"[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[0-9Xx]"
+_OPEN = rf"(^|[^0-9A-Za-z_.\-…]|{ESCAPED})"
+_ID_SHAPE = r"[1-9]\d{5}[ -]?(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ -]?\d{3}[0-9Xx]"
 # SWIFT registry: total length -> countries.
 _IBAN_LENGTHS = {
     15: "NO", 16: "BE", 18: "DK|FO|FI|GL|NL|SD|FK", 19: "MK|SI", 20: "AT|BA|EE|KZ|XK|LT|LU|MN", 21: "HR|LV|LI|CH",
@@ -41,6 +41,12 @@ _CARD_CUE = (
     r"(?:card[_ -]?(?:no|num|number)|credit[_ -]?card|debit[_ -]?card|bank[_ -]?card(?:[_ -]?(?:no|num|number))?|\bpan"
     r"|卡号|银行卡号?|信用卡号?|储蓄卡号?|借记卡号?)"
 )
+ID_CUE = (
+    r"(?:id[_ ]?card(?:[_ -]?(?:no|num|number))?|identity[_ ]?(?:card|no|num|number)|passport(?:[_ -]?(?:no|num|number))?"
+    r"|身份证(?:号码|号)?|证件号码?|护照(?:号码|号)?)"
+)
+# With and without the century and the check digit of 1999, and passports.
+_ID_CUED = r"[1-9]\d{5}[ -]?\d{8}[ -]?\d{3}[0-9Xx]|[1-9]\d{14}|[A-Za-z]{1,2}\d{7,8}"
 _BANK_CUE = (
     r"(?:bank[_ -]?(?:account|acct|acc)(?:[_ -]?(?:no|num|number))?|account[_ -]?iban"
     r"|银行账[号户]|开户账号|收款账号|对公账[号户]|银行帐号)"
@@ -69,7 +75,7 @@ def _is_card(match: Any) -> bool:
     # Four-by-four is how people write cards. A bare run may be an order number: one in ten has a Luhn sum that fits.
     if raw != digits:
         return True
-    before = match.string[max(0, match.start(2) - 24) : match.start(2)]
+    before = re2.sub(ESCAPED_IS, "=", match.string[max(0, match.start(2) - 28) : match.start(2)])
     return not bool(_order_cue().search(before))
 
 
@@ -82,7 +88,7 @@ _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 def _is_id_number(match: Any) -> bool:
-    value = match.group(2)
+    value = re2.sub("[ -]", "", match.group(2))
     total = sum(weight * int(digit) for weight, digit in zip(_ID_WEIGHTS, value[:17], strict=True))
     return bool("10X98765432"[total % 11] == value[17].upper())
 
@@ -98,7 +104,7 @@ def _is_phone_abroad(match: Any) -> bool:
     import phonenumbers
 
     try:
-        return bool(phonenumbers.is_valid_number(phonenumbers.parse(match.group(2), None)))
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse("+" + match.group(2).lstrip("+%2Bb"), None)))
     except phonenumbers.NumberParseException:
         return False
 
@@ -130,6 +136,7 @@ def checked_numbers(*, by_cue: bool) -> tuple[Number, ...]:
         return (
             Number("card", rf"(?i)({_CARD_CUE}{IS_SIGN})(\d(?:[ -]?\d){{12,18}})", _always, keep=True),
             Number("bank_account", rf"(?i)({_BANK_CUE}{IS_SIGN})(\d(?:[ -]?\d){{7,29}})", _always, keep=True),
+            Number("id_number", rf"(?i)({ID_CUE}{IS_SIGN})({_ID_CUED})", _always, keep=False),
             Number(
                 "phone",
                 rf"(?i)({PHONE_CUE}{IS_SIGN})(\+?\(?\d(?:[ ().-]{{0,2}}\d){{6,14}})",
@@ -143,9 +150,14 @@ def checked_numbers(*, by_cue: bool) -> tuple[Number, ...]:
         Number("iban", rf"{_OPEN}({_IBAN_SHAPE})", _is_iban, keep=True),
         Number(
             "phone",
-            r"(^|[^0-9A-Za-z_.\-…+])((?:\+?86[ -]?)?1[3-9]\d(?:\d{8}|[ -]\d{4}[ -]\d{4}))",
+            rf"(^|[^0-9A-Za-z_.\-…+]|{ESCAPED})((?:\+?86[ -]?)?1[3-9]\d(?:\d{{8}}|[ -]\d{{4}}[ -]\d{{4}}))",
             _always,
             keep=True,
         ),
-        Number("phone", r"(^|[^0-9A-Za-z_+])(\+[1-9](?:[ ().-]{0,2}\d){7,14})", _is_phone_abroad, keep=True),
+        Number(
+            "phone",
+            rf"(^|[^0-9A-Za-z_+]|{ESCAPED})((?:\+|%2[Bb])[1-9](?:[ ().-]{{0,2}}\d){{7,14}})",
+            _is_phone_abroad,
+            keep=True,
+        ),
     )

@@ -16,7 +16,7 @@ from parsers.redaction.markers import marker_of
 from parsers.redaction.numbers import Number, checked_numbers
 from parsers.redaction.settings import DEFAULT, RedactionSettings
 from parsers.redaction.strings import compiled_once, fitting, put_at, swapped
-from parsers.redaction.words import Pass, hints, passes
+from parsers.redaction.words import ESCAPED, Pass, hints, passes
 
 
 @cache
@@ -216,7 +216,7 @@ def _hide(text: Any, values: list[str]) -> Any:
         return text
     place = {v: n for n, v in enumerate(values)}
     longest = sorted(values, key=len, reverse=True)
-    pattern = re2.compile("(^|[^0-9A-Za-z])(" + "|".join(re2.escape(v) for v in longest) + r")\b")
+    pattern = re2.compile(rf"(^|[^0-9A-Za-z]|{ESCAPED})(" + "|".join(re2.escape(v) for v in longest) + r")\b")
 
     def stand_in(match: Any) -> str:
         code = "".join(chr(_DIGIT_BASE + int(c)) for c in str(place[match.group(2)]))

@@ -10,6 +10,10 @@ from functools import cache
 
 from parsers.redaction.markers import marker_of
 
+# A sign of an address's query, once or twice escaped, or one that JSON names by its number.
+ESCAPED = r"%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}"
+# "=" or ":", so escaped.
+ESCAPED_IS = r"%(?:25)?3[AaDd]|\\u003[AaDd]"
 # A key's end and what stands between it and its value, in JSON (also escaped), logfmt, Java maps, YAML and prose.
 _SEP = r"\\?[\"']?\s{0,4}(?:[:=]|:|＝|=>)\s{0,4}"
 
@@ -19,7 +23,7 @@ SECRET_KEYS = (
     r"|x-api-key|api[_-]?v[23][_-]?key|mch[_-]?key|pay[_-]?key|merchant[_-]?key|access[_-]?key(?:[_-]?(?:id|secret))?|signing[_-]?key|encrypt(?:ion)?[_-]?key"
     r"|private[_-]?key|aes[_-]?key|hmac[_-]?key|webhook[_-]?secret|session[_-]?key|credentials?|密码|口令|密钥|秘钥)"
 )
-IS_SIGN = r"(?:\\?[\"']?\s{0,3}(?:[:=：]|=>|是|为|\bis\b)?\s{0,3}\\?[\"']?)"
+IS_SIGN = rf"(?:\\?[\"']?\s{{0,3}}(?:[:=：]|{ESCAPED_IS}|=>|是|为|\bis\b)?\s{{0,3}}\\?[\"']?)"
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,12 @@ class Pass:
 def passes() -> tuple[Pass, ...]:
     """The replacements, containers first: a key block, then a header, then a field, then a bare token."""
     # Before a key: a word's start, a joiner, or the small letter of "loginPassword".
-    key = rf"((?:\b|_|-|[a-z]|[^\x00-\x7F])(?i:{SECRET_KEYS})"
+    key = rf"((?:\b|_|-|[a-z]|[^\x00-\x7F]|{ESCAPED})(?i:{SECRET_KEYS})"
     start_zh = rf"(^{SECRET_KEYS}"
-    quoted, bare = r"\\?\"\s{0,4}:\s{0,4}\\?\")[^\"\\]+", r"\s{0,4}[=:：＝]\s{0,4})[^\s\"'&,;<>(){}\\]+"
+    quoted, bare = (
+        r"\\?\"\s{0,4}:\s{0,4}\\?\")[^\"\\]+",
+        rf"\s{{0,4}}(?:[=:：＝]|{ESCAPED_IS})\s{{0,4}})[^\s\"'&,;<>(){{}}\\]+",
+    )
     # Either a list of name="value" pairs (WECHATPAY2, Digest, AWS4), or one credential.
     credential = (
         r"(?:[a-z_]+=\\?\"[^\"\\]*\\?\"(?:,\s?[a-z_]+=\\?\"[^\"\\]*\\?\")*"
@@ -77,6 +84,8 @@ def passes() -> tuple[Pass, ...]:
         ),
         ("cvv", rf"((?:安全码|卡背后三位){IS_SIGN})\d{{3,4}}\b", r"\1"),
         ("jwt", r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?", ""),
+        # How base64 of an object or a list begins: {" and [{", with or without a blank or a line's end between.
+        ("encoded", r"\b(?:eyJ|eyAi|ewogI|ew0KI|W3si|WyJ)(?:[A-Za-z0-9+/_-]|%2[BbFf]){16,}(?:=|%3[Dd]){0,2}", ""),
         (
             "api_key",
             r"\b(?:(?:sk|rk)_(?:live|test)_[0-9A-Za-z]{10,}|whsec_[0-9A-Za-z+/=]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}"
@@ -87,6 +96,11 @@ def passes() -> tuple[Pass, ...]:
         (
             "email",
             r"\b[0-9A-Za-z][0-9A-Za-z._%+-]{0,63}@[0-9A-Za-z](?:[0-9A-Za-z-]{0,62}\.){1,8}[A-Za-z]{2,24}\b",
+            "",
+        ),
+        (
+            "email",
+            r"\b[0-9A-Za-z][0-9A-Za-z._+-]{0,63}(?:%(?:25)?40|\\u0040|&#64;)[0-9A-Za-z](?:[0-9A-Za-z-]{0,62}\.){1,8}[A-Za-z]{2,24}\b",
             "",
         ),
     )
@@ -101,5 +115,6 @@ def hints() -> str:
     """Whether a line may hold anything that `passes` takes out: a superset, cheap to look for."""
     return (
         r"(?i)PRIVATE KEY|authorization|bearer|basic\s|cookie|://[^\s/]*@|pass|pwd|secret|token|key|credential|cvv|cvc|cvn|security.?code"
-        r"|eyJ|[sr]k_|whsec_|AKIA|ASIA|gh[pousr]_|github_pat|glpat|xox|AIza|sk-|EAAA|LTAI|@|密码|口令|密钥|秘钥|安全码|三位"
+        r"|eyJ|eyAi|ewogI|ew0KI|W3si|WyJ|[sr]k_|whsec_|AKIA|ASIA|gh[pousr]_|github_pat|glpat|xox|AIza|sk-|EAAA|LTAI"
+        r"|@|%(?:25)?40|\\u0040|&#64;|密码|口令|密钥|秘钥|安全码|三位"
     )

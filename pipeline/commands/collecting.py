@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.remote.manifest import Manifest
     from pipeline.remote.receipt import Consent, Receipt
     from pipeline.remote.sending import Desk
+    from snapshots.words import Language
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,11 @@ def collect(collecting: Collecting, out: Path | None) -> int:
     from pipeline.remote.files import choose
     from pipeline.remote.gather import gather, offset_at
     from pipeline.remote.sending import Desk
-    from pipeline.remote.words import asked_lines, offset_text, taken_lines
+    from pipeline.remote.words import asked_lines, nothing_lines, offset_text, taken_lines
 
     manifest = _manifest(collecting)
-    language = manifest.language if collecting.language == "auto" else collecting.language
+    wanted = manifest.language if collecting.language == "auto" else collecting.language
+    language: Language = "zh" if wanted == "zh" else "en"
     desk = Desk(manifest, language)
     if collecting.send is not None:
         return _send(desk, collecting.send, _consent_of(collecting.send), language)
@@ -99,15 +101,20 @@ def collect(collecting: Collecting, out: Path | None) -> int:
     say("\n".join(asked_lines(manifest, chosen, left, offset_text(east), language)))
     target = out or Path(f"collected-{manifest.id}.zip")
     consent = _decided(collecting, manifest, language)
-    _keep(consent, target)
+    _keep(consent, target, language)
     if not collecting.no_upload or consent.decision == "refused":
-        _tell(desk, consent)
+        _tell(desk, consent, language)
     if consent.decision == "refused":
         say("已拒绝：未读取任何内容。" if language == "zh" else "Refused: nothing was read.")
         return 0
     with Progress(verbose=False) as progress:
         receipt = gather(manifest, chosen, left, consent, target, offset=east, progress=progress)
     say("\n".join(["", *taken_lines(receipt, language)]))
+    if not receipt.records:
+        # A link takes one bundle: it stays good for one that holds something.
+        target.unlink()
+        say("\n".join(nothing_lines(receipt, language)))
+        return PARTIAL
     say(f"{'已写入' if language == 'zh' else 'Written'}: {target}")
     done = 0 if collecting.no_upload else _send(desk, target, None, language)
     return done or _part(receipt)
@@ -147,14 +154,13 @@ def _manifest(collecting: Collecting) -> Manifest:
     return manifest
 
 
-def _decided(collecting: Collecting, manifest: Manifest, language: str) -> Consent:
+def _decided(collecting: Collecting, manifest: Manifest, language: Language) -> Consent:
     """What the owner of this machine says, by option or when asked."""
     from datetime import UTC, datetime
 
     from pipeline.remote.receipt import consent_of
 
     zh = language == "zh"
-    spoken: Literal["en", "zh"] = "zh" if zh else "en"
     decision: Literal["given", "refused"] = "refused" if collecting.refuse else "given"
     who = collecting.consent or ""
     if not who and not collecting.refuse:
@@ -163,7 +169,7 @@ def _decided(collecting: Collecting, manifest: Manifest, language: str) -> Conse
         who = click.prompt("您的姓名" if zh else "Your name", err=True, type=str).strip()
         agreed = click.confirm("您同意吗" if zh else "Do you agree", default=False, err=True)
         decision = "given" if agreed else "refused"
-    return consent_of(manifest, decision, (who or _user())[:200], datetime.now(UTC), spoken)
+    return consent_of(manifest, decision, (who or _user())[:200], datetime.now(UTC), language)
 
 
 def _user() -> str:
@@ -173,26 +179,26 @@ def _user() -> str:
         return "unknown"
 
 
-def _keep(consent: Consent, target: Path) -> None:
+def _keep(consent: Consent, target: Path, language: Language) -> None:
     """Writes the decision down beside the bundle: the owner's own record of it."""
     import msgspec
 
     record = target.with_suffix(".consent.json")
     write_file(record, msgspec.json.format(msgspec.json.encode(consent), indent=1).decode() + "\n")
-    say(f"Recorded: {record}")
+    say(f"{'已记录' if language == 'zh' else 'Recorded'}: {record}")
 
 
-def _tell(desk: Desk, consent: Consent) -> None:
+def _tell(desk: Desk, consent: Consent, language: Language) -> None:
     """Tells the desk; a refusal holds also where the desk does not hear of it."""
     try:
         desk.decide(consent)
     except SnapshotError as error:
         if consent.decision == "given":
             raise
-        say(f"The desk was not told: {error}")
+        say(f"{'未能告知客服端' if language == 'zh' else 'The desk was not told'}: {error}")
 
 
-def _send(desk: Desk, bundle: Path, consent: Consent | None, language: str) -> int:
+def _send(desk: Desk, bundle: Path, consent: Consent | None, language: Language) -> int:
     if consent is not None:
         desk.decide(consent)
     try:
@@ -200,7 +206,11 @@ def _send(desk: Desk, bundle: Path, consent: Consent | None, language: str) -> i
             answer = desk.send(bundle, lambda done, of: meter(done >> 20, of >> 20, 0))
     except SnapshotError as error:
         if not isinstance(error, Refused):
-            say(f"{bundle} is kept. Send it later with the same --collect and --send {bundle}")
+            say(
+                f"{bundle} 已保留，请稍后用同一 --collect 加上 --send {bundle} 上传"
+                if language == "zh"
+                else f"{bundle} is kept. Send it later with the same --collect and --send {bundle}"
+            )
         raise
     if answer.masked:
         told = ", ".join(f"{kind} {count:,}" for kind, count in answer.masked.items())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def open_sources(
     settings: Settings, bundle: Path | None, zone: tzinfo | None, uploads: Sequence[Source] = ()
 ) -> Iterator[list[Source]]:
-    """The bundle alone, or all configured sources and `uploads`; closed at the end.
+    """The bundle, or all configured sources, and the customers' `uploads`, as the service's workers have them; closed at the end.
 
     Times without offset in a bundle are in the settings' zone, or else in `zone`, the ticket's.
     """
@@ -34,16 +34,15 @@ def open_sources(
             sources.append(open_bundle(bundle, zone=settings.zone or zone))
         elif settings.sources or uploads:
             sources.extend(open_source(name, options) for name, options in settings.sources.items())
-            sources.extend(uploads)
         else:
             message = (
                 f"no source is configured (profile {settings.profile}): give the incident's records with --bundle DIR,\n"
                 f"or write a configuration with `{NAME} init` and fill in its sources"
             )
             raise UsageError(message)
-        yield sources
+        yield [*sources, *uploads]
     finally:
-        for source in sources:
+        for source in (*sources, *uploads):
             # What is being given up cannot fail in a way that anybody could act on.
             with contextlib.suppress(Exception):
                 source.close()

@@ -83,7 +83,11 @@ def read_answers(made: Questionnaire, posted: Mapping[str, Any], now: datetime, 
                 values[name] = moment.isoformat()
         else:
             values[name] = plain[name]
-    return Wrong(errors) if errors else Answers(values, picture)
+    if not errors:
+        return Answers(values, picture)
+    # As the page has them.
+    places = {name: place for place, name in enumerate(questions)}
+    return Wrong({name: errors[name] for name in sorted(errors, key=lambda name: places.get(name, -1))})
 
 
 def with_answers(ticket: Ticket, answers: Mapping[str, Any]) -> Ticket:

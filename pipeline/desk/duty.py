@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.desk.clock import Clocks, Warned
-from pipeline.desk.course import plain
+from pipeline.desk.course import course_of, known, plain
 from pipeline.desk.grading_options import LEVELS, ROLES
 from pipeline.desk.lessons import Lessons
 from pipeline.desk.moments import in_utc
@@ -109,9 +109,16 @@ class Duty:
         ticket = snapshot.ticket
         opened_at = datetime.fromisoformat(ticket.created_at).timestamp()
         held = self.clocks.start(connection, system, ticket.id, snapshot.snapshot_id, severity, opened_at)
-        if held.level == "P1" and self.rooms is not None:
+        course = course_of(known(connection, system, ticket.id))
+        # Nobody is called for what is solved already, such as when its customer says thanks.
+        if held.level == "P1" and self.rooms is not None and course.resolved_at is None:
             self.rooms.open(
-                connection, system, snapshot, storm, lambda within, call: self._tell(within, call, snapshot)
+                connection,
+                system,
+                snapshot,
+                storm,
+                lambda within, call: self._tell(within, call, snapshot),
+                course.reopened_at,
             )
 
     def tick(self) -> int:

@@ -21,6 +21,7 @@ from pipeline.desk.question_table import Asked, Questions
 from pipeline.desk.rule_file import compiled
 from pipeline.desk.words import missing
 from pipeline.evidence.case import Case, read_attributes
+from pipeline.evidence.unseen import tells
 from pipeline.scope import ticket_fields
 from pipeline.values import Cited
 from snapshots.model import Evidence, ProblemSnapshot, Text
@@ -145,11 +146,17 @@ class Known:
         return Fact(last.isoformat(timespec="minutes"), IN_ORDER_TIMES)
 
     def _outcome(self) -> Fact | None:
-        """What the channel answered, or how the payment ended, as a finding about the ticket's own order says it."""
+        """What the channel answered, or how the payment ended: as a finding about the ticket's own order says it, or its events."""
         for one in self._snapshot.findings:
             if one.about_focus and one.evidence and one.kind.startswith(self._table.outcome):
                 found = Text(en=f"finding {one.id}: {one.statement.en}", zh=f"发现 {one.id}：{one.statement.zh}")
                 return Fact(one.code or one.id, found, evidence=tuple(one.evidence[:1]))
+        # A code that no table knows and that nothing was concluded from is an answer all the same.
+        for order in reversed(self._case.focus):
+            latest = [part.latest for part in order.attempts] + [part.latest for part in order.refunds]
+            for event in reversed(latest):
+                if event.code and tells(event.code):
+                    return Fact(event.code[:_LONGEST], IN_ORDER, cites=(event.cited,))
         return None
 
     # ---- the order's records

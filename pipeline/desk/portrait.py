@@ -83,7 +83,7 @@ def portrait_of(snapshot: ProblemSnapshot, desk: DeskOptions, store: str, custom
     found: dict[str, _Ticket] = {}
     sources: list[str] = []
     missing: list[Text] = []
-    omitted = 0
+    omitted: frozenset[str] = frozenset()
     if snapshot.ticket.customer_id == customer_id:
         try:
             kept, omitted = _of_store(store, snapshot, customer_id, before)
@@ -102,12 +102,15 @@ def portrait_of(snapshot: ProblemSnapshot, desk: DeskOptions, store: str, custom
         except SnapshotError as error:
             missing.append(Text(en=f"the history could not be asked: {error}", zh=f"未能查询历史工单：{error}"))
     if omitted:
-        told = f"{omitted:,} tickets of the store were not looked at: older than the newest {MOST}, or unreadable"
-        missing.append(Text(en=told, zh=f"快照库中另有 {omitted:,} 个工单未查看（早于最近 {MOST} 个，或无法读取）"))
+        told = f"{len(omitted):,} tickets of the store were not looked at: older than the newest {MOST}, or unreadable"
+        missing.append(
+            Text(en=told, zh=f"快照库中另有 {len(omitted):,} 个工单未查看（早于最近 {MOST} 个，或无法读取）")
+        )
     tickets = sorted(found.values(), key=lambda one: (one.created_at, one.id), reverse=True)
     shown = [_listed(one) for one in tickets[: options.most]]
     return Portrait(
-        tickets=len(tickets) + omitted,
+        # The history may know those that were not looked at.
+        tickets=len(found.keys() | omitted),
         open=[one.id for one in tickets if one.open],
         problems=_counted(one.fault_class or one.category for one in tickets),
         products=_counted(one.product for one in tickets),
@@ -164,12 +167,13 @@ def _from_row(row: dict[str, Any], before: datetime) -> _Ticket:
     )
 
 
-def _of_store(store: str, snapshot: ProblemSnapshot, customer_id: str, before: datetime) -> tuple[list[_Ticket], int]:
-    kept, omitted = Store(store).of_customer(snapshot.ticket.system, customer_id, MOST)
+def _of_store(
+    store: str, snapshot: ProblemSnapshot, customer_id: str, before: datetime
+) -> tuple[list[_Ticket], frozenset[str]]:
+    kept, omitted = Store(store).of_customer(snapshot.ticket.system, customer_id, before, MOST)
     found = []
     for one in kept:
-        created = datetime.fromisoformat(one.ticket.created_at)
-        if one.ticket.id == snapshot.ticket.id or created >= before:
+        if one.ticket.id == snapshot.ticket.id:
             continue
         located = not one.diagnosis.abstained
         found.append(
@@ -177,14 +181,14 @@ def _of_store(store: str, snapshot: ProblemSnapshot, customer_id: str, before: d
                 id=one.ticket.id,
                 title=one.ticket.title,
                 text=f"{one.ticket.title}\n{one.ticket.description}",
-                created_at=created,
+                created_at=datetime.fromisoformat(one.ticket.created_at),
                 fault_class=one.diagnosis.fault_class if located else None,
                 fault_subclass=one.diagnosis.fault_subclass if located else None,
                 product=one.diagnosis.location.channel,
                 version=app_version(one.ticket),
             )
         )
-    return found, omitted
+    return found, omitted - {snapshot.ticket.id}
 
 
 def _joined(history: _Ticket, kept: _Ticket | None) -> _Ticket:

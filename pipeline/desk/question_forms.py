@@ -8,17 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from snapshots.model import Question, Questionnaire, Text
-from snapshots.words import Language
+from snapshots.words import Language, text_in
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 # So many lines an answer in lines may have.
 LINES = 30
 CAREFUL = Text(en="Never send passwords, one-time codes or whole card numbers.", zh="请勿填写密码、验证码或完整卡号。")
-
-
-def said(text: Text, language: Language) -> str:
-    """The half of a text that is in `language`."""
-    return text.zh if language == "zh" else text.en
 
 
 def as_text(made: Questionnaire, ticket_id: str, language: Language, link: str = "") -> str:
@@ -36,23 +31,23 @@ def as_text(made: Questionnaire, ticket_id: str, language: Language, link: str =
             f"To go on with your request {ticket_id} we need your answer to {'one ' * (number == 1)}{many}:",
         ]
     for place, one in enumerate(made.questions, 1):
-        lines += ["", f"{place}. {said(one.ask, language)}", *(f"   {line}" for line in _below(one, language))]
+        lines += ["", f"{place}. {text_in(one.ask, language)}", *(f"   {line}" for line in _below(one, language))]
     reply = "请直接回复此邮件" if zh else "Please reply to this mail"
     if link:
         lines += ["", f"{reply}，或在此填写：" if zh else f"{reply}, or answer here:", link]
     else:
         lines += ["", f"{reply}。" if zh else f"{reply}."]
-    return "\n".join([*lines, said(CAREFUL, language)]) + "\n"
+    return "\n".join([*lines, text_in(CAREFUL, language)]) + "\n"
 
 
 def _below(one: Question, language: Language) -> list[str]:
     zh = language == "zh"
-    lines = [said(one.why, language)]
-    lines += [said(one.hint, language)] if one.hint else []
-    lines += [" / ".join(said(option.label, language) for option in one.options)] if one.options else []
+    lines = [text_in(one.why, language)]
+    lines += [text_in(one.hint, language)] if one.hint else []
+    lines += [" / ".join(text_in(option.label, language) for option in one.options)] if one.options else []
     if one.value and one.doubt:
         lines.append(
-            f"{'我们掌握的是：' if zh else 'What we have: '}{one.value}{'。' if zh else '. '}{said(one.doubt, language)}"
+            f"{'我们掌握的是：' if zh else 'What we have: '}{one.value}{'。' if zh else '. '}{text_in(one.doubt, language)}"
         )
     return lines
 
@@ -74,14 +69,14 @@ def as_schema(made: Questionnaire, language: Language, most_bytes: int) -> dict[
 
 
 def _property(one: Question, language: Language, most_bytes: int) -> dict[str, Any]:
-    told = [said(part, language) for part in (one.why, one.hint, one.shape_hint) if part]
-    found: dict[str, Any] = {"title": said(one.ask, language), "description": " ".join(told)}
+    told = [text_in(part, language) for part in (one.why, one.hint, one.shape_hint) if part]
+    found: dict[str, Any] = {"title": text_in(one.ask, language), "description": " ".join(told)}
     match one.kind:
         case "lines":
             line = {"type": "string", "minLength": 1, "maxLength": one.longest}
             found |= {"type": "array", "items": line, "minItems": 1, "maxItems": LINES}
         case "choice":
-            choices = [{"const": option.value, "title": said(option.label, language)} for option in one.options]
+            choices = [{"const": option.value, "title": text_in(option.label, language)} for option in one.options]
             found |= {"type": "string", "oneOf": choices}
         case "moment":
             found |= {"type": "string", "format": "date-time", "maxLength": 40}

@@ -74,10 +74,12 @@ def choose(case: Case, snapshot: ProblemSnapshot, table: Questions) -> list[Chos
     """Every question that may help the diagnosis, in the table's order, those whose answer is known among them."""
     diagnosis = snapshot.diagnosis
     known, faults = Known(case, snapshot, table), table.faults_of(diagnosis)
+    # Whoever asks how something is done has no time, picture or steps of it to tell.
+    asks = _only_asks(snapshot)
     held = {finding.id for finding in snapshot.findings}
     chosen = []
     for asked in table.questions:
-        gaps = [one.question for one in asked.lacks(diagnosis)]
+        gaps = [one.question for one in asked.lacks(diagnosis)] if asked.of_questions or not asks else []
         named = [name for name in asked.faults if name in faults]
         if gaps or named:
             findings = [one for name in named for one in faults[name] if one in held]
@@ -85,6 +87,12 @@ def choose(case: Case, snapshot: ProblemSnapshot, table: Questions) -> list[Chos
                 Chosen(asked=asked, gaps=gaps, findings=list(dict.fromkeys(findings)), fact=known.answer(asked))
             )
     return chosen
+
+
+def _only_asks(snapshot: ProblemSnapshot) -> bool:
+    """Whether the ticket is a question, and neither its words nor a person make more of it."""
+    severity = snapshot.severity
+    return severity is not None and severity.level == "P4" and severity.urgency.availability == "question"
 
 
 class _Writer:

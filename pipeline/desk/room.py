@@ -83,32 +83,57 @@ class Rooms:
         self._clock = clock
 
     def open(
-        self, connection: Connection, system: str, snapshot: ProblemSnapshot, storm: Storm | None, tell: Tell
+        self,
+        connection: Connection,
+        system: str,
+        snapshot: ProblemSnapshot,
+        storm: Storm | None,
+        tell: Tell,
+        reopened_at: float | None = None,
     ) -> int:
-        """The room of the ticket's storm, or of the ticket; a new one calls the first of each role. Its ticket joins the care list."""
+        """The room of the ticket's storm, or of the ticket; a new one calls the first of each role. Its ticket joins the care list.
+
+        A ticket whose room was closed opens no other one by being looked at again, unless it was opened again since.
+        """
         key = f"storm:{storm.id}" if storm is not None else f"ticket:{system}:{snapshot.ticket.id}"
-        now = self._clock()
-        made = connection.scalar(
+        room = self._closed(connection, system, snapshot.ticket.id, since=reopened_at or 0.0)
+        if room is None:
+            room = self._made(connection, key, system, snapshot, tell)
+        if room is None:
+            room = int(connection.scalar(sa.select(rooms.c.id).where(rooms.c.key == key)) or 0)
+        self._care(connection, room, system, snapshot)
+        return room
+
+    @staticmethod
+    def _closed(connection: Connection, system: str, ticket_id: str, since: float) -> int | None:
+        """The last room of the ticket that was closed at `since` or later."""
+        mine = sa.and_(care.c.room == rooms.c.id, care.c.system == system, care.c.ticket_id == ticket_id)
+        query = sa.select(rooms.c.id).join(care, mine).where(rooms.c.closed_at >= since)
+        found: int | None = connection.scalar(query.order_by(rooms.c.id.desc()).limit(1))
+        return found
+
+    def _made(self, connection: Connection, key: str, system: str, snapshot: ProblemSnapshot, tell: Tell) -> int | None:
+        """A new room, its first people called; None where there is one."""
+        made: int | None = connection.scalar(
             insert_into(self._engine, rooms)
             .values(
                 key=key,
                 system=system,
                 ticket_id=snapshot.ticket.id,
                 snapshot_id=snapshot.snapshot_id,
-                opened_at=now,
+                opened_at=self._clock(),
             )
             .on_conflict_do_nothing()
             .returning(rooms.c.id)
         )
-        if made is not None:
-            for role in ROLES:
-                connection.execute(roles.insert().values(room=made, role=role))
-            row = connection.execute(sa.select(rooms).where(rooms.c.id == made)).one()
-            for role in ROLES:
-                self._call(connection, row, role, self._options.chain(role)[:1], tell, escalation=False)
-        room = int(made or connection.scalar(sa.select(rooms.c.id).where(rooms.c.key == key)) or 0)
-        self._care(connection, room, system, snapshot)
-        return room
+        if made is None:
+            return None
+        for role in ROLES:
+            connection.execute(roles.insert().values(room=made, role=role))
+        row = connection.execute(sa.select(rooms).where(rooms.c.id == made)).one()
+        for role in ROLES:
+            self._call(connection, row, role, self._options.chain(role)[:1], tell, escalation=False)
+        return made
 
     def _care(self, connection: Connection, room: int, system: str, snapshot: ProblemSnapshot) -> None:
         message = snapshot.customer_message

@@ -124,7 +124,7 @@ def _on_events(case: Case) -> Iterator[_Clue]:
                 continue
             weight = 1.0 if part.entity_id == parts[-1].entity_id else 0.6
             flow = "refund" if part in order.refunds else "pay"
-            named = {k: str(v) for k, v in event.attributes.items() if is_code_key(k) and _tells(v)}
+            named = {k: str(v) for k, v in event.attributes.items() if is_code_key(k) and tells(v)}
             if any(table.find(channel, code, flow) for code in named.values()):
                 continue
             for key, code in named.items():
@@ -149,7 +149,7 @@ def _in_lines(case: Case) -> Iterator[_Clue]:
             answered = answered or any(facts)
             replied = True
             told = told or bool(reply.message)
-            unknown = [pair for pair, fact in zip(reply.codes, facts, strict=True) if fact is None and _tells(pair[1])]
+            unknown = [pair for pair, fact in zip(reply.codes, facts, strict=True) if fact is None and tells(pair[1])]
             # A known code, unless it only names a group, says more than any reading.
             if unknown and not any(f and f.fault_class != "unknown" for f in facts[:1]):
                 answered = True
@@ -183,7 +183,7 @@ def _in_spans(case: Case) -> tuple[list[_Clue], int]:
         channel = attributes.get("payment.channel") or attributes.get("channel") or case.channel
         if not isinstance(channel, str):
             continue
-        named_codes = {k: v for k, v in answer_codes(attributes).items() if _tells(v)}
+        named_codes = {k: v for k, v in answer_codes(attributes).items() if tells(v)}
         if any(table.find(channel, code) for code in named_codes.values()):
             continue
         for key, code in named_codes.items():
@@ -222,7 +222,7 @@ def _spoken_for(signal: Signal, case: Case) -> bool:
     )
 
 
-def _tells(value: Any) -> bool:
+def tells(value: Any) -> bool:
     """Whether `value` may be a code that says more than that it failed."""
     return _may_be_code(value) and not names_a_group(str(value)) and not _is_status(str(value))
 

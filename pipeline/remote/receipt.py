@@ -17,6 +17,7 @@ import msgspec
 from pipeline.remote.manifest import FORMAT, Format, Manifest, Name, stamp
 from pipeline.version import __version__
 from snapshots.model import Text, canonical_json, sha256_hex
+from snapshots.words import Language, text_in
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 # So many things that were left are named one by one; the others are counted.
@@ -87,6 +88,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     masked_again: dict[str, int] = {}
     seal: str = ""
 
+    @property
+    def records(self) -> int:
+        """How many records were taken in all."""
+        return sum(one.kept for one in self.taken)
+
 
 def consent_of(
     manifest: Manifest, decision: Literal["given", "refused"], who: str, at: datetime, language: Literal["en", "zh"]
@@ -102,9 +108,9 @@ def consent_of(
     )
 
 
-def text_sha256(manifest: Manifest, language: str) -> str:
+def text_sha256(manifest: Manifest, language: Language) -> str:
     """The sha256 of the consent text in a language."""
-    return sha256_hex((manifest.consent.zh if language == "zh" else manifest.consent.en).encode())
+    return sha256_hex(text_in(manifest.consent, language).encode())
 
 
 def answers(consent: Consent, manifest: Manifest) -> bool:

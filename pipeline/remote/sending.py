@@ -109,7 +109,7 @@ class Desk:
                 there = _told(self._once(lambda: client.get(self.manifest.upload)))
                 if there.state in {"received", "stored"}:
                     if there.digest != digest:
-                        raise NotUploaded("the desk has another bundle for this request already; ask for a new one")
+                        raise Refused("the desk has another bundle for this request already; ask for a new one")
                     sent(size, size)
                     return there
                 offset = there.offset if there.digest == digest and there.state != "rejected" else 0

@@ -10,6 +10,7 @@ from pipeline.remote.files import Chosen, Left
 from pipeline.remote.manifest import Manifest, moment
 from pipeline.remote.receipt import Receipt
 from snapshots.model import Text
+from snapshots.words import Language, text_in
 
 # So many files of each kind are named on the screen; the bundle's own list has all of them.
 _SHOWN = 30
@@ -22,15 +23,10 @@ def consent_text(desk: str, system: str, ticket: str, host: str, keep_days: int)
         f"cause of ticket {ticket} ({system}). Card, phone and identity numbers, mail addresses, passwords, tokens and keys are "
         f"masked on this machine, before anything leaves it. The bundle is sent to {host}, is used for this ticket alone and is "
         f"deleted there after {keep_days} days. You may refuse: nothing is read then, and your ticket is worked on all the same.",
-        zh=f"{desk}请求读取本机上此处列出的日志文件，且仅限此处列出的时间范围，用于查找工单 {ticket}（{system}）的原因。银行卡号、电话号码、"
+        zh=f"{desk} 请求读取本机上此处列出的日志文件，且仅限此处列出的时间范围，用于查找工单 {ticket}（{system}）的原因。银行卡号、电话号码、"
         f"证件号码、邮箱、密码、令牌和密钥会先在本机上脱敏，然后才会离开本机。资料包将发送到 {host}，仅用于本工单，{keep_days} 天后删除。"
         "您可以拒绝：拒绝后不会读取任何内容，工单仍会照常处理。",
     )
-
-
-def in_language(text: Text, language: str) -> str:
-    """The half of a text that is in `language`."""
-    return text.zh if language == "zh" else text.en
 
 
 def size_text(size: int) -> str:
@@ -76,7 +72,7 @@ def offset_text(offset: timedelta) -> str:
 
 
 def asked_lines(
-    manifest: Manifest, chosen: Sequence[Chosen], left: Sequence[Left], zone: str, language: str
+    manifest: Manifest, chosen: Sequence[Chosen], left: Sequence[Left], zone: str, language: Language
 ) -> Iterator[str]:
     """What would be read, what would not, and the text that is agreed to. `zone` is of times in the logs that name none."""
     zh = language == "zh"
@@ -84,7 +80,7 @@ def asked_lines(
     host, until = urlsplit(manifest.upload).netloc, until_text(manifest)
     most = size_text(manifest.max_bytes)
     if zh:
-        yield f"{manifest.desk}为工单 {manifest.ticket}（{manifest.system}）请求日志"
+        yield f"{manifest.desk} 为工单 {manifest.ticket}（{manifest.system}）请求日志"
         yield f"  时间范围：{window_text(manifest)}（日志中未注明时区的时间按 {zone} 解释）"
         yield f"  发送到：{host}，{until} 前有效"
         yield f"  上限：最多取 {most}"
@@ -103,9 +99,9 @@ def asked_lines(
     yield from _some([f"  {one.path}  {size_text(one.bytes)}" for one in chosen], zh=zh)
     if left:
         yield f"不会读取 {len(left):,} 项：" if zh else f"Would not be read: {len(left):,}"
-        yield from _some([f"  {one.path}{'：' if zh else ': '}{in_language(one.why, language)}" for one in left], zh=zh)
+        yield from _some([f"  {one.path}{'：' if zh else ': '}{text_in(one.why, language)}" for one in left], zh=zh)
     yield ""
-    yield in_language(manifest.consent, language)
+    yield text_in(manifest.consent, language)
 
 
 def _some(lines: Sequence[str], *, zh: bool) -> Iterator[str]:
@@ -115,7 +111,7 @@ def _some(lines: Sequence[str], *, zh: bool) -> Iterator[str]:
         yield f"  …… 另有 {more:,} 项" if zh else f"  ... and {more:,} more"
 
 
-def taken_lines(receipt: Receipt, language: str) -> Iterator[str]:
+def taken_lines(receipt: Receipt, language: Language) -> Iterator[str]:
     """What was taken, file by file, and what was masked."""
     zh = language == "zh"
     for one in receipt.taken:
@@ -129,6 +125,20 @@ def taken_lines(receipt: Receipt, language: str) -> Iterator[str]:
             yield told + ("; the bound was reached, the rest was not taken" if one.cut else "")
     masked = ", ".join(f"{kind} {count:,}" for kind, count in receipt.masked.items())
     yield f"  {'已脱敏' if zh else 'masked'}: {masked or ('无' if zh else 'nothing')}"
+
+
+def nothing_lines(receipt: Receipt, language: Language) -> Iterator[str]:
+    """What to do where no record of that time was found."""
+    zone = offset_text(timedelta(minutes=receipt.offset))
+    if language == "zh":
+        yield "这些文件中没有该时间范围内的记录，因此没有生成资料包，也没有发送任何内容，链接仍然有效。"
+        yield f"日志中未注明时区的时间按 {zone} 解释；如果日志用的是其他时区，请指定后重新运行，例如 TZ=UTC 或 TZ=Asia/Shanghai。"
+    else:
+        yield "No record of that time is in these files, so no bundle was made and nothing was sent. The link stays good."
+        yield (
+            f"Times that name no zone were taken as {zone}; if the logs are written in another one, run it again with that, "
+            "such as TZ=UTC or TZ=Asia/Shanghai."
+        )
 
 
 def command_line(link: str, key: str) -> str:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.desk.answers import with_answers
-from pipeline.desk.question_forms import said
 from pipeline.desk.question_table import read_questions_file
 from pipeline.redact import KEPT
 from pipeline.tickets.system import File, Note
@@ -17,7 +16,7 @@ from snapshots.render.blocks import Blocks, Line, Links, Part, Run, plain, plain
 from snapshots.render.clean import clean_text, one_line
 from snapshots.render.note import marker_of, prose, write
 from snapshots.render.note_desk import answer_blocks
-from snapshots.words import Language, label
+from snapshots.words import Language, label, text_in
 
 if TYPE_CHECKING:
     from pipeline.desk.intake_options import QuestionOptions
@@ -107,10 +106,10 @@ class Asking:
 
 
 def _ask(asked: Mapping[str, Asked], name: str, language: Language) -> str:
-    return said(asked[name].ask, language) if name in asked else name
+    return text_in(asked[name].ask, language) if name in asked else name
 
 
 def _label(asked: Asked | None, value: str, language: Language) -> str:
     """What a choice's value is called."""
     options = asked.options if asked else ()
-    return next((said(one.label, language) for one in options if one.value == value), value)
+    return next((text_in(one.label, language) for one in options if one.value == value), value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,18 +15,29 @@ if TYPE_CHECKING:
 BODY_SECONDS = 10.0
 
 
-async def read_body(request: Request, limit: int) -> bytes | None:
-    """The body, or None where it is longer than `limit` bytes; what is too long is not kept."""
+class TooLong(Exception):
+    """A body is longer than it may be."""
+
+
+async def body_parts(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, of `limit` bytes at most. Raises `TooLong`, where the length was told before anything is read."""
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said) > limit:
-        return None
-    parts, size = [], 0
+        raise TooLong
+    size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+            raise TooLong
+        yield part
+
+
+async def read_body(request: Request, limit: int) -> bytes | None:
+    """The body, or None where it is longer than `limit` bytes; what is too long is not kept."""
+    try:
+        return b"".join([part async for part in body_parts(request, limit)])
+    except TooLong:
+        return None
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -218,7 +218,7 @@ class _Keeper:
                 if self._questions is not None:
                     self._questions.replies.prune(time.time() - self._keep)
                 if self._receiver:
-                    self._receiver.prune(time.time())
+                    self._receiver.prune(time.time(), self._keep)
                 # The queue needs no memory of what is done; a day of it is for whoever looks for a fault.
                 before = (datetime.now(UTC) - timedelta(days=1)).isoformat()
                 while self._base.enqueuer.prune(before) and not self._stopping.is_set():

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,11 +27,13 @@ from fastapi import FastAPI, Request, Response
 
 from pipeline.desk.answers import Answers, Wrong, read_answers
 from pipeline.desk.pictures import ACCEPTED
-from pipeline.desk.question_forms import CAREFUL, as_schema, said
+from pipeline.desk.question_forms import CAREFUL, as_schema
 from pipeline.desk.replies import Replies, TooMany
+from pipeline.service.bodies import TooLong, body_parts, json_answer
 from pipeline.service.links import FORM_HEADERS, HEADERS
 from snapshots.model import Question, Questionnaire, Text
 from snapshots.store import SnapshotNotFound, StoreError
+from snapshots.words import text_in
 
 if TYPE_CHECKING:
     from pipeline.desk.intake_options import QuestionOptions
@@ -207,21 +209,21 @@ class QuestionPages:
         questions = [] if sent else opened.made.questions
         lines: list[str] = []
         if questions:
-            lines.append(said(_TICKET, language).replace("{ticket}", opened.named.ticket_id))
+            lines.append(text_in(_TICKET, language).replace("{ticket}", opened.named.ticket_id))
             if not errors and self.replies.held(opened.named.system, opened.named.ticket_id).answers:
-                lines.append(said(_BEFORE, language))
+                lines.append(text_in(_BEFORE, language))
         elif not sent:
-            lines.append(said(_NOTHING, language))
+            lines.append(text_in(_NOTHING, language))
         own = datetime.fromisoformat(opened.snapshot.ticket.created_at).utcoffset()
         minutes = round(own.total_seconds() / 60) if own else 0
         other = "en" if language == "zh" else "zh"
         return _page(
             422 if errors else 200,
             language,
-            said(_HEADING, language),
+            text_in(_HEADING, language),
             [(line, "") for line in lines],
-            received=said(_RECEIVED, language) if sent else "",
-            errors={name: said(text, language) for name, text in errors.items()},
+            received=text_in(_RECEIVED, language) if sent else "",
+            errors={name: text_in(text, language) for name, text in errors.items()},
             questions=[_shown(one, language, given, _zone(minutes)) for one in questions],
             zones=[_zone(one) for one in sorted({*_ZONES, minutes})],
             action="?" + urlencode({"key": key, "lang": language}),
@@ -291,27 +293,19 @@ async def _told(make: Callable[[], Response], lang: str = "", *, json: bool = Fa
 async def _read(request: Request, most: int) -> Posted | None:
     """What the body says; None where it is neither form nor JSON. Raises `Refused`."""
     kind = _kind(request)
-    if kind == "application/json":
-        return _from_json(b"".join([part async for part in _bounded(request, most * 4 // 3 + _WORDS)]))
-    if kind == "multipart/form-data":
-        return await _from_form(request, most)
+    try:
+        if kind == "application/json":
+            parts = body_parts(request, most * 4 // 3 + _WORDS)
+            return _from_json(b"".join([part async for part in parts]))
+        if kind == "multipart/form-data":
+            return await _from_form(request, most)
+    except TooLong:
+        raise Refused("large") from None
     return None
 
 
 def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told) > most:
-        raise Refused("large")
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise Refused("large")
-        yield part
 
 
 def _from_json(data: bytes) -> Posted:
@@ -325,12 +319,10 @@ async def _from_form(request: Request, most: int) -> Posted:
     from starlette.formparsers import MultiPartException, MultiPartParser
 
     parser = MultiPartParser(
-        request.headers, _bounded(request, most + _WORDS), max_files=1, max_fields=_FIELDS, max_part_size=_WORDS
+        request.headers, body_parts(request, most + _WORDS), max_files=1, max_fields=_FIELDS, max_part_size=_WORDS
     )
     try:
         form = await parser.parse()
-    except Refused:
-        raise
     # The parser raises whatever a broken body makes of it: a boundary that is missing, a part without a name.
     except (MultiPartException, KeyError, ValueError, AssertionError) as error:
         raise Refused("broken") from error
@@ -374,15 +366,15 @@ def _shown(one: Question, language: Language, given: Mapping[str, str], zone: st
             "time": given.get(f"{one.id}.time", told[11:16]),
             "zone": given.get(f"{one.id}.zone", zone),
         }
-    doubt = said(one.doubt, language) if one.doubt and one.value else ""
+    doubt = text_in(one.doubt, language) if one.doubt and one.value else ""
     return {
         "id": one.id,
         "kind": one.kind,
-        "ask": said(one.ask, language),
-        "why": said(one.why, language),
-        "hint": said(one.hint, language) if one.hint else "",
+        "ask": text_in(one.ask, language),
+        "why": text_in(one.why, language),
+        "hint": text_in(one.hint, language) if one.hint else "",
         "doubt": doubt,
-        "options": [{"value": option.value, "label": said(option.label, language)} for option in one.options],
+        "options": [{"value": option.value, "label": text_in(option.label, language)} for option in one.options],
         "longest": one.longest,
         "given": held,
     }
@@ -410,7 +402,7 @@ def _page(status: int, language: Language, heading: str, lines: list[tuple[str, 
         title=title,
         heading=heading,
         lines=lines,
-        w={name: said(text, language) for name, text in _WORDS_OF.items()},
+        w={name: text_in(text, language) for name, text in _WORDS_OF.items()},
         accept=",".join(ACCEPTED),
         targets={one["id"]: _first_input(one) for one in questions},
         asked={one["id"]: one["ask"] for one in questions},
@@ -432,11 +424,11 @@ def _refusal(why: str, lang: str, *, json: bool = False) -> Response:
         return _json(status, {"error": told})
     language: Language = "zh" if lang == "zh" else "en"
     both = [(told.en, "" if language == "en" else "en"), (told.zh, "" if language == "zh" else "zh-CN")]
-    return _page(status, language, said(_FAILED, language), both)
+    return _page(status, language, text_in(_FAILED, language), both)
 
 
 def _json(status: int, value: Mapping[str, Any]) -> Response:
-    return Response(msgspec.json.encode(value), status, headers=HEADERS, media_type="application/json")
+    return json_answer(status, value, HEADERS)
 
 
 def _zone(minutes: int) -> str:

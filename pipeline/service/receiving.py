@@ -260,8 +260,11 @@ class Receiver:
 
     # ---- time passes
 
-    def prune(self, now: float) -> int:
-        """Deletes bundles whose time is over, and what was begun and not ended; how many. Looks again through what waits."""
+    def prune(self, now: float, remembered: float = 0.0) -> int:
+        """Deletes bundles whose time is over, and what was begun and not ended; how many. Looks again through what waits.
+
+        What was asked and agreed to is forgotten `remembered` seconds after that: consent can be shown longer than there is data.
+        """
         pruned = 0
         for row in self.collections.in_state("stored"):
             if (row.ended_at or 0.0) < now - self.options.keep:
@@ -272,7 +275,7 @@ class Receiver:
         for row in self.collections.in_state("asked", "agreed", "rejected", "refused", "withdrawn"):
             if row.expires_at < now:
                 self._part(row.id).unlink(missing_ok=True)
-        self.collections.forget(now - self.options.keep)
+        self.collections.forget(now - self.options.keep - remembered)
         self.start()
         return pruned
 
