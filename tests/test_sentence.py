@@ -113,10 +113,74 @@ def saying(en: str, zh: str = "您的请求已收到。", **given: Any) -> Custo
         ("The balance did not cover it.", "您的请求没有送达。", "uncovered"),
         ("The request did not get through.", "您的款项已收到付款。", "uncovered"),
         ("Somebody had stolen the data.", "您的请求没有送达。", "uncovered"),
+        ("Call pay-core again.", "您的请求没有送达。", "code"),
+        ("The request did not get through.", "支付服务pay-core不可用。", "code"),
+        ("The request did not get through, code 05.", "您的请求没有送达。", "code"),
+        ("The request did not get through.", "错误码 E12。", "code"),
+        ("The request did not get through (E1).", "您的请求没有送达。", "code"),
+        ("It stands in /var/log/pay.", "您的请求没有送达。", "address"),
+        ("Ask the machine db.corp about it.", "您的请求没有送达。", "address"),
+        ("Redis is down.", "您的请求没有送达。", "jargon"),
+        ("You are going to get it back.", "您的请求没有送达。", "promise"),
+        ("It is fixed by Friday.", "您的请求没有送达。", "promise"),
+        ("The request did not get through.", "半小时内到账。", "promise"),
+        ("The request did not get through.", "预计三天到账。", "promise"),
+        ("The request did not get through.", "款项会原路退回。", "promise"),
+        ("The request did not get through.", "本周五前恢复。", "promise"),
+        ("The request did not get through.", "卡号是您输错了。", "blame"),
+        ("The bank made an error.", "您的请求没有送达。", "blame"),
     ],
 )
 def test_the_guard_refuses_what_no_customer_is_told_and_what_nothing_covers(en, zh, reason):
     assert reason in {one.reason for one in check(saying(en, zh), SAMPLE, sentences())}
+
+
+HIDDEN = [
+    ("API", "jargon"), ("timeout", "jargon"), ("SIGN_ERROR", "code"), ("api.stripe.com", "address"), ("保证", "promise"),
+    ("服务器", "jargon"), ("13800138000", "code"), ("pay-channel", "name"), ("两小时内", "promise"),
+]  # fmt: skip
+WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
+
+
+@pytest.mark.parametrize(("word", "reason"), HIDDEN)
+@given(st.data())
+def test_no_way_of_writing_hides_a_word_from_the_guard(word, reason, data):
+    """Full-width letters, characters that nobody sees, and gaps in Chinese read as if they were not there."""
+    unseen = [
+        "",
+        "",
+        "\u200b",
+        "\u200d",
+        "\u2060",
+        "\u00ad",
+        "\ufeff",
+        "\ufe0f",
+        *([" "] if not word.isascii() else []),
+    ]
+    written = "".join(
+        data.draw(st.sampled_from([letter, letter.translate(WIDE)])) + data.draw(st.sampled_from(unseen))
+        for letter in word
+    )
+    message = saying("The request did not get through.", f"您的请求 {written} 没有送达。")
+    assert reason in {one.reason for one in check(message, SAMPLE, sentences())}
+
+
+def test_the_sentence_that_the_desk_was_asked_for_is_let_through():
+    """About a timeout: slow, in plain words, and that something is done about it."""
+    located_slow = located("interface_fault", "timeout_unknown")
+    message = saying("Your payment request was passed on slowly.", "您的支付请求传输较慢，我们正在优化通道。")
+    assert check(message, located_slow, sentences()) == []
+
+
+@pytest.mark.parametrize(
+    ("en", "zh"),
+    [
+        ("Please sign in again and open the order.", "会员可在订单页查看退款进度。"),
+        ("Use a pre-paid card, or choose another way to pay.", "请清除缓存后重新打开页面，今天或明天再试均可。"),
+    ],
+)
+def test_plain_advice_is_no_promise_and_no_code(en, zh):
+    assert {one.reason for one in check(saying(en, zh), SAMPLE, sentences())} <= {"uncovered"}
 
 
 def test_a_clause_that_its_findings_cover_is_let_through():

@@ -5,6 +5,8 @@ It knows nothing of how a message was made: one that a person or another program
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
@@ -21,6 +23,9 @@ _ORDINARY = frozenset({
 })  # fmt: skip
 # Names shorter than this may be anybody's word.
 _NAME = 3
+# What is drawn as nothing: format characters by their category, and these, which have another one.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u3164\ufe00-\ufe0f\uffa0]")
+_HAN_GAP = re.compile(r"(?<=[\u2e80-\u9fff])[^\S\n]+(?=[\u2e80-\u9fff\d])|(?<=\d)[^\S\n]+(?=[\u2e80-\u9fff])")
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +60,23 @@ def check(message: CustomerMessage, snapshot: ProblemSnapshot, guard: Guard) -> 
     """What is wrong with `message` about `snapshot`; nothing where it may be told."""
     text = f"{message.en}\n{message.zh}"
     return [*_cited(message, snapshot), *_covered(message, snapshot, guard), *_clean(text, _names(snapshot), guard)]
+
+
+def as_seen(text: str) -> str:
+    r"""`text` as whoever reads it takes it: by compatibility (NFKC), without what is not seen, without gaps in Chinese.
+
+    >>> as_seen("ＡＰＩ \u200bti\u00admeout，保 证")
+    'API timeout,保证'
+    """
+    shown = unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
+    return _HAN_GAP.sub("", "".join(filter(None, map(_letter, shown))))
+
+
+def _letter(one: str) -> str:
+    kind = unicodedata.category(one)
+    if kind == "Nd":
+        return str(unicodedata.digit(one))
+    return "" if kind == "Cf" else "-" if kind == "Pd" else one
 
 
 def check_answer(text: Text, question: str, snapshot: ProblemSnapshot | None, guard: Guard) -> list[Refusal]:
@@ -102,11 +124,12 @@ def _covered(message: CustomerMessage, snapshot: ProblemSnapshot, guard: Guard) 
 
 
 def _speaks(text: Text, topic: Topic) -> str:
-    found = compiled("(?i)" + topic.en).search(text.en) or compiled(topic.zh).search(text.zh)
+    found = compiled("(?i)" + topic.en).search(as_seen(text.en)) or compiled(topic.zh).search(as_seen(text.zh))
     return str(found[0]) if found else ""
 
 
-def _clean(text: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
+def _clean(written: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
+    text = as_seen(written)
     for reason, expressions in guard.forbidden.items():
         for expression in expressions:
             if found := compiled(expression).search(text):
@@ -118,7 +141,7 @@ def _clean(text: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
 
 def _has(text: str, name: str) -> bool:
     """Whether the name stands in the text; one of letters and digits as a word of its own."""
-    at, low, wanted = -1, text.casefold(), name.casefold()
+    at, low, wanted = -1, text.casefold(), as_seen(name).casefold()
     while (at := low.find(wanted, at + 1)) >= 0:
         around = low[max(0, at - 1) : at] + low[at + len(wanted) : at + len(wanted) + 1]
         if not wanted.isascii() or not any(one.isascii() and one.isalnum() for one in around):
