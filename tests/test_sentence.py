@@ -78,6 +78,56 @@ def test_an_undecided_ticket_is_told_that_the_cause_is_open():
     assert "原因" in message.zh
 
 
+def located_by(kind: str, fault: str, *, state: str) -> ProblemSnapshot:
+    """The sample with that fault located by a finding of that kind; the ticket's order is in `state`."""
+    fault_class, _, subclass = fault.partition("/")
+    found = located(fault_class, subclass)
+    finding = msgspec.structs.replace(found.findings[0], kind=kind, about_focus=True)
+    rest = [one for one in found.findings[1:] if not one.kind.startswith("order_state.")]
+    order = msgspec.structs.replace(SAMPLES["duplicate_charge"].orders[0], focus=True, state=state)
+    return msgspec.structs.replace(found, findings=[finding, *rest], orders=[order])
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("order_rule.R09", "signature_cert/notify_sign_failed"),
+        ("order_rule.R10", "internal_fault/code_exception"),
+        ("order_rule.R11", "internal_fault/db_error"),
+        ("order_rule.R24", "merchant_account/binding_mismatch"),
+    ],
+)
+def test_nobody_who_has_paid_is_told_to_pay_in_another_way(kind, fault):
+    """Where the channel has the payment and the order does not show it, whatever failed on our side."""
+    snapshot = located_by(kind, fault, state="AWAITING_PAYMENT")
+    message = customer_message(snapshot)
+    assert message is not None
+    assert "订单尚未显示" in message.zh
+    assert message.zh.endswith("请不要重复支付，并保留支付记录。")
+    assert "another way" not in message.en
+    assert check(message, snapshot, sentences()) == []
+
+
+RULES = [
+    ("R02", "order_state/state_conflict"), ("R05", "order_state/auth_capture_conflict"), ("R12", "order_state/state_conflict"),
+    ("R13", "order_state/amount_mismatch"), ("R15", "order_state/refund_conflict"), ("R16", "order_state/refund_conflict"),
+    ("R18", "duplicate_idempotency/duplicate_order_no"), ("R21", "order_state/auth_capture_conflict"),
+    ("R22", "order_state/order_not_found"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "fault"), RULES)
+def test_what_a_rule_saw_is_told_and_not_what_its_fault_means_elsewhere(rule, fault):
+    """An amount that differs is not told of a record that belongs to another order, nor a refusal of a second capture."""
+    snapshot = located_by(f"order_rule.{rule}", fault, state="PAID")
+    message = customer_message(snapshot)
+    usual = sentences().of(*fault.split("/"))
+    assert message is not None
+    assert usual is not None
+    assert usual.seen.zh not in message.zh
+    assert check(message, snapshot, sentences()) == []
+
+
 def saying(en: str, zh: str = "您的请求已收到。", **given: Any) -> CustomerMessage:
     """A message that somebody wrote, citing the DNS finding and its first record."""
     clause = Clause(statement=Text(en=en, zh=zh), **{"findings": ["F1"], "evidence": ["E1"]} | given)
