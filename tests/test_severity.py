@@ -202,6 +202,53 @@ def test_what_did_not_happen_raises_nothing(text):
     assert severity_of(about(text), {}, Failing(), OPTIONS).level in {"P3", "P4"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "订单号 20260001234567 用户反馈付款失败",
+        "手机号13812345678客户付不了款",
+        "订单M20266597332971用户付款失败",
+        "付款失败，会员编号 u8438534 的用户",
+        "工单123客户付款失败",
+        "商户号 1230000109 用户支付失败",
+        "iPhone 15 用户付款失败",
+        "12306 用户登录失败",
+        "order 20266476995525 customers cannot pay",
+        "Order 4711 people say that payment failed",
+        "On iOS 17 users see that payment failed",
+    ],
+)
+def test_the_number_of_an_order_or_a_device_counts_no_customers(text):
+    """Or one customer's order number would wake the emergency room."""
+    graded = severity_of(about(text), {}, Failing(), OPTIONS)
+    assert (graded.scope.size, graded.level) == ("one", "P3")
+
+
+@pytest.mark.parametrize(
+    ("text", "customers"),
+    [
+        ("在2026年11月26日12:30 3位客户付款失败", 3),
+        ("订单都不行，有１２位客户付款失败", 12),
+        ("已影响约200用户，付款失败", 200),
+        ("On order 4711 and others 15 customers cannot pay", 15),
+    ],
+)
+def test_a_number_of_customers_is_read_beside_other_numbers(text, customers):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).scope.customers == customers
+
+
+@pytest.mark.parametrize(
+    "text", ["用户提现全失败", "顾客都付不了", "100% of orders fail: payment failed", "门店全部停业，收不了款"]
+)
+def test_all_of_them_in_other_words_are_a_batch(text):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).level == "P1"
+
+
+@pytest.mark.parametrize("text", ["支\u200b付\u00ad失败", "ｐａｙｍｅｎｔ　ｆａｉｌｅｄ", "付 款 失 败"])
+def test_words_are_read_as_they_are_seen(text):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).urgency.availability == "blocked"
+
+
 def test_the_tickets_own_level_is_kept_and_told():
     found = severity_of(about("How do I pay?"), {"Severity": "P2"}, Failing(), OPTIONS)
     assert (found.level, found.ticket_level) == ("P2", "P2")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.desk.calendar import calendar_of
+from pipeline.desk.claims import as_seen
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
 from pipeline.desk.moments import in_utc
 from pipeline.desk.severity_table import AVAILABILITY, SIZES, Table, compiled, read_table
@@ -183,7 +184,7 @@ def facts_of(snapshot: ProblemSnapshot, fields: Mapping[str, Any], failing: Fail
 
 def _text(snapshot: ProblemSnapshot) -> str:
     answers = [value for value in snapshot.ticket.questionnaire.values() if isinstance(value, str)]
-    return "\n".join([snapshot.ticket.title, snapshot.ticket.description, *answers])[:_READ]
+    return as_seen("\n".join([snapshot.ticket.title, snapshot.ticket.description, *answers])[:_READ])
 
 
 def _without(text: str, table: Table) -> str:
@@ -200,7 +201,8 @@ def _matches(text: str, table: Table, kind: str) -> Iterator[str]:
 
 
 def _read_words(found: _Gathered, text: str, table: Table) -> None:
-    counted = [int(m[1]) for one in table.words.customers for m in compiled(one, "customers").finditer(text)]
+    found_in = (match for one in table.words.customers for match in compiled(one, "customers").finditer(text))
+    counted = [int(match[1]) for match in found_in if match[1]]
     if counted and max(counted) > 1:
         found.customers = max(counted)
         found.wider(table.scope.size(found.customers))
