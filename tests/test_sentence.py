@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline.faults
+from cli import commands, examples_folder
 from pipeline.desk.claims import check
 from pipeline.desk.sentence import customer_message, sentences
 from snapshots.model import Candidate, Clause, CustomerMessage, Diagnosis, ProblemSnapshot, Text
@@ -251,3 +254,47 @@ def test_the_guard_refuses_words_that_stand_in_no_clause(extra):
     message = saying("The request did not get through.")
     longer = msgspec.structs.replace(message, zh=message.zh + extra)
     assert "uncited" in {one.reason for one in check(longer, SAMPLE, sentences())}
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """Commands in a folder whose store holds the example of a duplicate charge, taken with a desk."""
+    (tmp_path / "problem-snapshot.toml").write_text("[defaults]\nstore = 'store'\n[defaults.desk]\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner()
+    assert run.invoke(commands, ["take", str(examples_folder() / "TK-24182"), "-o", "json"]).exit_code in {0, 8}
+    return lambda *given, told="": run.invoke(commands, ["desk", "sentence", "TK-24182", *given], input=told)
+
+
+def test_the_command_tells_the_sentence_with_what_each_clause_rests_on(desk):
+    shown = desk("-l", "en")
+    assert shown.exit_code == 0
+    whole, *clauses = shown.stdout.splitlines()
+    assert whole.startswith("Two payments are on record for one order.")
+    assert len(clauses) == 2
+    assert all("(F" in one and ", E" in one for one in clauses)
+    assert json.loads(desk("-o", "json").stdout)["zh"].startswith("同一订单有两笔支付记录。")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("同一订单有两笔支付记录，我们会尽快退款。", "承诺：会尽"),
+        ("接口超时", "技术用语：接口"),
+        ("Your data was stolen.", "已有发现中没有依据：stolen"),
+    ],
+)
+def test_the_command_refuses_what_a_person_wrote_with_the_words_that_are_wrong(desk, words, said):
+    found = desk("-l", "zh", "--check", "-", "--exit-code", told=words)
+    assert found.exit_code == 9
+    assert said in found.stdout
+
+
+def test_the_command_lets_plain_covered_words_through(desk):
+    found = desk(
+        "-l", "en", "--check", "-", "--exit-code", told="Two payments are on record. Please keep both records."
+    )
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert "may be told" in found.stderr
+    assert desk("--exit-code").exit_code == 2
+    assert desk("--check", "-", told=" ").exit_code == 2

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from pipeline.desk.rule_file import compiled
-from snapshots.model import CustomerMessage, Finding, ProblemSnapshot, Text
+from snapshots.model import Clause, CustomerMessage, Finding, ProblemSnapshot, Text
 
 Reason = Literal["uncited", "uncovered", "address", "code", "jargon", "promise", "blame", "name", "personal"]
 _ORDINARY = frozenset({
@@ -25,6 +25,7 @@ _ORDINARY = frozenset({
 _NAME = 3
 # What is drawn as nothing: format characters by their category, and these, which have another one.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u3164\ufe00-\ufe0f\uffa0]")
+_OF_ORDER = ("order_state.", "order_rule.", "callback.")
 _HAN_GAP = re.compile(r"(?<=[\u2e80-\u9fff])[^\S\n]+(?=[\u2e80-\u9fff\d])|(?<=\d)[^\S\n]+(?=[\u2e80-\u9fff])")
 
 
@@ -77,6 +78,19 @@ def _letter(one: str) -> str:
     if kind == "Nd":
         return str(unicodedata.digit(one))
     return "" if kind == "Cf" else "-" if kind == "Pd" else one
+
+
+def check_words(text: str, snapshot: ProblemSnapshot, guard: Guard) -> list[Refusal]:
+    """What is wrong with words that somebody wrote for the customer of `snapshot`, in either language.
+
+    They may speak of what was located, and of what is known of the order.
+    """
+    located = snapshot.diagnosis.candidates[:1] if not snapshot.diagnosis.abstained else []
+    named = {name for candidate in located for name in candidate.findings}
+    cited = [one for one in snapshot.findings if one.evidence and (one.id in named or one.kind.startswith(_OF_ORDER))]
+    refs = dict.fromkeys(evidence.ref for one in cited for evidence in one.evidence)
+    clause = Clause(statement=Text(en=text, zh=text), findings=[one.id for one in cited], evidence=list(refs))
+    return check(CustomerMessage(en=text, zh=text, clauses=[clause]), snapshot, guard)
 
 
 def check_answer(text: Text, question: str, snapshot: ProblemSnapshot | None, guard: Guard) -> list[Refusal]:
