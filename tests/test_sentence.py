@@ -98,6 +98,7 @@ def located_by(kind: str, fault: str, *, state: str) -> ProblemSnapshot:
         ("order_rule.R10", "internal_fault/code_exception"),
         ("order_rule.R11", "internal_fault/db_error"),
         ("order_rule.R24", "merchant_account/binding_mismatch"),
+        ("order_rule.R25", "internal_fault/mq_push_failed"),
     ],
 )
 def test_nobody_who_has_paid_is_told_to_pay_in_another_way(kind, fault):
@@ -109,6 +110,16 @@ def test_nobody_who_has_paid_is_told_to_pay_in_another_way(kind, fault):
     assert message.zh.endswith("请不要重复支付，并保留支付记录。")
     assert "another way" not in message.en
     assert check(message, snapshot, sentences()) == []
+
+
+@pytest.mark.parametrize("fault", ["order_state/order_closed", "order_state/state_conflict"])
+def test_nobody_who_has_paid_is_told_to_order_or_try_again(fault):
+    """Though the order is closed, or cannot be changed."""
+    found = located_by("channel_code.exact", fault, state="PAID")
+    paid = msgspec.structs.replace(found.findings[1], kind="order_state.paid_ok", about_focus=True)
+    message = customer_message(msgspec.structs.replace(found, findings=[found.findings[0], paid, *found.findings[2:]]))
+    assert message is not None
+    assert message.en.endswith("Please do not pay again, and keep the payment record.")
 
 
 RULES = [

@@ -33,12 +33,16 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Faults, or kinds of findings that locate one, of which the same is said."""
+    """Faults, or kinds of findings that locate one, of which the same is said.
+
+    `unpaid`: its `now` is for customers who have not paid.
+    """
 
     seen: Text
     now: Text
     faults: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    unpaid: bool = False
 
 
 class OrderSaid(_Part, frozen=True, kw_only=True):
@@ -93,9 +97,9 @@ def _parts(snapshot: ProblemSnapshot) -> Iterator[list[Clause]]:
         table.of(diagnosis.fault_class, diagnosis.fault_subclass, cited) if located and diagnosis.fault_class else None
     )
     own_state = diagnosis.fault_class in _OWN_STATE and bool(group and cited)
-    orders = [] if own_state else list(_of_order(snapshot, table))
+    orders = list(_of_order(snapshot, table)) if not own_state or (group and group.unpaid) else []
     unshown = any(order.focus for order in snapshot.orders) and not _shown_paid(snapshot)
-    for order, found in orders:
+    for order, found in orders if not own_state else []:
         yield [_clause((unshown and order.unshown) or order.said, found)]
     if group is None or not cited:
         group = table.unknown
