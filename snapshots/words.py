@@ -333,7 +333,7 @@ _TERMS: dict[str, tuple[str, str]] = {
     # What customers are asked (pipeline/desk/questions.toml).
     "order_number": ("order number", "订单号"),
     "occurred_at": ("time", "发生时间"),
-    "screenshot": ("screenshot", "错误截图"),
+    "screenshot": ("message shown", "页面提示"),
     "operation_steps": ("steps", "操作步骤"),
     "app_version": ("app version", "应用版本"),
     "device_model": ("device", "设备型号"),

@@ -238,7 +238,7 @@ def test_without_the_table_the_document_and_its_settings_are_as_before(tmp_path)
     assert settings_digest(elsewhere) == settings_digest(with_questions)
 
 
-DIGEST = "03246af989edbc029f45abd73598304af470a91fbaef708c8d8ac47b69439f75"
+DIGEST = "0ae2fa96561dcb4c87c71cdf41c5884b4d4d52baf6a4c5d7b156f2a2b781bb2c"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,16 @@ from pipeline.desk.severity_table import AVAILABILITY, CONTRACTS, SIZES, Row, Ta
 from pipeline.errors import UsageError
 from pipeline.service.storms import Storm
 from pipeline.settings import load_settings
-from snapshots.model import Candidate, Diagnosis, ProblemSnapshot, Severity, SeverityScope, Text, Urgency
+from snapshots.model import (
+    Candidate,
+    Diagnosis,
+    PaymentAttempt,
+    ProblemSnapshot,
+    Severity,
+    SeverityScope,
+    Text,
+    Urgency,
+)
 from tests.severity_scenarios import SCENARIOS, Scenario
 from tests.severity_wordings import WORDINGS
 from tests.snapshots_samples import SAMPLES
@@ -247,6 +256,33 @@ def test_all_of_them_in_other_words_are_a_batch(text):
 @pytest.mark.parametrize("text", ["支\u200b付\u00ad失败", "ｐａｙｍｅｎｔ　ｆａｉｌｅｄ", "付 款 失 败"])
 def test_words_are_read_as_they_are_seen(text):
     assert severity_of(about(text), {}, Failing(), OPTIONS).urgency.availability == "blocked"
+
+
+@pytest.mark.parametrize(
+    "text", ["付款后积分没到", "付完钱会员还没开通", "付款两小时了没到账", "款没到账", "Hotel charged more than agreed"]
+)
+def test_what_was_paid_for_and_did_not_come_is_money_at_risk(text):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).level == "P2"
+
+
+def test_an_order_that_was_paid_in_another_attempt_is_not_told_to_be_unpaid():
+    """Nor is anything said of it that no finding says."""
+    base = about("It went wrong.")
+    order = msgspec.structs.replace(SAMPLES["duplicate_charge"].orders[0], order_id="O", state="CANCELLED", focus=True)
+    failed = PaymentAttempt(
+        order_id="O", entity="attempt", entity_id="T1", state="FAILED", raw_state="FAILED", at="2026-11-01T00:00:00Z"
+    )
+    paid = msgspec.structs.replace(failed, entity_id="T2", state="PAID")
+    finding = msgspec.structs.replace(SAMPLES["dns_failure"].findings[0], kind="order_state.failed", about_focus=True)
+    base = msgspec.structs.replace(base, orders=[order], payment_attempts=[failed], findings=[finding])
+    said = "The order's payment failed and it is not paid."
+    for snapshot, told in (
+        (base, True),
+        (msgspec.structs.replace(base, payment_attempts=[failed, paid]), False),
+        (msgspec.structs.replace(base, findings=[]), False),
+    ):
+        reasons = severity_of(snapshot, {}, Failing(), OPTIONS).reasons
+        assert any(one.statement.en == said for one in reasons) is told
 
 
 def test_the_tickets_own_level_is_kept_and_told():

@@ -253,14 +253,17 @@ def _read_failing(found: _Gathered, failing: Failing, table: Table) -> None:
 def _read_orders(found: _Gathered, snapshot: ProblemSnapshot) -> None:
     """An order of the ticket that failed, and was not paid afterwards, blocks its customer."""
     unpaid = {order.order_id for order in snapshot.orders if order.focus and order.state in _UNPAID}
-    failed = [a for a in snapshot.payment_attempts if a.entity == "attempt" and a.state == "FAILED"]
-    if not any(attempt.order_id in unpaid for attempt in failed):
-        return
+    failed = {a.order_id for a in snapshot.payment_attempts if a.entity == "attempt" and a.state == "FAILED"}
+    # What was paid in another attempt, or so the channel says, is not unpaid, whatever the order shows.
+    paid = {a.order_id for a in snapshot.payment_attempts if a.state in _TAKEN}
     cited = [one.id for one in snapshot.findings if one.kind == "order_state.failed" and one.about_focus]
+    if not cited or not (unpaid & failed) - paid:
+        return
     found.worse("blocked")
     found.because("The order's payment failed and it is not paid.", "订单支付失败，至今未付款。", *cited)
 
 
+_TAKEN = frozenset({"PAID", "OVERPAID", "COMPLETED"})
 _UNPAID = frozenset({"CREATED", "AWAITING_PAYMENT", "FAILED", "CLOSED", "CANCELLED", "UNKNOWN"})
 
 

@@ -40,7 +40,9 @@ _SMALL = (
     "a about after again all also am an and any are as at be been before but by can could did do does for from get got had has "
     "have he her him his how i if in into is it its just me my no not now of on one only or our out over she so still than "
     "that the their them then there they this to too up us was we were what when which who why will with would you your "
-    "我们 你们 他们 这个 那个 一个 可以 但是 因为 所以 就是 还是 已经 时间 大概 左右 编号 会员 单号 没有 什么 怎么 现在 提示"
+    "我们 你们 他们 这个 那个 一个 可以 但是 因为 所以 就是 还是 已经 时间 大概 左右 编号 会员 单号 没有 什么 怎么 现在 提示 "
+    # What tickets of a form have in common, and what stands in place of a masked number.
+    "order around happened phone email card account 手机 手机号 下单 订单 订单号"
 )
 
 
