@@ -114,7 +114,8 @@ def test_the_first_screen_says_what_the_desk_does_with_the_ticket(render):
     shown = [name for name in BRIEF if name in page]
     assert shown == list(BRIEF)
     assert "后来又重新打开" in page
-    assert "hint" not in page
+    assert "ask 的中文" in page
+    assert "hint 的中文 (TK-9)" in page
     assert "服务台摘要" not in render(SAMPLE, language="zh", full=False, width=400)
 
 

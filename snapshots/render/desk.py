@@ -54,6 +54,14 @@ class DeskRows:
         if message := self.s.customer_message:
             yield say("customer_message"), text(message)
 
+    def customer(self) -> Iterator[Row]:
+        """What to ask the customer, and what follows from his earlier tickets."""
+        if isinstance(self.s.questions, Questionnaire) and self.s.questions.questions:
+            yield self.read.say("to_ask"), " ".join(self.read.text(one.ask) for one in self.s.questions.questions)
+        if isinstance(self.s.portrait, Portrait):
+            for hint in self.s.portrait.hints:
+                yield self.read.say("portrait"), _cited(self.read.text(hint.statement), hint.tickets)
+
     def whole(self) -> Iterator[Row]:
         """Everything, with what each statement rests on."""
         yield from self._severity()
