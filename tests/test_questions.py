@@ -419,6 +419,17 @@ def test_all_sections_stand_in_one_document_and_twice_is_the_same(tmp_path):
     assert read_snapshot(canonical_bytes(found)) == found
 
 
+@pytest.mark.parametrize("text", ["请问银行卡过期了怎么付款？", "How do I pay with another card?"])
+def test_who_only_asks_something_is_asked_nothing(text, tmp_path):
+    """A question lacks neither a time nor a picture of an error, also where knowledge has no answer to it."""
+    question = replace(ticket(text), title=text)
+    source = open_bundle(bundle(tmp_path / "b", "ok"), zone=CREATED.tzinfo)
+    found = take_snapshot(question, [source], Settings(budget=120.0, desk=DeskOptions(questions=QuestionOptions())))
+    source.close()
+    assert found.snapshot.severity.level == "P4"
+    assert made(found.snapshot) == Questionnaire()
+
+
 # ---- the command
 
 
