@@ -238,7 +238,7 @@ def test_without_the_table_the_document_and_its_settings_are_as_before(tmp_path)
     assert settings_digest(elsewhere) == settings_digest(with_questions)
 
 
-DIGEST = "0ae2fa96561dcb4c87c71cdf41c5884b4d4d52baf6a4c5d7b156f2a2b781bb2c"
+DIGEST = "2e21d0224a8e9a6b641351e78fd5473567258246c6cbfbbd5192465ba8d8bd04"
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,9 @@ def test_one_ticket_is_no_storm():
         "I was not charged twice. How do I see my invoice?",
         "没有重复扣款，只是想问发票怎么开",
         "如果支付失败了怎么办？",
+        "It took more than an hour to load the page.",
+        "I paid more than a week ago. Where is the invoice?",
+        "How do I see whether my order is paid or unpaid?",
     ],
 )
 def test_what_did_not_happen_raises_nothing(text):
@@ -247,7 +250,15 @@ def test_a_number_of_customers_is_read_beside_other_numbers(text, customers):
 
 
 @pytest.mark.parametrize(
-    "text", ["用户提现全失败", "顾客都付不了", "100% of orders fail: payment failed", "门店全部停业，收不了款"]
+    "text",
+    [
+        "用户提现全失败",
+        "顾客都付不了",
+        "100% of orders fail: payment failed",
+        "门店全部停业，收不了款",
+        "没有人能付款",
+        "支付失败率升高到 30%",
+    ],
 )
 def test_all_of_them_in_other_words_are_a_batch(text):
     assert severity_of(about(text), {}, Failing(), OPTIONS).level == "P1"
@@ -259,7 +270,15 @@ def test_words_are_read_as_they_are_seen(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["付款后积分没到", "付完钱会员还没开通", "付款两小时了没到账", "款没到账", "Hotel charged more than agreed"]
+    "text",
+    [
+        "付款后积分没到",
+        "付完钱会员还没开通",
+        "付款两小时了没到账",
+        "款没到账",
+        "Hotel charged more than agreed",
+        "It was paid and went back to unpaid.",
+    ],
 )
 def test_what_was_paid_for_and_did_not_come_is_money_at_risk(text):
     assert severity_of(about(text), {}, Failing(), OPTIONS).level == "P2"
