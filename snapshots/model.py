@@ -489,7 +489,8 @@ class SimilarTicket(Model):
     """A ticket closed before this one was created, why it is like this one, and how it was solved; redacted.
 
     `score` is 0..1; `words`, `meaning`, `said` (by the system) and `category` are the shares that make it, null where they
-    could not be compared.
+    could not be compared. `findings` are the ids of this document's findings whose like was found there, the most telling
+    first. `fault_class` is what was located then.
     """
 
     id: str
@@ -498,6 +499,8 @@ class SimilarTicket(Model):
     score: float
     reasons: list[Text]
     category: str | None = None
+    fault_class: str | None = None
+    findings: list[str] = []
     handler: str | None = None
     cause: str | None = None
     solution: str | None = None
@@ -509,13 +512,17 @@ class SimilarTicket(Model):
 
 
 class RoutedHandler(Model):
-    """Somebody who could take the ticket: the probability that he solves it, his open tickets, and the reasons."""
+    """Somebody who could take the ticket: the probability that he solves it, his open tickets, and the reasons.
+
+    `tickets` are the newest of the closed tickets that the first reason counts.
+    """
 
     handler: str
     score: float
     skill: float
     open: int
     reasons: list[Text]
+    tickets: list[str] = []
 
 
 class RoutedQueue(Model):

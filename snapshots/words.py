@@ -146,10 +146,14 @@ _LABELS: dict[str, tuple[str, str]] = {
     "redacted_none": ("no value had to be replaced", "没有需要替换的内容"),
     "provenance": ("Provenance", "来源与版本"),
     "desk": ("Service desk", "服务台"),
+    "desk_brief": ("For the desk, in brief", "服务台摘要"),
     "severity": ("Severity", "严重级别"),
     "respond_by": ("Answer by", "应答期限"),
     "resolve_by": ("Solve by", "解决期限"),
     "routing": ("Routing", "分派"),
+    "handler": ("Handler", "处理人"),
+    "in_one_line": ("Problem - cause - solution", "问题 - 原因 - 方案"),
+    "came_back": ("it came back", "后来又重新打开"),
     "similar": ("Similar tickets", "相似工单"),
     "knowledge": ("Knowledge", "知识库"),
     "customer_message": ("For the customer", "可回复客户"),
@@ -326,6 +330,15 @@ _LABELS: dict[str, tuple[str, str]] = {
 }
 
 _TERMS: dict[str, tuple[str, str]] = {
+    # What customers are asked (pipeline/desk/questions.toml).
+    "order_number": ("order number", "订单号"),
+    "occurred_at": ("time", "发生时间"),
+    "screenshot": ("message shown", "页面提示"),
+    "operation_steps": ("steps", "操作步骤"),
+    "app_version": ("app version", "应用版本"),
+    "device_model": ("device", "设备型号"),
+    "system_version": ("system version", "系统版本"),
+    "network": ("network", "网络"),
     # Coverage status.
     "ok": ("read", "已读取"),
     "empty": ("empty", "为空"),

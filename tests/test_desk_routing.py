@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.commands.setting_up import examples_folder
 from pipeline.desk import learnt
 from pipeline.desk.options import DeskOptions, HandlerOptions, QueueOptions, read_shift
 from pipeline.desk.query import query_for
-from pipeline.desk.routing import FLOODED, About, route
+from pipeline.desk.routing import FLOODED, About, preliminary, route
 from pipeline.desk.section import Desk, fill_desk, make_index, open_desk
 from pipeline.desk.skills import Skills
 from pipeline.errors import UsageError
@@ -27,7 +28,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.settings_digest import settings_digest
 from pipeline.sources import open_bundle
 from pipeline.tickets.file import find_ticket
-from snapshots.model import Text, canonical_bytes, read_snapshot
+from snapshots.model import SimilarTicket, Text, canonical_bytes, read_snapshot
 from tests.desk_samples import START, indexed, many, table, ticket, write
 
 LATE = START + timedelta(days=6)
@@ -54,6 +55,55 @@ def test_who_solved_such_tickets_comes_first_and_it_says_so(tmp_path):
     assert (found.abstained, found.queue, found.handlers[0].handler) == (False, "payments", "wang")
     assert found.handlers[0].reasons[0].en == "category sign: 30 of 30 stayed solved"
     assert "wang solves such a ticket" in found.reason.en
+
+
+def test_the_closed_tickets_that_speak_for_a_handler_are_named(tmp_path):
+    """Newest first, and only his own of that kind."""
+    first = routed(Skills(table(tmp_path, many())), THREE).handlers[0]
+    rows = {row["id"]: row for row in many()}
+    assert len(first.tickets) == 5
+    assert {(rows[name]["handler"], rows[name]["category"]) for name in first.tickets} == {("wang", "sign")}
+    assert first.tickets == sorted(first.tickets, reverse=True)
+
+
+def test_where_no_ticket_ever_came_back_those_who_closed_such_tickets_are_still_preferred(tmp_path):
+    """Also to somebody with less to do, who never closed one."""
+    rows = [ticket(i, handler="wang", category="sign") for i in range(20)]
+    rows += [ticket(30 + i, handler="li", category="refund") for i in range(18)]
+    found = routed(Skills(table(tmp_path, rows)), desk_options(li={}, wang={}))
+    skill = {one.handler: one.skill for one in found.handlers}
+    assert skill["wang"] > skill["li"] + 0.05
+    assert found.handlers[0].handler == "wang"
+
+
+def alike(**given: Any) -> SimilarTicket:
+    """A closed ticket that is somewhat like another one."""
+    base = {
+        "id": "T",
+        "title": "t",
+        "closed_at": "2026-01-01T00:00:00Z",
+        "score": 0.2,
+        "reasons": [],
+        "solution": "cure",
+    }
+    return SimilarTicket(**base | given)
+
+
+@pytest.mark.parametrize(
+    ("one", "used"),
+    [
+        (alike(fault_class="param_config"), True),
+        (alike(fault_class="internal_fault"), False),
+        (alike(fault_class="internal_fault", score=0.6), True),
+        (alike(fault_class="param_config", reopened=True), False),
+    ],
+)
+def test_the_line_is_problem_cause_and_solution_and_takes_no_cure_of_another_fault(one, used):
+    taken = take(Settings())
+    line = preliminary(taken, taken.ticket.title, [one])
+    assert taken.diagnosis.fault_class == "param_config"
+    assert line.en.split(" - ")[0] == taken.ticket.title
+    assert line.zh.endswith("cure（参照 T）") is used
 
 
 def test_tickets_that_came_back_count_against_their_handler(tmp_path):

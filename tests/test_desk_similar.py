@@ -22,6 +22,7 @@ from pipeline.desk.similar import Weights, rank, similar
 from pipeline.desk.vectors import Vectors
 from pipeline.desk.words import split_words
 from pipeline.errors import UsageError
+from snapshots.model import Text
 from tests.desk_samples import START, indexed, many, prepared, table, ticket, vectors, write
 
 LATE = START + timedelta(days=365)
@@ -92,6 +93,36 @@ def test_what_the_system_said_outweighs_what_the_customer_wrote(tmp_path):
     assert found[0].id == "C002"
     assert found[0].reasons[0].en == "the system said the same: code alipay B"
     assert found[0].reasons[0].zh == "系统记录一致：返回码 alipay B"
+
+
+def test_reasons_are_told_in_words_and_cite_the_findings_that_are_alike(tmp_path):
+    """No kind of finding by our name for it, no word stem, no word of every second sentence; faults by their names."""
+    rows = [ticket(0, title="I was charged twice for it, the payments are gone"), ticket(2, title="refund")]
+    marks = [
+        "finding:span.slow",
+        "subclass:order_state/duplicate_charge",
+        "class:order_state",
+        "line:for",
+        "code:7",
+        "code:alipay 7",
+    ]
+    asked = query_for("new", "They charged me twice for the payments", LATE, marks, with_meaning=False)
+    query = dataclasses.replace(
+        asked, cited={"finding:span.slow": ("F3",), "code:7": ("F1",), "code:alipay 7": ("F1",)}
+    )
+    found, _ = similar(query, indexed(tmp_path, rows, {"C000": marks}), 1)
+    assert [one.en for one in found[0].reasons] == [
+        "the system said the same: code alipay 7, fault Two successful charges for one order",
+        "shared words: charged, payments, twice",
+    ]
+    assert found[0].findings == ["F1", "F3"]
+
+
+def test_only_findings_of_a_kind_in_common_are_told_by_their_ids(tmp_path):
+    asked = query_for("new", "x", LATE, ["finding:span.slow"], with_meaning=False)
+    query = dataclasses.replace(asked, cited={"finding:span.slow": ("F3", "F5")})
+    found, _ = similar(query, indexed(tmp_path, [ticket(0), ticket(2)], {"C000": ["finding:span.slow"]}), 1)
+    assert found[0].reasons[0] == Text(en="findings of the same kind: F3, F5", zh="有同类发现：F3、F5")
 
 
 def test_personal_data_of_other_customers_never_reaches_the_index(tmp_path):

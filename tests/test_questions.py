@@ -277,7 +277,7 @@ def test_without_the_table_the_document_and_its_settings_are_as_before(tmp_path)
     assert settings_digest(elsewhere) == settings_digest(with_questions)
 
 
-DIGEST = "e1b9c304656fec1a2995ddc3995065a87e74300e88e32f9414d85d2114e8530e"
+DIGEST = "2e21d0224a8e9a6b641351e78fd5473567258246c6cbfbbd5192465ba8d8bd04"
 
 
 @pytest.mark.parametrize(
@@ -456,6 +456,17 @@ def test_all_sections_stand_in_one_document_and_twice_is_the_same(tmp_path):
     assert [one.id for one in found.portrait.listed] == ["T-0"]
     assert made(found) == Questionnaire()
     assert read_snapshot(canonical_bytes(found)) == found
+
+
+@pytest.mark.parametrize("text", ["请问银行卡过期了怎么付款？", "How do I pay with another card?"])
+def test_who_only_asks_something_is_asked_nothing(text, tmp_path):
+    """A question lacks neither a time nor a picture of an error, also where knowledge has no answer to it."""
+    question = replace(ticket(text), title=text)
+    source = open_bundle(bundle(tmp_path / "b", "ok"), zone=CREATED.tzinfo)
+    found = take_snapshot(question, [source], Settings(budget=120.0, desk=DeskOptions(questions=QuestionOptions())))
+    source.close()
+    assert found.snapshot.severity.level == "P4"
+    assert made(found.snapshot) == Questionnaire()
 
 
 # ---- the command

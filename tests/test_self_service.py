@@ -173,6 +173,8 @@ def test_an_answer_may_speak_of_what_was_asked_and_names_nothing_of_ours():
     said = Text(en="Check your balance first.", zh="请先查看余额。")
     assert check_answer(said, "Why is my balance wrong?", None, guard) == []
     assert check_answer(said, "How do I change my address?", None, guard)
+    expired = Text(en="Your card expired: use another one.", zh="卡片过期：请更换银行卡。")
+    assert check_answer(expired, "请问银行卡过期了怎么付款？", None, guard) == []
     snapshot = SAMPLES["wechat_signature"]
     place = snapshot.diagnosis.location.service
     assert place is not None

@@ -18,7 +18,16 @@ from pipeline.desk.severity_table import AVAILABILITY, CONTRACTS, SIZES, Row, Ta
 from pipeline.errors import UsageError
 from pipeline.service.storms import Storm
 from pipeline.settings import load_settings
-from snapshots.model import Candidate, Diagnosis, ProblemSnapshot, Severity, SeverityScope, Text, Urgency
+from snapshots.model import (
+    Candidate,
+    Diagnosis,
+    PaymentAttempt,
+    ProblemSnapshot,
+    Severity,
+    SeverityScope,
+    Text,
+    Urgency,
+)
 from tests.severity_scenarios import SCENARIOS, Scenario
 from tests.severity_wordings import WORDINGS
 from tests.snapshots_samples import SAMPLES
@@ -196,10 +205,103 @@ def test_one_ticket_is_no_storm():
         "I was not charged twice. How do I see my invoice?",
         "没有重复扣款，只是想问发票怎么开",
         "如果支付失败了怎么办？",
+        "It took more than an hour to load the page.",
+        "I paid more than a week ago. Where is the invoice?",
+        "How do I see whether my order is paid or unpaid?",
     ],
 )
 def test_what_did_not_happen_raises_nothing(text):
     assert severity_of(about(text), {}, Failing(), OPTIONS).level in {"P3", "P4"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "订单号 20260001234567 用户反馈付款失败",
+        "手机号13812345678客户付不了款",
+        "订单M20266597332971用户付款失败",
+        "付款失败，会员编号 u8438534 的用户",
+        "工单123客户付款失败",
+        "商户号 1230000109 用户支付失败",
+        "iPhone 15 用户付款失败",
+        "12306 用户登录失败",
+        "order 20266476995525 customers cannot pay",
+        "Order 4711 people say that payment failed",
+        "On iOS 17 users see that payment failed",
+    ],
+)
+def test_the_number_of_an_order_or_a_device_counts_no_customers(text):
+    """Or one customer's order number would wake the emergency room."""
+    graded = severity_of(about(text), {}, Failing(), OPTIONS)
+    assert (graded.scope.size, graded.level) == ("one", "P3")
+
+
+@pytest.mark.parametrize(
+    ("text", "customers"),
+    [
+        ("在2026年11月26日12:30 3位客户付款失败", 3),
+        ("订单都不行，有１２位客户付款失败", 12),
+        ("已影响约200用户，付款失败", 200),
+        ("On order 4711 and others 15 customers cannot pay", 15),
+    ],
+)
+def test_a_number_of_customers_is_read_beside_other_numbers(text, customers):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).scope.customers == customers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "用户提现全失败",
+        "顾客都付不了",
+        "100% of orders fail: payment failed",
+        "门店全部停业，收不了款",
+        "没有人能付款",
+        "支付失败率升高到 30%",
+    ],
+)
+def test_all_of_them_in_other_words_are_a_batch(text):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).level == "P1"
+
+
+@pytest.mark.parametrize("text", ["支\u200b付\u00ad失败", "ｐａｙｍｅｎｔ　ｆａｉｌｅｄ", "付 款 失 败"])
+def test_words_are_read_as_they_are_seen(text):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).urgency.availability == "blocked"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "付款后积分没到",
+        "付完钱会员还没开通",
+        "付款两小时了没到账",
+        "款没到账",
+        "Hotel charged more than agreed",
+        "It was paid and went back to unpaid.",
+    ],
+)
+def test_what_was_paid_for_and_did_not_come_is_money_at_risk(text):
+    assert severity_of(about(text), {}, Failing(), OPTIONS).level == "P2"
+
+
+def test_an_order_that_was_paid_in_another_attempt_is_not_told_to_be_unpaid():
+    """Nor is anything said of it that no finding says."""
+    base = about("It went wrong.")
+    order = msgspec.structs.replace(SAMPLES["duplicate_charge"].orders[0], order_id="O", state="CANCELLED", focus=True)
+    failed = PaymentAttempt(
+        order_id="O", entity="attempt", entity_id="T1", state="FAILED", raw_state="FAILED", at="2026-11-01T00:00:00Z"
+    )
+    paid = msgspec.structs.replace(failed, entity_id="T2", state="PAID")
+    finding = msgspec.structs.replace(SAMPLES["dns_failure"].findings[0], kind="order_state.failed", about_focus=True)
+    base = msgspec.structs.replace(base, orders=[order], payment_attempts=[failed], findings=[finding])
+    said = "The order's payment failed and it is not paid."
+    for snapshot, told in (
+        (base, True),
+        (msgspec.structs.replace(base, payment_attempts=[failed, paid]), False),
+        (msgspec.structs.replace(base, findings=[]), False),
+    ):
+        reasons = severity_of(snapshot, {}, Failing(), OPTIONS).reasons
+        assert any(one.statement.en == said for one in reasons) is told
 
 
 def test_the_tickets_own_level_is_kept_and_told():

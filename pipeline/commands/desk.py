@@ -12,6 +12,7 @@ from pipeline.commands.desk_grading import COMMANDS
 from pipeline.commands.desk_intake import COMMANDS as INTAKE
 from pipeline.commands.desk_knowledge import ask, knowledge
 from pipeline.commands.desk_remote import collect, collections
+from pipeline.commands.desk_sentence import sentence
 from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
 from pipeline.commands.desk_tasks import tasks
 from pipeline.commands.opened import opened_store
@@ -36,6 +37,7 @@ def desk() -> None:
     problem-snapshot desk ask "report is slow"          what is known about it
     problem-snapshot desk tasks list                    what solved tickets are still to teach
     problem-snapshot desk severity TK-1042              how grave it is, and why
+    problem-snapshot desk sentence TK-1042              what its customer may be told
     problem-snapshot desk due                           which ticket to take first
     problem-snapshot desk questions TK-1042             what to ask the customer
     problem-snapshot desk portrait TK-1042              what is known of him
@@ -43,7 +45,7 @@ def desk() -> None:
     """
 
 
-for _command in (ask, knowledge, tasks, collect, collections, *COMMANDS, *INTAKE):
+for _command in (ask, knowledge, tasks, collect, collections, sentence, *COMMANDS, *INTAKE):
     desk.add_command(_command)
 
 

@@ -5,6 +5,8 @@ It knows nothing of how a message was made: one that a person or another program
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
@@ -12,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from pipeline.desk.rule_file import compiled
-from snapshots.model import CustomerMessage, Finding, ProblemSnapshot, Text
+from snapshots.model import Clause, CustomerMessage, Finding, ProblemSnapshot, Text
 
 Reason = Literal["uncited", "uncovered", "address", "code", "jargon", "promise", "blame", "name", "personal"]
 _ORDINARY = frozenset({
@@ -21,6 +23,10 @@ _ORDINARY = frozenset({
 })  # fmt: skip
 # Names shorter than this may be anybody's word.
 _NAME = 3
+# What is drawn as nothing: format characters by their category, and these, which have another one.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u3164\ufe00-\ufe0f\uffa0]")
+_OF_ORDER = ("order_state.", "order_rule.", "callback.")
+_HAN_GAP = re.compile(r"(?<=[\u2e80-\u9fff])[^\S\n]+(?=[\u2e80-\u9fff\d])|(?<=\d)[^\S\n]+(?=[\u2e80-\u9fff])")
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +61,36 @@ def check(message: CustomerMessage, snapshot: ProblemSnapshot, guard: Guard) -> 
     """What is wrong with `message` about `snapshot`; nothing where it may be told."""
     text = f"{message.en}\n{message.zh}"
     return [*_cited(message, snapshot), *_covered(message, snapshot, guard), *_clean(text, _names(snapshot), guard)]
+
+
+def as_seen(text: str) -> str:
+    r"""`text` as whoever reads it takes it: by compatibility (NFKC), without what is not seen, without gaps in Chinese.
+
+    >>> as_seen("ＡＰＩ \u200bti\u00admeout，保 证")
+    'API timeout,保证'
+    """
+    shown = unicodedata.normalize("NFKC", _UNSEEN.sub("", text))
+    return _HAN_GAP.sub("", "".join(filter(None, map(_letter, shown))))
+
+
+def _letter(one: str) -> str:
+    kind = unicodedata.category(one)
+    if kind == "Nd":
+        return str(unicodedata.digit(one))
+    return "" if kind == "Cf" else "-" if kind == "Pd" else one
+
+
+def check_words(text: str, snapshot: ProblemSnapshot, guard: Guard) -> list[Refusal]:
+    """What is wrong with words that somebody wrote for the customer of `snapshot`, in either language.
+
+    They may speak of what was located, and of what is known of the order.
+    """
+    located = snapshot.diagnosis.candidates[:1] if not snapshot.diagnosis.abstained else []
+    named = {name for candidate in located for name in candidate.findings}
+    cited = [one for one in snapshot.findings if one.evidence and (one.id in named or one.kind.startswith(_OF_ORDER))]
+    refs = dict.fromkeys(evidence.ref for one in cited for evidence in one.evidence)
+    clause = Clause(statement=Text(en=text, zh=text), findings=[one.id for one in cited], evidence=list(refs))
+    return check(CustomerMessage(en=text, zh=text, clauses=[clause]), snapshot, guard)
 
 
 def check_answer(text: Text, question: str, snapshot: ProblemSnapshot | None, guard: Guard) -> list[Refusal]:
@@ -102,11 +138,12 @@ def _covered(message: CustomerMessage, snapshot: ProblemSnapshot, guard: Guard) 
 
 
 def _speaks(text: Text, topic: Topic) -> str:
-    found = compiled("(?i)" + topic.en).search(text.en) or compiled(topic.zh).search(text.zh)
+    found = compiled("(?i)" + topic.en).search(as_seen(text.en)) or compiled(topic.zh).search(as_seen(text.zh))
     return str(found[0]) if found else ""
 
 
-def _clean(text: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
+def _clean(written: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
+    text = as_seen(written)
     for reason, expressions in guard.forbidden.items():
         for expression in expressions:
             if found := compiled(expression).search(text):
@@ -118,7 +155,7 @@ def _clean(text: str, names: Sequence[str], guard: Guard) -> Iterator[Refusal]:
 
 def _has(text: str, name: str) -> bool:
     """Whether the name stands in the text; one of letters and digits as a word of its own."""
-    at, low, wanted = -1, text.casefold(), name.casefold()
+    at, low, wanted = -1, text.casefold(), as_seen(name).casefold()
     while (at := low.find(wanted, at + 1)) >= 0:
         around = low[max(0, at - 1) : at] + low[at + len(wanted) : at + len(wanted) + 1]
         if not wanted.isascii() or not any(one.isascii() and one.isalnum() for one in around):

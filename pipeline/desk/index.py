@@ -220,7 +220,20 @@ class EmbeddedIndex:
 
 
 # What of a row is needed to rank it and to tell of it.
-SHOWN = ["id", "title", "category", "queue", "handler", "cause", "solution", "closed_at", "reopened", "words", "said"]
+SHOWN = [
+    "id",
+    "title",
+    "category",
+    "queue",
+    "handler",
+    "cause",
+    "solution",
+    "closed_at",
+    "reopened",
+    "fault_class",
+    "words",
+    "said",
+]
 
 
 def _lists(column: pa.ChunkedArray) -> pa.ListArray:

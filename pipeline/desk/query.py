@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.desk import meaning
 from pipeline.desk.history import text_of
 from pipeline.desk.postings import Known
-from pipeline.desk.said import marks_of
+from pipeline.desk.said import cited_by, marks_of
 from pipeline.desk.words import split_words
 from snapshots.model import ProblemSnapshot
 
@@ -22,7 +22,7 @@ from snapshots.model import ProblemSnapshot
 class Query:
     """A ticket that is asked about. `vector` is None where no meaning is compared; `said` is empty without a snapshot.
 
-    Only tickets closed before `at` are seen, and never the ticket itself.
+    `cited` names the findings of its snapshot that a mark of `said` comes from. Only tickets closed before `at` are seen, and never the ticket itself.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Query:
     words: tuple[str, ...]
     said: tuple[str, ...] = ()
     vector: NDArray[np.float32] | None = None
+    cited: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def query_of(snapshot: ProblemSnapshot, *, with_meaning: bool) -> Query:
     ticket = snapshot.ticket
     text = text_of(ticket.title, ticket.description)
     at = datetime.fromisoformat(ticket.created_at)
-    return query_for(ticket.id, text, at, marks_of(snapshot), with_meaning=with_meaning)
+    query = query_for(ticket.id, text, at, marks_of(snapshot), with_meaning=with_meaning)
+    return replace(query, cited=cited_by(snapshot))
 
 
 def query_for(ticket_id: str, text: str, at: datetime, said: Sequence[str] = (), *, with_meaning: bool) -> Query:

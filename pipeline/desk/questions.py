@@ -42,13 +42,14 @@ _TO_CONFIRM = Text(
 def fill_questions(snapshot: ProblemSnapshot, case: Case, sources: Sequence[Source] = ()) -> ProblemSnapshot:
     """`snapshot` with its questionnaire, under a new id; as it is where the settings ask for none.
 
-    A ticket that knowledge answers is asked nothing. Raises `UsageError` for a file of questions that cannot be used.
+    A ticket that knowledge answers is asked nothing, nor is one that only asks something (P4). Raises `UsageError` for a file of questions that cannot be used.
     """
     desk = case.settings.desk
     if desk is None or desk.questions is None:
         return snapshot
     table = read_questions_file(desk.questions.file)
-    if isinstance(snapshot.self_service, SelfService):
+    plain = snapshot.severity is not None and snapshot.severity.level == "P4"
+    if plain or isinstance(snapshot.self_service, SelfService):
         made = Questionnaire()
     else:
         redactor = redactor_for(case.settings, case.scope, case.ticket)

@@ -18,8 +18,9 @@ from pipeline.desk.learnt import LEAST
 from pipeline.desk.options import DeskOptions, HandlerOptions
 from pipeline.desk.query import Query
 from pipeline.desk.similar import Scored
-from pipeline.desk.skills import Skill, Skills
+from pipeline.desk.skills import Share, Skill, Skills
 from snapshots.model import ProblemSnapshot, RoutedHandler, RoutedQueue, Routing, SimilarTicket, Text
+from snapshots.words import class_name
 
 # So many handlers and queues are told.
 _TOLD = 3
@@ -33,6 +34,8 @@ FEW = LEAST
 # With fewer closed tickets of a kind, rules speak for a handler.
 ENOUGH = 3.0
 _VOTES = 20
+# A closed ticket whose score is so high is of the same trouble, whatever was located then.
+_MUCH_ALIKE = 0.5
 # What a rule is worth: somebody named for a kind of ticket solves it more often than not.
 _NAMED = 0.7
 _NOT_NAMED = 0.4
@@ -186,7 +189,7 @@ def _ranked(
     likely = {name for kind in kinds for name, share in kind.items() if share >= options.sure}
     rows = []
     for name, own in offered.items():
-        skill, reasons = _skill(known.get(name), set(own.skills), facts.names() | likely)
+        skill, reasons, tickets = _skill(known.get(name), set(own.skills), facts.names() | likely)
         open_, taken = loads.open.get(name, 0), loads.taken(name)
         room = (own.most_open - open_) / own.most_open / max(1.0, loads.ratio(name))
         reasons.append(
@@ -197,31 +200,53 @@ def _ranked(
         )
         rows.append(
             RoutedHandler(
-                handler=name, score=round(skill * room, 4), skill=round(skill, 4), open=open_, reasons=reasons
+                handler=name,
+                score=round(skill * room, 4),
+                skill=round(skill, 4),
+                open=open_,
+                reasons=reasons,
+                tickets=list(tickets),
             )
         )
     return sorted(rows, key=lambda one: (-one.score, one.open, one.handler))
 
 
-def _skill(known: Skill | None, named: set[str], wanted: set[str]) -> tuple[float, list[Text]]:
-    """The probability that he solves it, and why. Rules count until enough tickets of the kind are closed."""
+def _skill(known: Skill | None, named: set[str], wanted: set[str]) -> tuple[float, list[Text], tuple[str, ...]]:
+    """The probability that he solves it, why, and closed tickets that say so.
+
+    Rules count until enough tickets of the kind are closed.
+    """
     both = sorted(named & wanted)
     rule = _NAMED if both else _NOT_NAMED
     told = [Text(en=f"named for {', '.join(both)}", zh=f"配置中负责 {'、'.join(both)}")] if both else []
     if known is None or not known.shares:
         told.append(Text(en="has closed no ticket of this kind", zh="未处理过同类工单"))
-        return rule, told
+        return rule, told, ()
     trust = min(1.0, known.closed / ENOUGH) if named else 1.0
-    first = known.shares[0]
-    told += [
-        Text(
-            en=f"{share.facet.replace('_', ' ')} {share.value}: {share.solved:.0f} of {share.closed:.0f} stayed solved",
-            zh=f"{_FACET_ZH[share.facet]} {share.value}：关闭 {share.closed:.0f} 单，{share.solved:.0f} 单未再打开",
-        )
-        for share in known.shares[:2]
-        if share.closed >= 0.5 or share is first
-    ]
-    return trust * known.probability + (1 - trust) * rule, told
+    counted = [share for share in known.shares if share.closed >= 0.5][:2]
+    told += [_record(share) for share in counted] or [_none_of(known.shares[0])]
+    return trust * known.probability + (1 - trust) * rule, told, counted[0].tickets if counted else ()
+
+
+def _record(share: Share) -> Text:
+    of = _facet(share)
+    return Text(
+        en=f"{of.en}: {share.solved:.0f} of {share.closed:.0f} stayed solved",
+        zh=f"{of.zh}：关闭 {share.closed:.0f} 单，{share.solved:.0f} 单未再打开",
+    )
+
+
+def _none_of(share: Share) -> Text:
+    of = _facet(share)
+    return Text(en=f"{of.en}: has closed none yet", zh=f"{of.zh}：尚未关闭过")
+
+
+def _facet(share: Share) -> Text:
+    """Which tickets are counted; a fault class by its name."""
+    en, zh = share.value, share.value
+    if share.facet == "fault_class":
+        en, zh = class_name(share.value, "en"), class_name(share.value, "zh")
+    return Text(en=f"{share.facet.replace('_', ' ')} {en}", zh=f"{_FACET_ZH[share.facet]} {zh}")
 
 
 _FACET_ZH = {"category": "类别", "fault_class": "故障类别", "service": "服务", "channel": "渠道"}
@@ -261,8 +286,8 @@ def _verdict(
             zh=f"队列 {queue}（{share:.0%}）：在岗人员解决把握都不大（最高 {first.handler}，{first.skill:.0%}），由负责人决定",
         ), True
     return Text(
-        en=f"queue {queue} with {share:.0%}, {_FROM[way].en}; {first.handler} solves such a ticket with {first.skill:.0%}",
-        zh=f"队列 {queue}，概率 {share:.0%}（{_FROM[way].zh}）；{first.handler} 解决此类工单的概率为 {first.skill:.0%}",
+        en=f"queue {queue} ({share:.0%}, {_FROM[way].en}); {first.handler} solves such a ticket with {first.skill:.0%} probability",
+        zh=f"队列 {queue}（概率 {share:.0%}，{_FROM[way].zh}）；{first.handler} 解决此类工单的概率为 {first.skill:.0%}",
     ), False
 
 
@@ -285,22 +310,26 @@ def _passed(passed: Mapping[str, str]) -> Text:
 
 
 def preliminary(snapshot: ProblemSnapshot | None, title: str, alike: Iterable[SimilarTicket]) -> Text:
-    """Problem - cause - solution on one line: out of the snapshot where it located a fault, else out of what was like it."""
-    first = next((one for one in alike if one.solution and not one.reopened), None)
+    """Problem - cause - solution on one line: out of the snapshot where it located a fault, else out of what was like it.
+
+    The problem is what the customer calls it. Beside a located fault only a ticket of that fault, or one that is much like
+    this one, says how it was solved.
+    """
+    diagnosis = snapshot.diagnosis if snapshot else None
+    located = bool(diagnosis and not diagnosis.abstained and diagnosis.class_name)
+    solutions = (one for one in alike if one.solution and not one.reopened)
+    if diagnosis and located:
+        solutions = (one for one in solutions if one.fault_class == diagnosis.fault_class or one.score >= _MUCH_ALIKE)
+    first = next(solutions, None)
     solved = Text(en="", zh="")
     if first:
         solved = Text(en=f"{first.solution} (as {first.id} was solved)", zh=f"{first.solution}（参照 {first.id}）")
-    diagnosis = snapshot.diagnosis if snapshot else None
-    if diagnosis and not diagnosis.abstained and diagnosis.class_name:
+    if diagnosis and located:
         action = diagnosis.first_action or solved
         more = solved if diagnosis.first_action and first else Text(en="", zh="")
         return Text(
-            en=_line(
-                diagnosis.class_name.en, diagnosis.summary.en, "; ".join(filter(None, (action.en, more.en))), "unknown"
-            ),
-            zh=_line(
-                diagnosis.class_name.zh, diagnosis.summary.zh, "；".join(filter(None, (action.zh, more.zh))), "未知"
-            ),
+            en=_line(title, diagnosis.summary.en, "; ".join(filter(None, (action.en, more.en))), "unknown"),
+            zh=_line(title, diagnosis.summary.zh, "；".join(filter(None, (action.zh, more.zh))), "未知"),
         )
     cause = (first.cause or "") if first else ""
     supposed = Text(en=f"perhaps {cause}", zh=f"可能是{cause}") if cause else solved

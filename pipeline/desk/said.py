@@ -6,9 +6,10 @@ Each mark is `kind:value`. `kind` is one of `MARKS`; a mark is there once, howev
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from snapshots.model import Finding, ProblemSnapshot, Template, Text
+from snapshots.words import class_name, subclass_name
 
 # A candidate class that is less probable says nothing.
 _LEAST = 0.1
@@ -23,7 +24,8 @@ MARKS = {
     "service": Text(en="service {0}", zh="服务 {0}"),
     "operation": Text(en="operation {0}", zh="操作 {0}"),
     "channel": Text(en="channel {0}", zh="渠道 {0}"),
-    "finding": Text(en="finding {0}", zh="发现 {0}"),
+    # What kind of finding it is has a name for us only: those who read are shown the findings themselves.
+    "finding": Text(en="a like finding", zh="同类发现"),
     "line": Text(en="`{0}` in a rare log line", zh="少见日志中的“{0}”"),
 }
 
@@ -69,12 +71,51 @@ def _rare(templates: list[Template]) -> Iterator[str]:
                 yield f"line:{word.lower()}"
 
 
+def cited_by(snapshot: ProblemSnapshot) -> dict[str, tuple[str, ...]]:
+    """Which findings of the snapshot its marks come from, by mark."""
+    found: dict[str, tuple[str, ...]] = {}
+    for finding in snapshot.findings:
+        for mark in _found([finding]):
+            found[mark] = (*found.get(mark, ()), finding.id)
+    return found
+
+
+def told(marks: Sequence[str]) -> list[str]:
+    """Those of `marks` that tell a reader something, in their order.
+
+    Short words of log lines, kinds of findings, and what another mark says more exactly are left out.
+
+    >>> told(["line:for", "code:alipay A", "code:A", "class:pending", "subclass:pending/processing", "finding:span.slow"])
+    ['code:alipay A', 'subclass:pending/processing']
+    """
+    held = [mark.partition(":")[::2] for mark in marks]
+    codes = {value.rpartition(" ")[2] for kind, value in held if kind == "code" and " " in value}
+    classes = {value.partition("/")[0] for kind, value in held if kind == "subclass"}
+    culprits = {value for kind, value in held if kind == "culprit"}
+    again: Mapping[str, set[str]] = {"code": codes, "class": classes, "service": culprits}
+    return [
+        f"{kind}:{value}"
+        for kind, value in held
+        if kind != "finding"
+        and value not in again.get(kind, ())
+        and not (kind == "line" and value.isascii() and len(value) < _SHORT)
+    ]
+
+
+_SHORT = 4
+
+
 def say(mark: str) -> Text:
     """A mark in words.
 
-    >>> say("code:alipay ACQ.SYSTEM_ERROR").en
-    'code alipay ACQ.SYSTEM_ERROR'
+    >>> say("code:alipay ACQ.SYSTEM_ERROR").en, say("subclass:interface_fault/dns_failed").zh
+    ('code alipay ACQ.SYSTEM_ERROR', '故障子类 域名解析失败')
     """
     kind, _, value = mark.partition(":")
-    words = MARKS[kind]
-    return Text(en=words.en.format(value), zh=words.zh.format(value))
+    words, en, zh = MARKS[kind], value, value
+    if kind == "class":
+        en, zh = class_name(value, "en"), class_name(value, "zh")
+    elif kind == "subclass":
+        fault, _, sub = value.partition("/")
+        en, zh = subclass_name(fault, sub, "en"), subclass_name(fault, sub, "zh")
+    return Text(en=words.en.format(en), zh=words.zh.format(zh))

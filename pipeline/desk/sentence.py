@@ -33,18 +33,28 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Faults of which the same is said."""
+    """Faults, or kinds of findings that locate one, of which the same is said.
+
+    `unpaid`: its `now` is for customers who have not paid.
+    """
 
     seen: Text
     now: Text
     faults: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    unpaid: bool = False
 
 
 class OrderSaid(_Part, frozen=True, kw_only=True):
-    """What is said of an order where a finding of these kinds is there."""
+    """What is said of an order where a finding of these kinds is there, and what its customer can do whatever failed.
+
+    `unshown` is said in place of `said` where the order itself shows nothing of it.
+    """
 
     kinds: tuple[str, ...]
     said: Text
+    unshown: Text | None = None
+    now: Text | None = None
 
 
 class Sentences(Guard, frozen=True, kw_only=True):
@@ -54,8 +64,11 @@ class Sentences(Guard, frozen=True, kw_only=True):
     order: dict[str, OrderSaid]
     unknown: Group
 
-    def of(self, fault_class: str, subclass: str | None) -> Group | None:
-        """What is said of a fault: the first group that names it, or else its class."""
+    def of(self, fault_class: str, subclass: str | None, cited: Sequence[Finding] = ()) -> Group | None:
+        """What is said of a fault: by the kind of the findings that locate it, else the group that names it, or its class."""
+        kinds = {one.kind for one in cited if (one.supports, one.subclass) == (fault_class, subclass)}
+        if found := next((group for group in self.groups if kinds & set(group.kinds)), None):
+            return found
         for name in (f"{fault_class}/{subclass}", fault_class):
             if found := next((group for group in self.groups if name in group.faults), None):
                 return found
@@ -80,15 +93,21 @@ def _parts(snapshot: ProblemSnapshot) -> Iterator[list[Clause]]:
     table, diagnosis = sentences(), snapshot.diagnosis
     cited = _proofs(snapshot)
     located = not diagnosis.abstained and diagnosis.fault_class
-    group = table.of(diagnosis.fault_class, diagnosis.fault_subclass) if located and diagnosis.fault_class else None
-    if diagnosis.fault_class not in _OWN_STATE:
-        yield from _of_order(snapshot, table)
+    group = (
+        table.of(diagnosis.fault_class, diagnosis.fault_subclass, cited) if located and diagnosis.fault_class else None
+    )
+    own_state = diagnosis.fault_class in _OWN_STATE and bool(group and cited)
+    orders = list(_of_order(snapshot, table)) if not own_state or (group and group.unpaid) else []
+    unshown = any(order.focus for order in snapshot.orders) and not _shown_paid(snapshot)
+    for order, found in orders if not own_state else []:
+        yield [_clause((unshown and order.unshown) or order.said, found)]
     if group is None or not cited:
         group = table.unknown
         proven = [one for one in snapshot.findings if one.evidence]
         cited = _first([one for one in proven if one.about_focus] or proven)
     if cited:
-        yield [_clause(group.seen, cited), _clause(group.now, cited)]
+        now = next(((order.now, found) for order, found in orders if order.now), (group.now, cited))
+        yield [_clause(group.seen, cited), _clause(*now)]
 
 
 def _proofs(snapshot: ProblemSnapshot) -> list[Finding]:
@@ -106,13 +125,18 @@ def _first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda one: (-one.weight, one.id))[:_CITED]
 
 
-def _of_order(snapshot: ProblemSnapshot, table: Sentences) -> Iterator[list[Clause]]:
-    """How the ticket's order stands, where one finding says so and the order's state does not speak against it."""
-    paid = any(order.focus and order.state in _PAID for order in snapshot.orders)
-    for state, said in table.order.items():
-        found = [one for one in snapshot.findings if one.kind in said.kinds and one.about_focus and one.evidence]
-        if found and paid == (state == "paid"):
-            yield [_clause(said.said, _first(found))]
+def _of_order(snapshot: ProblemSnapshot, table: Sentences) -> Iterator[tuple[OrderSaid, list[Finding]]]:
+    """How the ticket's order stands and which findings say so; of one that is paid nothing else is said."""
+    proven = [one for one in snapshot.findings if one.about_focus and one.evidence]
+    found = {state: [one for one in proven if one.kind in said.kinds] for state, said in table.order.items()}
+    paid = bool(found["paid"]) or _shown_paid(snapshot)
+    for state, cited in found.items():
+        if cited and paid == (state == "paid"):
+            yield table.order[state], _first(cited)
+
+
+def _shown_paid(snapshot: ProblemSnapshot) -> bool:
+    return any(order.focus and order.state in _PAID for order in snapshot.orders)
 
 
 def _clause(said: Text, cited: Sequence[Finding]) -> Clause:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.desk.calendar import calendar_of
+from pipeline.desk.claims import as_seen
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
 from pipeline.desk.moments import in_utc
 from pipeline.desk.severity_table import AVAILABILITY, SIZES, Table, compiled, read_table
@@ -183,7 +184,7 @@ def facts_of(snapshot: ProblemSnapshot, fields: Mapping[str, Any], failing: Fail
 
 def _text(snapshot: ProblemSnapshot) -> str:
     answers = [value for value in snapshot.ticket.questionnaire.values() if isinstance(value, str)]
-    return "\n".join([snapshot.ticket.title, snapshot.ticket.description, *answers])[:_READ]
+    return as_seen("\n".join([snapshot.ticket.title, snapshot.ticket.description, *answers])[:_READ])
 
 
 def _without(text: str, table: Table) -> str:
@@ -200,7 +201,8 @@ def _matches(text: str, table: Table, kind: str) -> Iterator[str]:
 
 
 def _read_words(found: _Gathered, text: str, table: Table) -> None:
-    counted = [int(m[1]) for one in table.words.customers for m in compiled(one, "customers").finditer(text)]
+    found_in = (match for one in table.words.customers for match in compiled(one, "customers").finditer(text))
+    counted = [int(match[1]) for match in found_in if match[1]]
     if counted and max(counted) > 1:
         found.customers = max(counted)
         found.wider(table.scope.size(found.customers))
@@ -251,14 +253,17 @@ def _read_failing(found: _Gathered, failing: Failing, table: Table) -> None:
 def _read_orders(found: _Gathered, snapshot: ProblemSnapshot) -> None:
     """An order of the ticket that failed, and was not paid afterwards, blocks its customer."""
     unpaid = {order.order_id for order in snapshot.orders if order.focus and order.state in _UNPAID}
-    failed = [a for a in snapshot.payment_attempts if a.entity == "attempt" and a.state == "FAILED"]
-    if not any(attempt.order_id in unpaid for attempt in failed):
-        return
+    failed = {a.order_id for a in snapshot.payment_attempts if a.entity == "attempt" and a.state == "FAILED"}
+    # What was paid in another attempt, or so the channel says, is not unpaid, whatever the order shows.
+    paid = {a.order_id for a in snapshot.payment_attempts if a.state in _TAKEN}
     cited = [one.id for one in snapshot.findings if one.kind == "order_state.failed" and one.about_focus]
+    if not cited or not (unpaid & failed) - paid:
+        return
     found.worse("blocked")
     found.because("The order's payment failed and it is not paid.", "订单支付失败，至今未付款。", *cited)
 
 
+_TAKEN = frozenset({"PAID", "OVERPAID", "COMPLETED"})
 _UNPAID = frozenset({"CREATED", "AWAITING_PAYMENT", "FAILED", "CLOSED", "CANCELLED", "UNKNOWN"})
 
 

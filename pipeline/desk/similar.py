@@ -13,7 +13,8 @@ from typing import Any
 
 from pipeline.desk.moments import in_utc
 from pipeline.desk.query import Gathered, Index, Like, Query
-from pipeline.desk.said import say
+from pipeline.desk.said import say, told
+from pipeline.desk.words import written
 from snapshots.model import SimilarTicket, Text
 
 
@@ -34,6 +35,7 @@ LEAST = 0.1
 # Only the likeliest categories favour their tickets.
 _CATEGORIES = 3
 _TOLD = 4
+_CITED = 4
 _MEANS = 0.5
 
 
@@ -74,8 +76,8 @@ def similar(
     gathered = index.gather(query, favoured)
     ranked = [one for one in rank(query, gathered, categories, weights) if one.score >= LEAST][:most]
     rows = index.rows([one.like for one in ranked])
-    told = [_told(query, one, row, gathered, compared=bool(categories)) for one, row in zip(ranked, rows, strict=True)]
-    return told, gathered
+    found = [_told(query, one, row, gathered, compared=bool(categories)) for one, row in zip(ranked, rows, strict=True)]
+    return found, gathered
 
 
 def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered, *, compared: bool) -> SimilarTicket:
@@ -87,6 +89,8 @@ def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered,
         score=round(one.score, 3),
         reasons=_reasons(query, one, row, gathered),
         category=row["category"],
+        fault_class=row.get("fault_class"),
+        findings=_findings(query, row, gathered),
         handler=row["handler"],
         cause=row["cause"],
         solution=row["solution"],
@@ -101,30 +105,38 @@ def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered,
 def _reasons(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered) -> list[Text]:
     """Why it is like the query, the heaviest kind of likeness first."""
     like = one.like
-    told: list[Text] = []
-    if marks := _shared(gathered.said.idf, row["said"] or (), _TOLD):
+    reasons: list[Text] = []
+    if marks := told(_shared(gathered.said.idf, row["said"] or ()))[:_TOLD]:
         said = [say(mark) for mark in marks]
-        told.append(
+        reasons.append(
             Text(
                 en=f"the system said the same: {', '.join(one.en for one in said)}",
                 zh=f"系统记录一致：{'、'.join(one.zh for one in said)}",
             )
         )
+    elif cited := _findings(query, row, gathered):
+        reasons.append(Text(en=f"findings of the same kind: {', '.join(cited)}", zh=f"有同类发现：{'、'.join(cited)}"))
     if one.category >= _MEANS:
-        told.append(
+        reasons.append(
             Text(
-                en=f"closed as {row['category']}, to which this ticket belongs with {one.category:.0%}",
+                en=f"closed as {row['category']}, to which this ticket belongs with {one.category:.0%} probability",
                 zh=f"当时归类为 {row['category']}，本工单属于该类的概率为 {one.category:.0%}",
             )
         )
-    if words := _shared(gathered.words.idf, row["words"] or (), _TOLD):
-        told.append(Text(en=f"shared words: {', '.join(words)}", zh=f"相同用词：{'、'.join(words)}"))
+    if words := written(query.text, _shared(gathered.words.idf, row["words"] or ()))[:_TOLD]:
+        reasons.append(Text(en=f"shared words: {', '.join(words)}", zh=f"相同用词：{'、'.join(words)}"))
     if query.vector is not None and like.meaning >= _MEANS:
-        told.append(Text(en=f"reads alike (cosine {like.meaning:.2f})", zh=f"语义相近（余弦 {like.meaning:.2f}）"))
-    return told
+        reasons.append(Text(en=f"reads alike (cosine {like.meaning:.2f})", zh=f"语义相近（余弦 {like.meaning:.2f}）"))
+    return reasons
 
 
-def _shared(idf: Mapping[str, float], held: Sequence[str], most: int) -> list[str]:
+def _findings(query: Query, row: Mapping[str, Any], gathered: Gathered) -> list[str]:
+    """The query's findings whose like was found there, those of the rarest marks first."""
+    marks = _shared(gathered.said.idf, row["said"] or ())
+    return list(dict.fromkeys(name for mark in marks for name in query.cited.get(mark, ())))[:_CITED]
+
+
+def _shared(idf: Mapping[str, float], held: Sequence[str]) -> list[str]:
     """The words of both, rarest first."""
     both = set(held) & idf.keys()
-    return sorted(both, key=lambda word: (-idf[word], word))[:most]
+    return sorted(both, key=lambda word: (-idf[word], word))

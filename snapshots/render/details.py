@@ -7,20 +7,14 @@ from collections.abc import Iterable, Sequence
 from snapshots.model import (
     Estimate,
     Evidence,
-    KnowledgeEntry,
-    Portrait,
     ProblemSnapshot,
     Questionnaire,
-    Routing,
-    SelfService,
-    SimilarTicket,
     SpanRecord,
     Template,
-    Text,
 )
 from snapshots.render.clean import shorten
+from snapshots.render.desk import DeskRows
 from snapshots.render.figures import amount, count, duration, natural, percent, pointer_text
-from snapshots.render.note_desk import answer_lines
 from snapshots.render.plan import plan_lines
 from snapshots.render.reader import QUOTE, Reader
 from snapshots.render.shapes import Grid, Section
@@ -33,6 +27,7 @@ class DetailReader(Reader):
     def sections(self) -> Iterable[Section]:
         """Every section that has something to show, in reading order."""
         made = [
+            self._desk_section(),
             self._ticket_section(),
             self._scope_section(),
             self._timeline_section(),
@@ -43,7 +38,6 @@ class DetailReader(Reader):
             self._check_section(),
             self._evidence_section(),
             self._coverage_section(),
-            self._desk_section(),
             self._redaction_section(),
             self._provenance_section(),
         ]
@@ -260,93 +254,8 @@ class DetailReader(Reader):
         return Section("coverage", self.say("coverage"), grid=grid, lines=plans) if rows else None
 
     def _desk_section(self) -> Section | None:
-        s = self.s
-        facts = [
-            *self._severity(),
-            (self.say("routing"), self._routed(s.routing) if s.routing else ""),
-            (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
-            *((self.say("similar"), self._alike(row)) for row in s.similar_tickets),
-            *((self.say("knowledge"), self._known(row)) for row in s.knowledge),
-            *self._asked(),
-            *self._portrait(),
-            *self._self_service(),
-        ]
-        facts = [(k, v) for k, v in facts if v]
-        return Section("desk", self.say("desk"), tuple(facts)) if facts else None
-
-    def _routed(self, routing: Routing) -> str:
-        handlers = (f"{one.handler} ({one.score:.2f}: {self._all(one.reasons)})" for one in routing.handlers)
-        lead = routing.lead if routing.abstained else None
-        return " | ".join(filter(None, (lead, self.text(routing.reason), *handlers, self.text(routing.line))))
-
-    def _alike(self, row: SimilarTicket) -> str:
-        parts = (f"{row.id} ({row.score:.2f})", row.title, self._all(row.reasons), row.cause or "", row.solution or "")
-        return " | ".join(filter(None, parts))
-
-    def _known(self, row: KnowledgeEntry) -> str:
-        """One entry on a line: what it is, why it fits, what to do, and what to doubt."""
-        said = (self.text(row.title), *map(self.text, row.reasons))
-        steps = (f"{number}. {self.text(step)}" for number, step in enumerate(row.steps, 1))
-        return " | ".join((f"{row.id} ({row.score:.2f})", *said, *steps, *map(self.text, row.doubts)))
-
-    def _asked(self) -> Iterable[tuple[str, str]]:
-        """Each question with what it comes from, and each answer that was found without asking."""
-        made = self.s.questions
-        if not isinstance(made, Questionnaire):
-            return
-        for one in made.questions:
-            value = self.say("to_confirm", value=one.value) if one.value else ""
-            cited = ", ".join(one.findings)
-            parts = (self.text(one.ask), value, self.text(one.why), self._all(one.gaps), cited)
-            yield self.say("questions"), " | ".join(filter(None, parts))
-        if made.omitted:
-            yield self.say("questions"), self.say("questions_omitted", count=made.omitted)
-        for known in made.known:
-            refs = ", ".join(e.ref for e in known.evidence)
-            value = " / ".join(known.value.splitlines())
-            yield (
-                self.say("known_answer"),
-                " | ".join(filter(None, (f"{known.id}: {value}", self.text(known.found), refs))),
-            )
-
-    def _portrait(self) -> Iterable[tuple[str, str]]:
-        made = self.s.portrait
-        if not isinstance(made, Portrait):
-            return
-        counts = self.say("earlier_counts", count=count(made.tickets), open=count(len(made.open)))
-        yield self.say("portrait"), counts if made.tickets else self.say("earlier_none")
-        for hint in made.hints:
-            yield self.say("portrait"), f"{self.text(hint.statement)} ({', '.join(hint.tickets)})"
-        groups = (made.problems, made.products)
-        named = [f"{one.name} ({one.tickets})" for group in groups for one in group] + made.versions
-        if named:
-            yield self.say("portrait"), ", ".join(named)
-        for one in made.listed:
-            state = self.clock(one.closed_at) if one.closed_at else ""
-            parts = (one.id, one.title, self.clock(one.created_at), state, one.category or one.fault_class or "")
-            yield self.say("earlier"), " | ".join(filter(None, parts))
-        if made.missing:
-            yield self.say("portrait"), self._all(made.missing)
-
-    def _self_service(self) -> Iterable[tuple[str, str]]:
-        made = self.s.self_service
-        if isinstance(made, SelfService):
-            said = answer_lines(made, self.language)
-            yield self.say("self_service"), " ".join([*said, f"({made.entry}, {made.share:.2f})"])
-
-    def _all(self, texts: Iterable[Text]) -> str:
-        return "; ".join(map(self.text, texts))
-
-    def _severity(self) -> Iterable[tuple[str, str]]:
-        if (severity := self.s.severity) is None:
-            return
-        said = [
-            self.text(one.statement) + (f" ({', '.join(one.findings)})" if one.findings else "")
-            for one in severity.reasons
-        ]
-        yield self.say("severity"), " ".join([severity.level, *said])
-        yield self.say("respond_by"), self.clock(severity.respond_by)
-        yield self.say("resolve_by"), self.clock(severity.resolve_by)
+        facts = tuple((name, value) for name, value in DeskRows(self).whole() if value)
+        return Section("desk", self.say("desk"), facts) if facts else None
 
     def _redaction_section(self) -> Section:
         r = self.s.redaction

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from datetime import tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from snapshots.model import ProblemSnapshot
 from snapshots.render.view import build_view
@@ -63,4 +64,19 @@ def _template(path: Path) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["cited"] = _linked
     return environment.get_template(path.name)
+
+
+# The numbers of findings and records behind a statement, as `DeskRows` writes them.
+_CITED = re.compile(r"(?<= )\((?:[EF]\d+)(?:, [EF]\d+)*\)")
+
+
+def _linked(text: str) -> Markup:
+    """`text`, escaped, in which the numbers of findings and records lead to them."""
+    shown = _CITED.sub(lambda found: " ".join(map(_link, re.findall(r"[EF]\d+", found[0]))), str(escape(text)))
+    return Markup(shown)  # noqa: S704  # escaped before the links are put in
+
+
+def _link(ref: str) -> str:
+    return f'<a class="ref" href="#{ref}">{ref}</a>'

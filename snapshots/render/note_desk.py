@@ -13,9 +13,20 @@ HINTS = 3
 ASKED = 4
 
 
-def desk_part(snapshot: ProblemSnapshot, language: Language, intake: str, prose: Callable[[str], str]) -> Part:
-    """The desk's part, without blocks where there is nothing to say; `intake` leads to the questions' page."""
-    items = [*_asked(snapshot.questions, language, intake, prose), *_known(snapshot.portrait, language, prose)]
+def desk_part(
+    snapshot: ProblemSnapshot,
+    language: Language,
+    intake: str,
+    prose: Callable[[str], str],
+    brief: Iterable[tuple[str, str]] = (),
+) -> Part:
+    """The desk's part, without blocks where there is nothing to say; `intake` leads to the questions' page.
+
+    `brief` are rows of a name and a text that stand first.
+    """
+    colon = "：" if language == "zh" else ": "
+    told: list[tuple[Line, ...]] = [((Run(name, "strong"), Run(f"{colon}{prose(text)}")),) for name, text in brief]
+    items = [*told, *_asked(snapshot.questions, language, intake, prose), *_known(snapshot.portrait, language, prose)]
     name = label("desk_part", language)
     blocks: tuple[Block, ...] = (Heading(plain(name)), Items(tuple(items))) if items else ()
     if isinstance(snapshot.self_service, SelfService):

@@ -55,8 +55,8 @@ class Reader:
         anchor = parse_time(snapshot.scope.anchor)
         self.day = anchor.astimezone(zone).date() if anchor else None
 
-    def view(self, sections: tuple[Section, ...] = ()) -> View:
-        """The first screen, with `sections` below it."""
+    def view(self, sections: tuple[Section, ...] = (), desk: tuple[tuple[str, str], ...] = ()) -> View:
+        """The first screen with what the `desk` says in brief, and `sections` below it."""
         d = self.s.diagnosis
         kind = verdict_of(d)
         top = self._top()
@@ -92,6 +92,7 @@ class Reader:
             severity=self.s.severity.level if self.s.severity else "",
             snapshot_id=self.s.snapshot_id,
             tool=f"{self.s.provenance.tool} {self.s.provenance.tool_version}",
+            desk=desk,
             sections=sections,
         )
 

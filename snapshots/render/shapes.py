@@ -111,6 +111,7 @@ class View:
     action: str
     owner: str
     severity: str
+    desk: tuple[tuple[str, str], ...]
     snapshot_id: str
     tool: str
     sections: tuple[Section, ...]

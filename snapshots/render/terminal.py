@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import TextIO
 
@@ -96,6 +96,8 @@ def _page(v: View, *, full: bool, width: int) -> Group:
     unchecked = [_bullet("!", line, "yellow") for line in v.unchecked] or [_quiet(v.say("no_unchecked"))]
     parts += _block(v.say("unchecked"), unchecked)
     parts += [Text(), _todo(v)]
+    if v.desk and not full:
+        parts += [Text(), Text(v.say("desk_brief"), style="bold cyan"), _rows(v.desk)]
     if full:
         for section in v.sections:
             parts += _section(section, width)
@@ -232,10 +234,7 @@ def _bar(share: float) -> str:
 def _section(section: Section, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(), Text.assemble(("── ", "dim"), (section.title, "bold cyan"))]
     if section.facts:
-        grid = _two_columns(name for name, _ in section.facts)
-        for name, value in section.facts:
-            grid.add_row(Text(name, style="dim"), Text(value))
-        parts.append(grid)
+        parts.append(_rows(section.facts))
     if section.note:
         parts.append(_quiet(section.note))
     parts += [_bullet("·", line, "dim") for line in section.lines]
@@ -243,6 +242,13 @@ def _section(section: Section, width: int) -> list[RenderableType]:
         stacked = (len(section.grid.heads) > 6 and width < 160) or section.key == "evidence"
         parts += _records(section) if stacked else [_table(section)]
     return parts
+
+
+def _rows(facts: Sequence[tuple[str, str]]) -> RenderableType:
+    grid = _two_columns(name for name, _ in facts)
+    for name, value in facts:
+        grid.add_row(Text(name, style="dim"), Text(value))
+    return grid
 
 
 def _table(section: Section) -> Table:

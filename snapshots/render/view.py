@@ -10,6 +10,7 @@ from datetime import UTC, tzinfo
 
 from snapshots.model import ProblemSnapshot
 from snapshots.render.clean import clean
+from snapshots.render.desk import DeskRows
 from snapshots.render.details import DetailReader
 from snapshots.render.figures import parse_time
 from snapshots.render.shapes import View
@@ -25,4 +26,5 @@ def ticket_zone(snapshot: ProblemSnapshot) -> tzinfo:
 def build_view(snapshot: ProblemSnapshot, *, language: Language, zone: tzinfo | None = None, full: bool = True) -> View:
     """What to show of `snapshot`. `zone` is the reader's; without one the ticket's own offset is used."""
     reader = DetailReader(clean(snapshot), language, zone or ticket_zone(snapshot))
-    return reader.view(tuple(reader.sections()) if full else ())
+    rows = DeskRows(reader)
+    return reader.view(tuple(reader.sections()) if full else (), (*rows.brief(), *rows.customer()))
