@@ -146,7 +146,7 @@ def entries_of_symptom(answers: Answers, shelf: Shelf, symptom: str) -> Sequence
     from pipeline.desk.graph import problem_key
 
     hits = answers.ask(symptom, 1)
-    problem = problem_key(hits[0].entry) if hits else ""
+    problem = problem_key(hits[0].entry) if hits and hits[0].fits else ""
     return [entry for entry in shelf.entries if problem_key(entry) == problem]
 
 
