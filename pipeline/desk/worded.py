@@ -25,7 +25,7 @@ from pipeline.faults.wording_model import softmax
 
 FILE, SENTENCES = "severity_model.npz", "severity_sentences.toml"
 # Below this a sentence may mean something else.
-SURE = 0.6
+SURE = 0.65
 # So many sentences of a ticket are read, those first said; what is shorter than so many letters says nothing.
 _MOST, _SHORTEST = 20, 4
 _STRENGTH = 10.0
