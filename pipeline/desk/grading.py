@@ -27,7 +27,8 @@ def grade(snapshot: ProblemSnapshot, case: Case) -> ProblemSnapshot:
     failing = failing_in(case, snapshot)
     with_meaning = open_meaning(desk.meaning)
     severity = severity_of(snapshot, case.ticket.custom_fields, failing, desk.grading, with_meaning=with_meaning)
-    return with_id(structs.replace(snapshot, severity=severity, customer_message=customer_message(snapshot)))
+    graded = structs.replace(snapshot, severity=severity)
+    return with_id(structs.replace(graded, customer_message=customer_message(graded)))
 
 
 def failing_in(case: Case, snapshot: ProblemSnapshot) -> Failing:

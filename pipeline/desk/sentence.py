@@ -8,7 +8,7 @@ is left out.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,18 +33,24 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Faults of which the same is said."""
+    """Faults of which the same is said.
+
+    `invites` is true where `now` speaks of paying again, `unsettled` where such a fault leaves open whether money moved.
+    """
 
     seen: Text
     now: Text
     faults: tuple[str, ...] = ()
+    invites: bool = False
+    unsettled: bool = False
 
 
 class OrderSaid(_Part, frozen=True, kw_only=True):
-    """What is said of an order where a finding of these kinds is there."""
+    """What is said of an order where a finding of these kinds is there, and what to do now where that decides it."""
 
     kinds: tuple[str, ...]
     said: Text
+    now: Text | None = None
 
 
 class Sentences(Guard, frozen=True, kw_only=True):
@@ -52,6 +58,7 @@ class Sentences(Guard, frozen=True, kw_only=True):
 
     groups: tuple[Group, ...]
     order: dict[str, OrderSaid]
+    careful: Text
     unknown: Group
 
     def of(self, fault_class: str, subclass: str | None) -> Group | None:
@@ -69,7 +76,7 @@ def sentences() -> Sentences:
 
 
 def customer_message(snapshot: ProblemSnapshot) -> CustomerMessage | None:
-    """What the customer of `snapshot` may be told; None where no finding has evidence for a word of it."""
+    """What the customer of `snapshot`, which is graded, may be told; None where no finding has evidence for a word of it."""
     parts = [part for part in _parts(snapshot) if not check(_joined(part), snapshot, sentences())]
     # That an order failed, without what was seen and what can be done now, helps nobody.
     return _joined([clause for part in parts for clause in part]) if any(len(part) > 1 for part in parts) else None
@@ -81,14 +88,30 @@ def _parts(snapshot: ProblemSnapshot) -> Iterator[list[Clause]]:
     cited = _proofs(snapshot)
     located = not diagnosis.abstained and diagnosis.fault_class
     group = table.of(diagnosis.fault_class, diagnosis.fault_subclass) if located and diagnosis.fault_class else None
-    if diagnosis.fault_class not in _OWN_STATE:
-        yield from _of_order(snapshot, table)
+    states = {} if diagnosis.fault_class in _OWN_STATE else dict(_of_order(snapshot, table))
+    yield from ([_clause(table.order[state].said, found)] for state, found in states.items())
     if group is None or not cited:
         group = table.unknown
         proven = [one for one in snapshot.findings if one.evidence]
         cited = _first([one for one in proven if one.about_focus] or proven)
     if cited:
-        yield [_clause(group.seen, cited), _clause(group.now, cited)]
+        yield [_clause(group.seen, cited), _now(snapshot, group, cited, states, table)]
+
+
+def _now(
+    snapshot: ProblemSnapshot,
+    group: Group,
+    cited: Sequence[Finding],
+    states: Mapping[str, Sequence[Finding]],
+    table: Sentences,
+) -> Clause:
+    """What the customer can do. Nobody whose money may have moved is sent to pay again before he has looked."""
+    for state, found in states.items():
+        if (now := table.order[state].now) is not None:
+            return _clause(now, found)
+    claimed = snapshot.severity is not None and snapshot.severity.urgency.money_at_risk
+    careful = group.invites and (claimed or (group.unsettled and "failed" not in states))
+    return _clause(table.careful if careful else group.now, cited)
 
 
 def _proofs(snapshot: ProblemSnapshot) -> list[Finding]:
@@ -106,13 +129,13 @@ def _first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda one: (-one.weight, one.id))[:_CITED]
 
 
-def _of_order(snapshot: ProblemSnapshot, table: Sentences) -> Iterator[list[Clause]]:
-    """How the ticket's order stands, where one finding says so and the order's state does not speak against it."""
+def _of_order(snapshot: ProblemSnapshot, table: Sentences) -> Iterator[tuple[str, list[Finding]]]:
+    """How the ticket's order stands, with the findings that say so; nothing where the order's state speaks against it."""
     paid = any(order.focus and order.state in _PAID for order in snapshot.orders)
     for state, said in table.order.items():
         found = [one for one in snapshot.findings if one.kind in said.kinds and one.about_focus and one.evidence]
         if found and paid == (state == "paid"):
-            yield [_clause(said.said, _first(found))]
+            yield state, _first(found)
 
 
 def _clause(said: Text, cited: Sequence[Finding]) -> Clause:
