@@ -9,15 +9,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline.faults
+from cli import commands
 from pipeline.desk.claims import check
 from pipeline.desk.grading_options import GradingOptions
 from pipeline.desk.sentence import customer_message, sentences
 from pipeline.desk.severity import Failing, severity_of
-from snapshots.model import Candidate, Clause, CustomerMessage, Diagnosis, ProblemSnapshot, Text
+from snapshots.model import Candidate, Clause, CustomerMessage, Diagnosis, ProblemSnapshot, Text, with_id
+from snapshots.store import Store
 from tests.hostile import hostile
 from tests.snapshots_samples import SAMPLES
 
@@ -192,3 +195,22 @@ def test_the_guard_refuses_words_that_stand_in_no_clause(extra):
     message = saying("The request did not get through.")
     longer = msgspec.structs.replace(message, zh=message.zh + extra)
     assert "uncited" in {one.reason for one in check(longer, SAMPLE, sentences())}
+
+
+def test_a_message_is_shown_and_one_of_ones_own_is_held_to_the_same(tmp_path):
+    located_one = located("order_state", "paid_not_updated")
+    told = with_id(msgspec.structs.replace(located_one, customer_message=customer_message(located_one)))
+    Store(tmp_path / "store").put(told)
+
+    def run(*more: str) -> Result:
+        given = ["desk", "sentence", told.ticket.id, "--store", str(tmp_path / "store"), *more]
+        return CliRunner().invoke(commands, given, catch_exceptions=False)
+
+    assert run("-l", "en").output.startswith("Your payment is on record, and the order does not show it yet.")
+    assert "(F1)" in run("-l", "zh").output
+    covered = run("--check", "Your payment is on record, please do not pay again.")
+    assert (covered.exit_code, covered.output) == (0, "Nothing speaks against it.\n")
+    promised = run("--check", "The server had a timeout, we will refund you within two days.")
+    assert promised.exit_code == 9
+    for reason in ("uncovered: refund", "jargon: server", "promise: will"):
+        assert f"Refused, {reason}" in promised.output

@@ -36,6 +36,7 @@ def desk() -> None:
     problem-snapshot desk ask "report is slow"          what is known about it
     problem-snapshot desk tasks list                    what solved tickets are still to teach
     problem-snapshot desk severity TK-1042              how grave it is, and why
+    problem-snapshot desk sentence TK-1042              what the customer may be told
     problem-snapshot desk due                           which ticket to take first
     problem-snapshot desk questions TK-1042             what to ask the customer
     problem-snapshot desk portrait TK-1042              what is known of him

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.desk_shown import in_minutes, language_option, output_option, show_json
+from pipeline.commands.desk_shown import in_minutes, language_option, output_option, said_in, show_json
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import NAME, From, debug_option, from_options
 from pipeline.console import columns, emit, say, write_file
-from pipeline.desk.enquiry import check_span, options_of, report_of, severity_of_ticket
+from pipeline.desk.enquiry import check_span, options_of, refusals, report_of, sentence_of_ticket, severity_of_ticket
 from pipeline.errors import TicketNotFound, UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +67,42 @@ def _severity_lines(found: ProblemSnapshot, held: Severity, language: str, zone:
 
 def _cited(findings: list[str]) -> str:
     return f" ({', '.join(findings)})" if findings else ""
+
+
+@click.command("sentence")
+@click.argument("snapshot", metavar="ID|TICKET")
+@click.option("--check", "written", metavar="TEXT", help="Instead: may the customer be sent TEXT? Exit 9 where not.")
+@output_option
+@language_option("the ticket's language")
+@from_options
+@debug_option
+def sentence(*, snapshot: str, written: str | None, output: str, language: str, where: From) -> None:
+    """Show what the customer may be told, with the findings that each part rests on; or hold a message of your own to the same.
+
+    \b
+    problem-snapshot desk sentence TK-1042
+    problem-snapshot desk sentence TK-1042 --check "We have found your payment; please do not pay again."
+    """
+    settings = where.settings(sources=False)
+    with opened_store(settings) as store:
+        found = store.get(snapshot)
+    if written is not None:
+        refused = refusals(found, written)
+        if output == "json":
+            show_json(refused)
+        else:
+            lines = [f"Refused, {one.reason}: {one.words}" for one in refused]
+            emit("\n".join(lines or ["Nothing speaks against it."]))
+        if refused:
+            raise click.exceptions.Exit(9)
+        return
+    told = sentence_of_ticket(found)
+    if output == "json":
+        show_json(told)
+        return
+    spoken = found.ticket.language if language == "auto" else language
+    parts = [f"  {said_in(one.statement, spoken)}{_cited(one.findings)}" for one in told.clauses]
+    emit("\n".join([told.zh if spoken == "zh" else told.en, "", *parts]))
 
 
 @click.command("due")
@@ -328,4 +364,4 @@ def _rooms(where: From) -> Iterator[Any]:
         yield Rooms(engine, options.room)
 
 
-COMMANDS = (severity, due, mark, room, report)
+COMMANDS = (severity, sentence, due, mark, room, report)

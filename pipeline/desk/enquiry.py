@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pipeline.desk.ask import Answers, Direction
     from pipeline.desk.checks import Flag
+    from pipeline.desk.claims import Refusal
     from pipeline.desk.entry import Entry
     from pipeline.desk.options import DeskOptions
     from pipeline.desk.plain import KnownAnswer
@@ -66,6 +67,15 @@ def sentence_of_ticket(snapshot: ProblemSnapshot) -> CustomerMessage:
             "table [defaults.desk]"
         )
     return snapshot.customer_message
+
+
+def refusals(snapshot: ProblemSnapshot, text: str) -> list[Refusal]:
+    """What speaks against telling the customer of `snapshot` a message that somebody wrote; nothing where he may be told."""
+    from pipeline.desk.claims import check_answer
+    from pipeline.desk.sentence import sentences
+    from snapshots.model import Text
+
+    return check_answer(Text(en=text, zh=text), "", snapshot, sentences())
 
 
 def questions_of_ticket(snapshot: ProblemSnapshot) -> Questionnaire:
