@@ -63,6 +63,19 @@ def test_what_people_read_is_held_in_golden_files(name, language, output):
     assert text == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_page_for_a_ticket_says_what_the_desk_says(language):
+    """Also the short Markdown: level with deadlines and reason, and what the customer may be told; without a desk nothing."""
+    s = SAMPLES["wechat_signature"]
+    pick = (lambda part: part.en) if language == "en" else (lambda part: part.zh)
+    short = rendered("wechat_signature", "md", language)
+    assert words.label("desk", language) in short
+    for said in (pick(s.customer_message), pick(s.severity.reasons[0].statement), words.label("resolve_by", language)):
+        assert said in short
+    assert words.label("provenance", language) not in short
+    assert words.label("desk", language) not in rendered("log_hole", "md", language)
+
+
 @pytest.mark.parametrize("output", ["table", "md", "html"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_located_fault_reads_in_the_order_of_ten_seconds(output, language):

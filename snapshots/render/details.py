@@ -49,6 +49,10 @@ class DetailReader(Reader):
         ]
         return [section for section in made if section]
 
+    def desk(self) -> Iterable[Section]:
+        """What the desk says, for a page without the other details."""
+        return [section for section in (self._desk_section(),) if section]
+
     def _heads(self, *keys: str) -> tuple[str, ...]:
         return tuple(self.say("col_" + key) for key in keys)
 

@@ -61,7 +61,7 @@ def render(
     width: int = 100,  # noqa: ARG001  # one shape for all renderers
     colour: bool = False,  # noqa: ARG001
 ) -> str:
-    """The document as Markdown; with `full` the details follow the first screen."""
+    """The document as Markdown; what the desk says follows the first screen, and with `full` all other details."""
     view = build_view(snapshot, language=language, zone=zone, full=full)
     return _tidy(_template("snapshot.md.j2").render(v=view))
 

@@ -25,4 +25,4 @@ def ticket_zone(snapshot: ProblemSnapshot) -> tzinfo:
 def build_view(snapshot: ProblemSnapshot, *, language: Language, zone: tzinfo | None = None, full: bool = True) -> View:
     """What to show of `snapshot`. `zone` is the reader's; without one the ticket's own offset is used."""
     reader = DetailReader(clean(snapshot), language, zone or ticket_zone(snapshot))
-    return reader.view(tuple(reader.sections()) if full else ())
+    return reader.view(tuple(reader.sections() if full else reader.desk()))
