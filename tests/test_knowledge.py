@@ -215,6 +215,20 @@ def test_the_entry_for_any_product_stands_back_where_the_product_has_its_own(ans
     assert "order_state.refund_conflict" not in ids
 
 
+@pytest.mark.parametrize(
+    "question", ["printer at the till prints nothing", "the receipt printer does not print", "小票打印机不出纸"]
+)
+def test_a_teams_own_entry_of_no_fault_is_not_behind_a_seed_that_it_is_more_like(question):
+    own = Entry(
+        facts=Facts(id="shop.printer", module="shop"),
+        en=Told(title="Printer at the till does not print", cause="The cable is loose.", steps=("Push it in",)),
+        zh=Told(title="收银台小票打印机不出纸", cause="线缆松动", steps=("插好线缆",)),
+    )
+    asked = Answers(Shelf(EXAMPLES, (own, *SEEDS)), with_meaning=False)
+    assert asked.ask(question)[0].entry.id == "shop.printer"
+    assert asked.ask("the card reader is offline")[0].entry.id == "internal_fault.terminal_device"
+
+
 def test_where_nothing_fits_it_says_so(tmp_path):
     folder = str(tmp_path / "k")
     run("knowledge", "seed", "--folder", folder)
