@@ -45,7 +45,7 @@ def main() -> None:
         mine = [(one["entry"], answers.ask(one["question"], 3)) for one in half]
         print(f"\n{name}: {len(mine)} questions")
         print(f"{'sure':>5} {'words':>6} {'answers':>8}  {'right of these':<24} answers where its entry is gone")
-        for sure in (0.7, SURE, 0.9):
+        for sure in (0.8, SURE, 0.95):
             for words in (0.3, LEAST_WORDS, 0.7):
                 told = [(entry, answered(hits[:2], sure, words)) for entry, hits in mine]
                 told = [one for one in told if one[1] is not None]

@@ -228,6 +228,21 @@ def test_a_ticket_solved_long_ago_owes_nothing_and_one_without_its_snapshot_wait
     assert caplog.text.count("cannot be filled in") == 1
 
 
+def test_tickets_that_cannot_be_taught_of_do_not_stand_before_the_others(engine, tmp_path, monkeypatch):  # noqa: F811
+    """However many snapshots are gone from the store, a ticket that was solved later has its task."""
+    monkeypatch.setattr("pipeline.desk.lessons._MOST", 3)
+    one = loop(engine, tmp_path)
+    for number in range(7):
+        with engine.begin() as connection:
+            one.clocks.start(connection, "desk", f"T-{number}", "ps-gone", severity("P3"), one.moment.now)
+        one.clocks.mark("desk", f"T-{number}", "resolved")
+    one.moment.now += 60
+    graded(one, "T-9")
+    one.clocks.mark("desk", "T-9", "resolved")
+    one.tick()
+    assert [task.ticket_id for task in one.lessons.tasks.listed()] == ["T-9"]
+
+
 class Crash(Exception):
     """The process dies."""
 

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from cli import commands
 from pipeline.desk.duty import Duty
-from pipeline.desk.events import Happened, read_events
+from pipeline.desk.events import Happened, read, read_events
 from pipeline.desk.grading_options import CalendarOptions, GradingOptions
 from pipeline.desk.report_pages import as_html, as_markdown
 from pipeline.desk.reports import as_csv, report, spread
@@ -104,6 +105,22 @@ def test_the_order_of_the_events_changes_nothing(chance: random.Random):
     assert as_csv(report(mixed, START, END, OPTIONS)) == as_csv(MADE)
 
 
+def test_a_ticket_that_lies_still_all_the_time_is_in_the_report():
+    """Nothing happened to it in the week: that is what the week's report is to say. What was solved before is not in it."""
+    month_ago = [
+        (hours - 24 * 30, what, role) for hours, what, role in [(0, "opened", None), (0, "assigned", "payments")]
+    ]
+    solved = [*month_ago, (1 - 24 * 30, "resolved", None)]
+    made = report([*way("T-1", "P2", *month_ago), *way("T-2", "P2", *solved)], START, END, OPTIONS)
+    assert [life.ticket_id for life in made.lives] == ["T-1"]
+    assert made.lives[0].solved is False
+    assert made.bottleneck == "payments"
+
+
+def test_a_level_without_a_ticket_was_answered_in_no_time_at_all():
+    assert "| P4 | 0 | - | - | - | - | - |" in as_markdown(MADE, "en")
+
+
 def test_csv_has_a_line_for_each_ticket_and_nothing_that_a_spreadsheet_runs():
     events = way("=cmd()", "P4", (0, "opened", None), (1, "resolved", None))
     (row,) = csv.DictReader(io.StringIO(as_csv(report(events, START, END, OPTIONS))))
@@ -149,6 +166,13 @@ def test_an_event_that_cannot_be_read_is_told_with_its_line(tmp_path, line, said
     path = tmp_path / "events.csv"
     path.write_text(f"ticket_id,at,event\n{line}\n", encoding="utf-8")
     with pytest.raises(UsageError, match=f"line 2: .*{said}"):
+        read_events(path)
+
+
+def test_a_file_without_a_needed_column_is_refused(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("ticket_id,at\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="has no column event"):
         read_events(path)
 
 
@@ -291,6 +315,20 @@ def test_the_commands_tell_what_is_due_and_stop_a_clock(graded, monkeypatch):
     assert "has no clock" in str(wrong.exception) + wrong.output
     made = run(graded, "report", "--from", "2026-01-01", "--to", "2100-01-01", "-o", "csv").output
     assert "T-1" in made
+
+
+def test_an_open_ticket_to_which_nothing_happens_is_read_until_it_is_solved(graded, monkeypatch):
+    monkeypatch.chdir(graded.parent)
+    later = time.time() + 86400
+    settings = load_settings(graded, None, {}, sources=False, service=True)
+
+    def held() -> set[str]:
+        with opened_base(settings) as base:
+            return {one.ticket_id for one in read(base.engine, later, later + 86400)}
+
+    assert held() == {"T-1"}
+    run(graded, "mark", "resolved", "desk:T-1")
+    assert held() == set()
 
 
 def test_a_room_is_shown_acknowledged_and_closed_by_command(graded, monkeypatch):

@@ -125,6 +125,26 @@ def test_only_findings_of_a_kind_in_common_are_told_by_their_ids(tmp_path):
     assert found[0].reasons[0] == Text(en="findings of the same kind: F3, F5", zh="有同类发现：F3、F5")
 
 
+def test_a_closed_ticket_without_a_snapshot_is_found_by_its_words(tmp_path):
+    """A history from before there were snapshots is asked by words; a ticket of which the system said the same comes first."""
+    rows = [ticket(0), ticket(2), ticket(4)]
+    query = query_for("new", rows[0]["title"], LATE, ["code:alipay B", "service:pay"], with_meaning=False)
+    bare, _ = similar(query, indexed(tmp_path, rows), 3)
+    assert len(bare) == 3
+    assert bare[0].reasons[0].en.startswith("shared words: ")
+    mixed, _ = similar(query, indexed(tmp_path, rows, {"C002": ["code:alipay B"]}), 3)
+    assert mixed[0].id == "C002"
+    # One that shares a small word of many is like it in nothing.
+    far = query_for(
+        "new",
+        "签名 " + "库存 优惠 地址 发票 物流 会员 积分 客服 评价 " * 2,
+        LATE,
+        ["code:alipay B"],
+        with_meaning=False,
+    )
+    assert similar(far, indexed(tmp_path, rows), 3)[0] == []
+
+
 def test_personal_data_of_other_customers_never_reaches_the_index(tmp_path):
     rows = [ticket(0, title="签名错误 13812345678", solution="called 13812345678", cause="mail li@example.com")]
     made = prepared(tmp_path, rows)

@@ -186,11 +186,60 @@ def test_an_answer_finds_the_problems_that_it_solves(answers):
     assert found[0].entry.id == "reports.index_lost"
 
 
-def test_a_product_that_is_named_comes_first(answers):
-    for hit in answers.ask("Stripe: card number wrong", most=5):
-        assert "stripe" in hit.entry.facts.channels
+def test_a_product_that_is_named_comes_first_and_no_other_product_is_shown(answers):
+    hits = answers.ask("Stripe: card number wrong", most=10)
+    assert "stripe" in hits[0].entry.facts.channels
+    assert {channel for hit in hits for channel in hit.entry.facts.channels} == {"stripe"}
     for hit in answers.ask("card number wrong", most=5):
         assert not hit.entry.facts.channels
+
+
+@pytest.mark.parametrize(
+    ("question", "best"),
+    [
+        ("支付宝提示余额不足怎么办", "customer_decline.insufficient_funds"),
+        ("支付宝提示卖家余额不足，退不了款", "merchant_account.merchant_balance"),
+        ("Stripe says the card has expired", "customer_decline.card_expired"),
+        ("PayPal charged the customer twice for one order", "order_state.duplicate_charge"),
+        ("cannot resolve the host name of api.stripe.com", "interface_fault.dns_failed"),
+        ("调用支付宝接口超时，不知道扣没扣款", "interface_fault.timeout_unknown"),
+    ],
+)
+def test_what_holds_for_any_product_answers_for_one_that_has_no_entry_of_its_own(answers, question, best):
+    assert answers.ask(question)[0].entry.id == best
+
+
+def test_the_entry_for_any_product_stands_back_where_the_product_has_its_own(answers):
+    ids = [hit.entry.id for hit in answers.ask("Alipay refund conflict, already refunded", most=50)]
+    assert ids[0] == "alipay.order_state.refund_conflict"
+    assert "order_state.refund_conflict" not in ids
+
+
+@pytest.mark.parametrize(
+    "question", ["printer at the till prints nothing", "the receipt printer does not print", "小票打印机不出纸"]
+)
+def test_a_teams_own_entry_of_no_fault_is_not_behind_a_seed_that_it_is_more_like(question):
+    own = Entry(
+        facts=Facts(id="shop.printer", module="shop"),
+        en=Told(title="Printer at the till does not print", cause="The cable is loose.", steps=("Push it in",)),
+        zh=Told(title="收银台小票打印机不出纸", cause="线缆松动", steps=("插好线缆",)),
+    )
+    asked = Answers(Shelf(EXAMPLES, (own, *SEEDS)), with_meaning=False)
+    assert asked.ask(question)[0].entry.id == "shop.printer"
+    assert asked.ask("the card reader is offline")[0].entry.id == "internal_fault.terminal_device"
+
+
+def test_where_nothing_fits_it_says_so(tmp_path):
+    folder = str(tmp_path / "k")
+    run("knowledge", "seed", "--folder", folder)
+    asked = run("ask", "report loads slowly", "--folder", folder)
+    assert asked.startswith("Nothing in knowledge fits this well; the nearest are:")
+    assert (
+        run("knowledge", "graph", "--symptom", "report loads slowly", "--folder", folder)
+        == "Nothing in knowledge fits.\n"
+    )
+    assert not run("ask", "order charged twice", "--folder", folder).startswith("Nothing")
+    assert run("ask", "会议室怎么预定", "--folder", folder).startswith("知识库中没有相符的条目")
 
 
 @pytest.mark.parametrize("question", ["", "?!", "x" * 100_000, "\0", "退款" * 5000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline.faults
-from cli import commands, examples_folder
+from cli import commands
+from pipeline.commands.setting_up import examples_folder
 from pipeline.desk.claims import check
+from pipeline.desk.grading_options import GradingOptions
 from pipeline.desk.sentence import customer_message, sentences
+from pipeline.desk.severity import Failing, severity_of
 from snapshots.model import Candidate, Clause, CustomerMessage, Diagnosis, ProblemSnapshot, Text
 from tests.hostile import hostile
 from tests.snapshots_samples import SAMPLES
@@ -68,6 +72,58 @@ def test_nothing_that_others_wrote_reaches_the_customer(name):
     """A document in which an attacker wrote every free text tells the same, or nothing."""
     attacked, calm = customer_message(hostile(name)), customer_message(SAMPLES[name])
     assert attacked is None or calm is None or "evil" not in attacked.en + attacked.zh
+
+
+# What sends somebody to pay once more, where it is not said to look first or to leave it.
+INVITES = re.compile(
+    r"(?<!before you )(?<!do not )(?<!need to )\b(?:try again|try once more|pay again|pay with|pay at|by hand|another way to pay)\b|重试|再试|改用|重新支付|手动支付"
+)
+
+
+@pytest.mark.parametrize(("fault_class", "subclass"), FAULTS)
+def test_who_says_that_money_is_gone_is_not_sent_to_pay_again(fault_class, subclass):
+    base = located(fault_class, subclass)
+    graded = severity_of(said(base, "I was charged, and the order is unpaid."), {}, Failing(), GradingOptions())
+    assert graded.urgency.money_at_risk
+    message = customer_message(msgspec.structs.replace(base, severity=graded))
+    assert message is not None
+    assert not INVITES.search(message.en), message.en
+    assert not INVITES.search(message.zh), message.zh
+
+
+@pytest.mark.parametrize(
+    "fault", ["interface_fault/gateway_error", "internal_fault/db_error", "rate_limit/retry_exhausted"]
+)
+def test_where_nothing_shows_that_no_money_moved_the_customer_is_told_to_look_first(fault):
+    """The order's records show a failed payment, or they do not."""
+    base = located(*fault.split("/"))
+    failed = msgspec.structs.replace(SAMPLE.findings[0], id="F9", kind="order_state.failed", about_focus=True)
+    others = [one for one in base.findings if not one.kind.startswith("order_state.")]
+    unknown = customer_message(msgspec.structs.replace(base, findings=others))
+    known = customer_message(msgspec.structs.replace(base, findings=[*others, failed]))
+    assert unknown is not None
+    assert known is not None
+    assert sentences().careful in [one.statement for one in unknown.clauses]
+    assert sentences().careful not in [one.statement for one in known.clauses]
+
+
+@pytest.mark.parametrize(("fault_class", "subclass"), FAULTS[::7])
+def test_whose_order_is_paid_is_not_sent_to_pay_again(fault_class, subclass):
+    base = located(fault_class, subclass)
+    paid = msgspec.structs.replace(SAMPLE.findings[0], id="F9", kind="order_state.paid_ok", about_focus=True)
+    order = msgspec.structs.replace(SAMPLE.orders[0], focus=True, state="PAID")
+    message = customer_message(msgspec.structs.replace(base, findings=[base.findings[0], paid], orders=[order]))
+    assert message is not None
+    if "Your payment is on record." in message.en:
+        assert not INVITES.search(message.en), message.en
+        assert not INVITES.search(message.zh), message.zh
+
+
+def said(snapshot: ProblemSnapshot, text: str) -> ProblemSnapshot:
+    """`snapshot` of a ticket that says that."""
+    return msgspec.structs.replace(
+        snapshot, ticket=msgspec.structs.replace(snapshot.ticket, title="", description=text)
+    )
 
 
 def test_without_evidence_nothing_is_told():

@@ -14,7 +14,13 @@ from pipeline.commands.desk_shown import in_minutes, language_option, output_opt
 from pipeline.commands.opened import opened_store
 from pipeline.commands.options import NAME, From, debug_option, from_options
 from pipeline.console import columns, emit, say, write_file
-from pipeline.desk.enquiry import check_span, options_of, report_of, severity_of_ticket
+from pipeline.desk.enquiry import (
+    check_span,
+    options_of,
+    passed,
+    report_of,
+    severity_of_ticket,
+)
 from pipeline.errors import TicketNotFound, UsageError
 
 if TYPE_CHECKING:
@@ -286,6 +292,7 @@ def report(
     begun, ended = (_moment(name, text, settings.zone) for name, text in (("--from", start), ("--to", end)))
     check_span(begun, ended)
     if events is not None:
+        ended = passed(begun, ended)
         found = [one for one in desk_events.read_events(events) if one.at < ended.timestamp()]
         made = reports.report(found, begun, ended, options_of(settings).grading)
     else:

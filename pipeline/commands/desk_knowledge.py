@@ -86,6 +86,10 @@ def _hit_lines(hits: Sequence[Hit], language: str) -> list[str]:
     if not hits:
         return ["知识库中没有条目。" if zh else "There is no entry to answer with."]
     lines: list[str] = []
+    if not hits[0].fits:
+        lines.append(
+            "知识库中没有相符的条目，最接近的是：" if zh else "Nothing in knowledge fits this well; the nearest are:"
+        )
     for hit in hits:
         entry = hit.entry
         draft = ("（草稿）" if zh else " (draft)") if entry.facts.status == "draft" else ""
@@ -320,6 +324,8 @@ def known_faults(labels: Path) -> dict[str, str]:
 def _way_lines(entries: Sequence[Entry], confirmed: dict[str, int], language: str) -> list[str]:
     from pipeline.desk.plain import solutions
 
+    if not entries:
+        return ["知识库中没有相符的条目。" if language == "zh" else "Nothing in knowledge fits."]
     known = {entry.id: entry for entry in entries}
     lines: list[str] = []
     for problem in solutions(entries, confirmed):

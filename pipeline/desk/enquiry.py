@@ -146,7 +146,7 @@ def entries_of_symptom(answers: Answers, shelf: Shelf, symptom: str) -> Sequence
     from pipeline.desk.graph import problem_key
 
     hits = answers.ask(symptom, 1)
-    problem = problem_key(hits[0].entry) if hits else ""
+    problem = problem_key(hits[0].entry) if hits and hits[0].fits else ""
     return [entry for entry in shelf.entries if problem_key(entry) == problem]
 
 
@@ -177,12 +177,19 @@ def report_of(settings: Settings, engine: Engine, start: datetime, end: datetime
     from pipeline.desk.tasks import Tasks
 
     check_span(start, end)
-    # What is open counts until the end, and no time counts that has not passed: to the minute, as the report shows it.
-    now = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    end = min(end, now) if start < now else end
+    end = passed(start, end)
     found = events.read(engine, start.timestamp(), end.timestamp())
     standings = Tasks(engine).standings(end.timestamp(), start.timestamp(), end.timestamp())
     return reports.report(found, start, end, options_of(settings).grading, standings)
+
+
+def passed(start: datetime, end: datetime) -> datetime:
+    """The end of what a report counts: what is open counts until then, and no time that has not passed.
+
+    To the minute, as the report shows it.
+    """
+    now = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return min(end, now) if start < now else end
 
 
 def check_span(start: datetime, end: datetime) -> None:

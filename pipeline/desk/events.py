@@ -66,12 +66,15 @@ def prune(engine: Engine, before: float) -> None:
 
 
 def read(engine: Engine, start: float, end: float) -> list[Happened]:
-    """The events of every ticket to which something happened from `start` until before `end`, with all before `end`.
+    """The events before `end` of every ticket to which something happened from `start` on, or that was open then.
 
     In order of time; tickets of which the beginning is not known are told with what is.
     """
-    touched = sa.select(events.c.system, events.c.ticket_id).where(events.c.at >= start, events.c.at < end).distinct()
-    mine = touched.subquery()
+    touched = sa.select(events.c.system, events.c.ticket_id).where(events.c.at >= start, events.c.at < end)
+    # A ticket that lay still all the time has no event of it, and is what a report is to show.
+    lay = sa.or_(clocks.c.resolved_at.is_(None), clocks.c.resolved_at >= start)
+    still = sa.select(clocks.c.system, clocks.c.ticket_id).where(clocks.c.opened_at < end, lay)
+    mine = sa.union(touched, still).subquery()
     query = (
         sa.select(events)
         .join(mine, sa.and_(mine.c.system == events.c.system, mine.c.ticket_id == events.c.ticket_id))
@@ -86,6 +89,9 @@ def read(engine: Engine, start: float, end: float) -> list[Happened]:
 # ---- events of a file
 
 
+_NEEDED = ("ticket_id", "at", "event")
+
+
 def read_events(path: Path) -> list[Happened]:
     """The events of a CSV with the columns ticket_id, at (ISO 8601 with offset), event, and system, level, role, who.
 
@@ -94,7 +100,10 @@ def read_events(path: Path) -> list[Happened]:
     found = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), start=2):
+            rows = csv.DictReader(file)
+            if absent := [name for name in _NEEDED if name not in (rows.fieldnames or ())]:
+                raise UsageError(f"{path}: has no column {', '.join(absent)}")
+            for number, row in enumerate(rows, start=2):
                 found.append(_event(row, f"{path}, line {number}"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from pipeline.desk.meaning import open_meaning
 from pipeline.desk.sentence import customer_message
 from pipeline.desk.severity import Failing, severity_of
 from pipeline.evidence.cohort import fate
@@ -23,8 +24,11 @@ def grade(snapshot: ProblemSnapshot, case: Case) -> ProblemSnapshot:
     desk = case.settings.desk
     if desk is None:
         return snapshot
-    severity = severity_of(snapshot, case.ticket.custom_fields, failing_in(case, snapshot), desk.grading)
-    return with_id(structs.replace(snapshot, severity=severity, customer_message=customer_message(snapshot)))
+    failing = failing_in(case, snapshot)
+    with_meaning = open_meaning(desk.meaning)
+    severity = severity_of(snapshot, case.ticket.custom_fields, failing, desk.grading, with_meaning=with_meaning)
+    graded = structs.replace(snapshot, severity=severity)
+    return with_id(structs.replace(graded, customer_message=customer_message(graded)))
 
 
 def failing_in(case: Case, snapshot: ProblemSnapshot) -> Failing:

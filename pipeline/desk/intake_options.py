@@ -53,4 +53,4 @@ class PortraitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class SelfServiceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When an entry of knowledge answers a P4 ticket: `sure` is the least share that it has of the two that fit best."""
 
-    sure: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
+    sure: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9

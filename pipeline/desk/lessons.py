@@ -95,13 +95,20 @@ class Lessons:
             ),
         )
         due = sa.or_(sa.and_(solved, sa.or_(tasks.c.id.is_(None), tasks.c.state == "postponed")), back)
+        place = (clocks.c.opened_at, clocks.c.system, clocks.c.ticket_id)
         query = (
             sa.select(clocks, tasks.c.id.label("task")).outerjoin(tasks, mine).where(due)
-            .order_by(clocks.c.opened_at, clocks.c.ticket_id).limit(_MOST)
+            .order_by(*place).limit(_MOST)
         )  # fmt: skip
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return [task for row in rows if (task := self._brought(row, now)) is not None]
+        after = query
+        while True:
+            with self._engine.connect() as connection:
+                rows = connection.execute(after).all()
+            brought = [task for row in rows if (task := self._brought(row, now)) is not None]
+            if brought or len(rows) < _MOST:
+                return brought
+            # Nothing can be done with any of these, so they must not stand before those that came later.
+            after = query.where(sa.tuple_(*place) > (rows[-1].opened_at, rows[-1].system, rows[-1].ticket_id))
 
     def _brought(self, row: Any, now: float) -> Task | None:
         """One ticket's task as it is to be; None where another process did it, or it cannot be done."""

@@ -135,10 +135,9 @@ def _levels(made: Report, say: Say) -> Section:
             (
                 level,
                 str(len(made.of(level))),
-                duration(made.stage("answer", level).median),
-                duration(made.stage("answer", level).p90),
+                *_middle(made.stage("answer", level)),
                 percent(made.share("answered", level)),
-                duration(made.stage("work", level).median),
+                _middle(made.stage("work", level))[0],
                 percent(made.share("solved", level)),
             )
             for level in LEVELS
@@ -165,12 +164,15 @@ def _timed(title: str, say: Say, head: str, some: Sequence[tuple[str, Spread]], 
         title,
         notes,
         heads=tuple(map(say, (head, "count", "median", "answer_p90", "total"))),
-        rows=tuple(
-            (name, str(one.tickets), duration(one.median), duration(one.p90), duration(one.total)) for name, one in some
-        ),
+        rows=tuple((name, str(one.tickets), *_middle(one), duration(one.total)) for name, one in some),
         right=frozenset(range(1, 5)),
     )
     return Charted(section, tuple(one.total for _, one in some))
+
+
+def _middle(some: Spread) -> tuple[str, str]:
+    """Median and ninth decile; `-` of no ticket, which no desk was quick with."""
+    return (duration(some.median), duration(some.p90)) if some.tickets else ("-", "-")
 
 
 def percent(share: float | None) -> str:

@@ -125,17 +125,25 @@ def report(
     options: GradingOptions,
     standings: Sequence[Standing] = (),
 ) -> Report:
-    """The report of what happened from `start` until before `end`; what is open then counts until `end`."""
+    """The report of what happened from `start` until before `end`, and of what was open then; what still is counts until `end`."""
     by_ticket: dict[tuple[str, str], list[Happened]] = defaultdict(list)
     for event in events:
         by_ticket[event.system, event.ticket_id].append(event)
     lives = [
         _life(sorted(mine, key=lambda one: (one.at, WHAT.index(one.event))), end.timestamp(), options)
         for mine in by_ticket.values()
-        if any(one.at >= start.timestamp() for one in mine)
+        if any(one.at >= start.timestamp() for one in mine) or _is_open(mine)
     ]
     known = sorted((life for life in lives if life), key=lambda life: (life.opened_at, life.system, life.ticket_id))
     return Report(start, end, tuple(known), len(lives) - len(known), tuple(standings))
+
+
+def _is_open(mine: Sequence[Happened]) -> bool:
+    """Whether a ticket was not solved, or came back after it was."""
+    ends = [
+        (one.at, WHAT.index(one.event), one.event) for one in mine if one.event in {"opened", "resolved", "reopened"}
+    ]
+    return bool(ends) and max(ends)[2] != "resolved"
 
 
 def _life(mine: Sequence[Happened], end: float, options: GradingOptions) -> Life | None:

@@ -8,7 +8,7 @@ is left out.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,14 +35,15 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Group(_Part, frozen=True, kw_only=True):
     """Faults, or kinds of findings that locate one, of which the same is said.
 
-    `unpaid`: its `now` is for customers who have not paid.
+    `invites` is true where `now` speaks of paying, `unsettled` where such a fault leaves open whether money moved.
     """
 
     seen: Text
     now: Text
     faults: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
-    unpaid: bool = False
+    invites: bool = False
+    unsettled: bool = False
 
 
 class OrderSaid(_Part, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class Sentences(Guard, frozen=True, kw_only=True):
 
     groups: tuple[Group, ...]
     order: dict[str, OrderSaid]
+    careful: Text
     unknown: Group
 
     def of(self, fault_class: str, subclass: str | None, cited: Sequence[Finding] = ()) -> Group | None:
@@ -82,7 +84,7 @@ def sentences() -> Sentences:
 
 
 def customer_message(snapshot: ProblemSnapshot) -> CustomerMessage | None:
-    """What the customer of `snapshot` may be told; None where no finding has evidence for a word of it."""
+    """What the customer of `snapshot`, which is graded, may be told; None where no finding has evidence for a word of it."""
     parts = [part for part in _parts(snapshot) if not check(_joined(part), snapshot, sentences())]
     # That an order failed, without what was seen and what can be done now, helps nobody.
     return _joined([clause for part in parts for clause in part]) if any(len(part) > 1 for part in parts) else None
@@ -97,17 +99,33 @@ def _parts(snapshot: ProblemSnapshot) -> Iterator[list[Clause]]:
         table.of(diagnosis.fault_class, diagnosis.fault_subclass, cited) if located and diagnosis.fault_class else None
     )
     own_state = diagnosis.fault_class in _OWN_STATE and bool(group and cited)
-    orders = list(_of_order(snapshot, table)) if not own_state or (group and group.unpaid) else []
+    states = dict(_of_order(snapshot, table)) if not own_state or (group and group.invites) else {}
     unshown = any(order.focus for order in snapshot.orders) and not _shown_paid(snapshot)
-    for order, found in orders if not own_state else []:
+    for state, found in states.items() if not own_state else ():
+        order = table.order[state]
         yield [_clause((unshown and order.unshown) or order.said, found)]
     if group is None or not cited:
         group = table.unknown
         proven = [one for one in snapshot.findings if one.evidence]
         cited = _first([one for one in proven if one.about_focus] or proven)
     if cited:
-        now = next(((order.now, found) for order, found in orders if order.now), (group.now, cited))
-        yield [_clause(group.seen, cited), _clause(*now)]
+        yield [_clause(group.seen, cited), _now(snapshot, group, cited, states, table)]
+
+
+def _now(
+    snapshot: ProblemSnapshot,
+    group: Group,
+    cited: Sequence[Finding],
+    states: Mapping[str, Sequence[Finding]],
+    table: Sentences,
+) -> Clause:
+    """What the customer can do. Nobody whose money may have moved is sent to pay again before he has looked."""
+    for state, found in states.items():
+        if (now := table.order[state].now) is not None:
+            return _clause(now, found)
+    claimed = snapshot.severity is not None and snapshot.severity.urgency.money_at_risk
+    careful = group.invites and (claimed or (group.unsettled and "failed" not in states))
+    return _clause(table.careful if careful else group.now, cited)
 
 
 def _proofs(snapshot: ProblemSnapshot) -> list[Finding]:
@@ -125,14 +143,14 @@ def _first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda one: (-one.weight, one.id))[:_CITED]
 
 
-def _of_order(snapshot: ProblemSnapshot, table: Sentences) -> Iterator[tuple[OrderSaid, list[Finding]]]:
+def _of_order(snapshot: ProblemSnapshot, table: Sentences) -> Iterator[tuple[str, list[Finding]]]:
     """How the ticket's order stands and which findings say so; of one that is paid nothing else is said."""
     proven = [one for one in snapshot.findings if one.about_focus and one.evidence]
     found = {state: [one for one in proven if one.kind in said.kinds] for state, said in table.order.items()}
     paid = bool(found["paid"]) or _shown_paid(snapshot)
     for state, cited in found.items():
         if cited and paid == (state == "paid"):
-            yield table.order[state], _first(cited)
+            yield state, _first(cited)
 
 
 def _shown_paid(snapshot: ProblemSnapshot) -> bool:

@@ -8,7 +8,7 @@ adds is `raised`: the note, the clock and the emergency room take that one (docs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from pipeline.desk.claims import as_seen
 from pipeline.desk.grading_options import LEVELS, GradingOptions, Level
 from pipeline.desk.moments import in_utc
 from pipeline.desk.severity_table import AVAILABILITY, SIZES, Table, compiled, read_table
+from pipeline.desk.worded import Worded, read_sentences
 from snapshots.model import ProblemSnapshot, Severity, SeverityReason, SeverityScope, Text, Urgency
 
 if TYPE_CHECKING:
@@ -74,14 +75,19 @@ class _Gathered:
 
 
 def severity_of(
-    snapshot: ProblemSnapshot, fields: Mapping[str, Any], failing: Failing, options: GradingOptions
+    snapshot: ProblemSnapshot,
+    fields: Mapping[str, Any],
+    failing: Failing,
+    options: GradingOptions,
+    *,
+    with_meaning: bool = False,
 ) -> Severity:
     """The severity of the ticket of `snapshot`; `fields` are the ticket's own fields beside the questionnaire.
 
-    Raises `UsageError` for a table or a calendar that cannot be used.
+    `with_meaning` reads its sentences by what they mean, too, which can raise the level and needs the extra `meaning`. Raises `UsageError` for a table or a calendar that cannot be used.
     """
     table = read_table(options.severity)
-    facts = facts_of(snapshot, fields, failing, table)
+    facts = facts_of(snapshot, fields, failing, table, with_meaning=with_meaning)
     return decide(facts, table, options, snapshot.ticket.system, datetime.fromisoformat(snapshot.ticket.created_at))
 
 
@@ -156,12 +162,15 @@ def raised(severity: Severity, storm: Storm | None, options: GradingOptions, sys
 # ---- facts
 
 
-def facts_of(snapshot: ProblemSnapshot, fields: Mapping[str, Any], failing: Failing, table: Table) -> Facts:
+def facts_of(
+    snapshot: ProblemSnapshot, fields: Mapping[str, Any], failing: Failing, table: Table, *, with_meaning: bool = False
+) -> Facts:
     """What the ticket's words, its fields, the failing orders and the diagnosis say."""
     found = _Gathered()
     answers = {**snapshot.ticket.questionnaire, **fields}
     text = _without(_text(snapshot), table)
     _read_words(found, text, table)
+    _read_meaning(found, read_sentences(text) if with_meaning else [])
     _read_failing(found, failing, table)
     _read_orders(found, snapshot)
     _read_diagnosis(found, snapshot, table)
@@ -229,6 +238,36 @@ def _read_words(found: _Gathered, text: str, table: Table) -> None:
     elif text.strip() and next(_matches(text, table, "question"), None) is None:
         found.worse("impaired")
         found.because("The ticket asks nothing: it reports something.", "工单没有提问，是在反映情况。")
+
+
+# What each kind of sentence adds: how many, what it is for them, and how it is told.
+_KINDS = {
+    "security": ("one", "impaired", "data security", "数据安全"),
+    "batch_blocked": ("batch", "blocked", "many who cannot pay or use the service", "大批客户无法支付或使用"),
+    "batch_impaired": ("batch", "impaired", "many who are impaired", "大批客户受影响"),
+    "several_blocked": ("several", "blocked", "several who cannot pay or use the service", "多位客户无法支付或使用"),
+    "money": ("one", "blocked", "money at risk", "资金风险"),
+    "one": ("one", "impaired", "something that goes wrong", "使用受影响"),
+}
+
+
+def _read_meaning(found: _Gathered, worded: Sequence[Worded]) -> None:
+    """Adds what the sentences mean; those that change nothing any more are not told."""
+    for one in worded:
+        if one.kind not in _KINDS:
+            continue
+        size, availability, en, zh = _KINDS[one.kind]
+        before = (found.size, found.availability, found.money, found.security)
+        found.wider(size)
+        found.worse(availability)
+        found.money |= one.kind == "money"
+        found.security |= one.kind == "security"
+        if before != (found.size, found.availability, found.money, found.security):
+            quote, share = " ".join(one.sentence.split())[:_QUOTE], f"{one.probability:.0%}"
+            found.because(
+                f"By its meaning the ticket speaks of {en} ({share}): “{quote}”.",
+                f"按语义判断，工单提到{zh}（{share}）：“{quote}”。",
+            )
 
 
 def _read_failing(found: _Gathered, failing: Failing, table: Table) -> None:

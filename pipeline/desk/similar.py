@@ -32,6 +32,10 @@ class Weights:
 WEIGHTS = Weights()
 # A ticket below this is like the query in nothing that counts.
 LEAST = 0.1
+# The same for a ticket that never had a snapshot: what words, meaning and category say of it alone. By judgement.
+UNSAID = 0.3
+# So many times the tickets that are wanted are looked at, since some turn out to have nothing in common.
+_SPARE = 4
 # Only the likeliest categories favour their tickets.
 _CATEGORIES = 3
 _TOLD = 4
@@ -52,12 +56,8 @@ def rank(
     query: Query, gathered: Gathered, categories: Mapping[str, float] = {}, weights: Weights = WEIGHTS
 ) -> list[Scored]:
     """The gathered tickets, likest first; of equal ones the one closed last, then by id."""
-    parts = [(weights.words, "words")]
-    if query.vector is not None:
-        parts.append((weights.meaning, "meaning"))
-    if query.said:
-        parts.append((weights.said, "said"))
-    total = sum(weight for weight, _ in parts) + (weights.category if categories else 0.0)
+    parts = _parts(query, weights)
+    total = _total(query, categories, weights)
     scored = []
     for like in gathered.likes:
         category = categories.get(like.row["category"] or "", 0.0)
@@ -68,16 +68,37 @@ def rank(
     return scored
 
 
+def _parts(query: Query, weights: Weights) -> list[tuple[float, str]]:
+    """The weights of what can be compared with a query, but for the category."""
+    parts = [(weights.words, "words")]
+    if query.vector is not None:
+        parts.append((weights.meaning, "meaning"))
+    if query.said:
+        parts.append((weights.said, "said"))
+    return parts
+
+
+def _total(query: Query, categories: Mapping[str, float], weights: Weights) -> float:
+    return sum(weight for weight, _ in _parts(query, weights)) + (weights.category if categories else 0.0)
+
+
 def similar(
     query: Query, index: Index, most: int, categories: Mapping[str, float] = {}, weights: Weights = WEIGHTS
 ) -> tuple[list[SimilarTicket], Gathered]:
     """At most `most` tickets closed before `query.at`, likest first, and everything that was compared."""
     favoured = dict(sorted(categories.items(), key=lambda one: (-one[1], one[0]))[:_CATEGORIES])
     gathered = index.gather(query, favoured)
-    ranked = [one for one in rank(query, gathered, categories, weights) if one.score >= LEAST][:most]
+    rest = 1 - weights.said / _total(query, categories, weights) if query.said else 1.0
+    ranked = [one for one in rank(query, gathered, categories, weights) if one.score >= min(LEAST, UNSAID * rest)]
+    ranked = ranked[: most * _SPARE]
     rows = index.rows([one.like for one in ranked])
-    found = [_told(query, one, row, gathered, compared=bool(categories)) for one, row in zip(ranked, rows, strict=True)]
-    return found, gathered
+    found = [
+        _told(query, one, row, gathered, compared=bool(categories))
+        for one, row in zip(ranked, rows, strict=True)
+        # Of a ticket that never had a snapshot the system said nothing: that speaks neither for it nor against it.
+        if one.score >= (LEAST if row["said"] or not query.said else UNSAID * rest)
+    ]
+    return [one for one in found if one.reasons][:most], gathered
 
 
 def _told(query: Query, one: Scored, row: Mapping[str, Any], gathered: Gathered, *, compared: bool) -> SimilarTicket:
