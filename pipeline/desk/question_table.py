@@ -33,7 +33,6 @@ class Asked(_Part, frozen=True, kw_only=True):
     said: tuple[str, ...] = ()
     logged: tuple[str, ...] = ()
     found: Found = ""
-    of_questions: bool = False
     options: tuple[QuestionOption, ...] = ()
     longest: Annotated[int, msgspec.Meta(ge=1, le=4000)] = 200
     shape: str = ""

@@ -42,7 +42,8 @@ _TO_CONFIRM = Text(
 def fill_questions(snapshot: ProblemSnapshot, case: Case, sources: Sequence[Source] = ()) -> ProblemSnapshot:
     """`snapshot` with its questionnaire, under a new id; as it is where the settings ask for none.
 
-    A ticket that knowledge answers is asked nothing, nor is one that only asks something (P4). Raises `UsageError` for a file of questions that cannot be used.
+    A ticket that knowledge answers is asked nothing, nor is one that only asks something (P4). Raises `UsageError` for a file
+    of questions that cannot be used.
     """
     desk = case.settings.desk
     if desk is None or desk.questions is None:
@@ -75,12 +76,10 @@ def choose(case: Case, snapshot: ProblemSnapshot, table: Questions) -> list[Chos
     """Every question that may help the diagnosis, in the table's order, those whose answer is known among them."""
     diagnosis = snapshot.diagnosis
     known, faults = Known(case, snapshot, table), table.faults_of(diagnosis)
-    # Whoever asks how something is done has no time, picture or steps of it to tell.
-    asks = _only_asks(snapshot)
     held = {finding.id for finding in snapshot.findings}
     chosen = []
     for asked in table.questions:
-        gaps = [one.question for one in asked.lacks(diagnosis)] if asked.of_questions or not asks else []
+        gaps = [one.question for one in asked.lacks(diagnosis)]
         named = [name for name in asked.faults if name in faults]
         if gaps or named:
             findings = [one for name in named for one in faults[name] if one in held]
@@ -88,12 +87,6 @@ def choose(case: Case, snapshot: ProblemSnapshot, table: Questions) -> list[Chos
                 Chosen(asked=asked, gaps=gaps, findings=list(dict.fromkeys(findings)), fact=known.answer(asked))
             )
     return chosen
-
-
-def _only_asks(snapshot: ProblemSnapshot) -> bool:
-    """Whether the ticket is a question, and neither its words nor a person make more of it."""
-    severity = snapshot.severity
-    return severity is not None and severity.level == "P4" and severity.urgency.availability == "question"
 
 
 class _Writer:
