@@ -267,7 +267,7 @@ class DetailReader(Reader):
         s = self.s
         facts = [
             *self._severity(),
-            (self.say("routing"), self._routed(s.routing) if s.routing else ""),
+            *((self.say("routing"), line) for line in self._routed(s.routing)),
             (self.say("customer_message"), self.text(s.customer_message) if s.customer_message else ""),
             *((self.say("similar"), self._alike(row)) for row in s.similar_tickets),
             *((self.say("knowledge"), self._known(row)) for row in s.knowledge),
@@ -278,10 +278,14 @@ class DetailReader(Reader):
         facts = [(k, v) for k, v in facts if v]
         return Section("desk", self.say("desk"), tuple(facts)) if facts else None
 
-    def _routed(self, routing: Routing) -> str:
-        handlers = (f"{one.handler} ({one.score:.2f}: {self._all(one.reasons)})" for one in routing.handlers)
+    def _routed(self, routing: Routing | None) -> Iterable[str]:
+        """Why and to whom, each handler with what speaks for him, and the preliminary line."""
+        if routing is None:
+            return
         lead = routing.lead if routing.abstained else None
-        return " | ".join(filter(None, (lead, self.text(routing.reason), *handlers, self.text(routing.line))))
+        yield " | ".join(filter(None, (lead, self.text(routing.reason))))
+        yield from (f"{one.handler} ({one.score:.2f}: {self._all(one.reasons)})" for one in routing.handlers)
+        yield self.text(routing.line)
 
     def _alike(self, row: SimilarTicket) -> str:
         parts = (f"{row.id} ({row.score:.2f})", row.title, self._all(row.reasons), row.cause or "", row.solution or "")
@@ -349,8 +353,10 @@ class DetailReader(Reader):
             for one in severity.reasons
         ]
         yield self.say("severity"), " ".join([severity.level, *said])
-        yield self.say("respond_by"), self.clock(severity.respond_by)
-        yield self.say("resolve_by"), self.clock(severity.resolve_by)
+        # A deadline may lie on another day than the incident, and is read on a third.
+        for name, at in (("respond_by", severity.respond_by), ("resolve_by", severity.resolve_by)):
+            moment = self.moment(at)
+            yield self.say(name), moment.full if moment else ""
 
     def _redaction_section(self) -> Section:
         r = self.s.redaction
