@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pipeline.desk.cause import cause_of
 from pipeline.desk.learnt import LEAST
 from pipeline.desk.options import DeskOptions, HandlerOptions
 from pipeline.desk.query import Query
@@ -291,16 +292,13 @@ def preliminary(snapshot: ProblemSnapshot | None, title: str, alike: Iterable[Si
     if first:
         solved = Text(en=f"{first.solution} (as {first.id} was solved)", zh=f"{first.solution}（参照 {first.id}）")
     diagnosis = snapshot.diagnosis if snapshot else None
-    if diagnosis and not diagnosis.abstained and diagnosis.class_name:
+    if snapshot and diagnosis and not diagnosis.abstained and diagnosis.class_name:
         action = diagnosis.first_action or solved
         more = solved if diagnosis.first_action and first else Text(en="", zh="")
+        why = cause_of(snapshot)
         return Text(
-            en=_line(
-                diagnosis.class_name.en, diagnosis.summary.en, "; ".join(filter(None, (action.en, more.en))), "unknown"
-            ),
-            zh=_line(
-                diagnosis.class_name.zh, diagnosis.summary.zh, "；".join(filter(None, (action.zh, more.zh))), "未知"
-            ),
+            en=_line(diagnosis.class_name.en, why.en, "; ".join(filter(None, (action.en, more.en))), "unknown"),
+            zh=_line(diagnosis.class_name.zh, why.zh, "；".join(filter(None, (action.zh, more.zh))), "未知"),
         )
     cause = (first.cause or "") if first else ""
     supposed = Text(en=f"perhaps {cause}", zh=f"可能是{cause}") if cause else solved
