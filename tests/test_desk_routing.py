@@ -223,6 +223,24 @@ def test_what_was_learnt_later_is_not_used_for_an_older_ticket(tmp_path):
     assert "by the most similar closed tickets" in early.reason.en
 
 
+@pytest.mark.parametrize("way", ["votes", "learnt"])
+def test_a_ticket_that_is_like_nothing_closed_goes_to_the_lead(tmp_path, way):
+    """Some queue is always the likeliest, and some ticket the most similar: nobody is named for that, and nothing is supposed."""
+    rows = many()
+    index = indexed(tmp_path, rows)
+    if way == "learnt":
+        titles, kinds = [one["title"] for one in rows], [one["category"] for one in rows]
+        index.queues = learnt.learn(titles, [[]] * 90, None, kinds, START + timedelta(days=5))
+    desk = Desk(THREE, index, index)
+    like = desk.about_text("new", "签名错误", "签名错误", LATE).routing
+    coffee = desk.about_text("new", "coffee", "where is the coffee in the kitchen on the third floor", LATE)
+    assert not like.abstained
+    assert coffee.similar == [] or way == "learnt"
+    assert coffee.routing.abstained
+    assert coffee.routing.queue is None
+    assert coffee.routing.line.en == "coffee - unknown - unknown"
+
+
 # ---- in the snapshot, and as commands
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -226,6 +226,32 @@ def test_parquet_csv_and_json_lines_are_read_alike(tmp_path):
     assert read_history(tmp_path / "closed.parquet").equals(read)
     assert read_history(tmp_path / "closed.csv").equals(read)
     assert read["id"].to_pylist()[-1] == "C009"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_a_spreadsheets_csv_is_read_with_its_days_and_its_encoding(tmp_path, encoding):
+    path = tmp_path / "closed.csv"
+    lines = [
+        "id,created_at,closed_at,title",
+        "A,2026-10-01,2026/10/2 9:30,支付失败",
+        'B,2026-10-01T08:00:00+08:00,,"two\nlines"',
+        "C,2026-10-01 10:00,2026-10-03 10:00:00.5Z,x",
+    ]
+    path.write_bytes("\n".join(lines).encode(encoding))
+    rows = {one["id"]: one for one in read_history(path).to_pylist()}
+    assert rows["A"]["title"] == "支付失败"
+    assert rows["A"]["created_at"] == datetime(2026, 10, 1, tzinfo=UTC)
+    assert rows["A"]["closed_at"] == datetime(2026, 10, 2, 9, 30, tzinfo=UTC)
+    assert rows["B"]["created_at"] == datetime(2026, 10, 1, tzinfo=UTC)
+    assert rows["C"]["closed_at"] == datetime(2026, 10, 3, 10, 0, 0, 500_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("wrong", ["2026-13-45", "yesterday", "01.10.2026"])
+def test_a_time_that_is_none_is_told_as_it_stands_with_what_to_write(tmp_path, wrong):
+    path = tmp_path / "closed.csv"
+    path.write_text(f"id,created_at,title\nA,{wrong},x\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=f"created_at: '{wrong}' is no time; write 2026-11-01"):
+        read_history(path)
 
 
 def test_other_names_of_columns_are_mapped(tmp_path):

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from cli import commands
 from pipeline.desk.acceptance import accept_task
 from pipeline.desk.advice import advise, fill_knowledge
+from pipeline.desk.cause import cause_of
 from pipeline.desk.draft import TODO, draft_of
 from pipeline.desk.entry import Entry, Facts, Signature, Told, Trial, read_entry, write_entry
 from pipeline.desk.options import DeskOptions
@@ -29,7 +30,7 @@ from pipeline.errors import UsageError
 from pipeline.service.database import opened
 from pipeline.settings import load_settings
 from pipeline.settings_digest import settings_digest
-from snapshots.model import ProblemSnapshot, Template, with_id
+from snapshots.model import Check, ProblemSnapshot, Template, Text, with_id
 from snapshots.store import Store
 from tests.snapshots_samples import SAMPLES
 
@@ -366,3 +367,17 @@ def test_tasks_are_worked_through_from_the_command_line(tmp_path):
     (row,) = json.loads(run("report", "-o", "json"))
     assert (row["person"], row["timeliness"]) == ("wang", 1.0)
     assert run("remind") == "\n" or not run("remind").strip()
+
+
+def test_how_other_orders_fared_in_that_hour_is_no_part_of_what_a_ticket_taught():
+    """Neither of the entry, nor of the preliminary line; the cause stays."""
+    said = Text(en="of 4 other orders 3 went through", zh="4 个其他订单中 3 个正常完成")
+    check = Check(id="cohort", outcome="healthy", statement=said)
+    summary = Text(
+        en=f"{S.diagnosis.summary.en} {said.en[:1].upper()}{said.en[1:]}.", zh=f"{S.diagnosis.summary.zh}{said.zh}。"
+    )
+    told = replace(S, checks=[*S.checks, check], diagnosis=replace(S.diagnosis, summary=summary))
+    assert cause_of(told) == S.diagnosis.summary
+    entry = draft_of(told, "wang", TODAY)
+    assert "other orders" not in entry.en.cause
+    assert "其他订单" not in entry.zh.cause

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
+from pipeline.desk.cause import cause_of
 from pipeline.desk.entry import Entry, Facts, Told, plain_line
 from pipeline.desk.modules import product_of
 from pipeline.desk.signature import signature_of
@@ -62,7 +63,7 @@ def _told(snapshot: ProblemSnapshot, language: Literal["en", "zh"]) -> Told:
     return Told(
         title=plain_line(title),
         questions=(plain_line(asked),) if asked.strip() else (),
-        cause=plain_line(_unnamed(snapshot, getattr(diagnosis.summary, language))) if located else todo,
+        cause=plain_line(_unnamed(snapshot, getattr(cause_of(snapshot), language))) if located else todo,
         steps=(plain_line(action),) if action else (todo,),
         prevention=todo,
     )

@@ -149,7 +149,7 @@ def to_json_ld(graph: Any) -> dict[str, Any]:
     return {"@context": _CONTEXT, "@graph": objects}
 
 
-_ROW, _WIDTH, _BOX, _LETTERS = 46, 1240, 250, 36
+_ROW, _WIDTH, _BOX, _LETTERS = 46, 1240, 250, 34
 _SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{ width }} {{ height }}" width="{{ width }}" height="{{ height }}" \
 font-family="sans-serif" font-size="13" role="img" aria-label="{{ label }}">
 <title>{{ label }}</title>

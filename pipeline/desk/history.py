@@ -1,6 +1,6 @@
 """The desk's tickets, closed and open, out of a file: one row a ticket.
 
-    id, created_at                       needed; a time without offset is UTC
+    id, created_at                       needed; a time without offset is UTC, a day its beginning
     title or description                 needed
     closed_at                            empty while the ticket is open
     category, queue, handler             what it was closed as, where and by whom; category and queue stand for each other
@@ -14,7 +14,9 @@ Parquet, CSV and JSON lines are read; `columns` of the settings maps other names
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -98,15 +100,29 @@ def _read(path: Path) -> pa.Table:
         if kind == "csv":
             from pyarrow import csv
 
+            # Spreadsheets in Chinese save CSV in GB 18030.
+            written = csv.ReadOptions(encoding="utf-8" if _is_utf8(path) else "gb18030")
             # Ids such as 00123 stay as they are written.
-            header = csv.open_csv(path).schema.names
+            header = csv.open_csv(path, written).schema.names
             kept = csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True)
-            return csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=kept)
+            return csv.read_csv(path, written, csv.ParseOptions(newlines_in_values=True), kept)
         from pyarrow import json
 
         return json.read_json(path, parse_options=json.ParseOptions(newlines_in_values=False))
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{path}: cannot be read as a history: {error}") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                decoder.decode(part)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _column(table: pa.Table, own: str, name: str, path: Path) -> pa.ChunkedArray | pa.Array:
@@ -116,7 +132,7 @@ def _column(table: pa.Table, own: str, name: str, path: Path) -> pa.ChunkedArray
     column = table[own]
     try:
         if wanted == TIME:
-            return _times(column)
+            return _times(column, f"{path}: {own}")
         if wanted == pa.bool_():
             text = pc.utf8_lower(pc.cast(column, pa.string()))
             return pc.fill_null(pc.is_in(text, pa.array(["true", "1", "yes", "t"])), False)
@@ -126,7 +142,12 @@ def _column(table: pa.Table, own: str, name: str, path: Path) -> pa.ChunkedArray
         raise UsageError(f"{path}: {own}: {error}") from error
 
 
-def _times(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+# What people and spreadsheets write: a day, or a day and a time, with or without an offset.
+_TIME = r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[T ]+(\d{1,2}):(\d{2})(:\d{2}(?:[.,]\d+)?)?)?\s*(Z|[+-]\d\d:?\d\d)?$"
+
+
+def _times(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray | pa.Array:
+    """The moments of a column; `where` is what an error names. Raises `UsageError`."""
     if pa.types.is_timestamp(column.type):
         return (
             pc.cast(column, TIME) if column.type.tz else pc.assume_timezone(pc.cast(column, pa.timestamp("us")), "UTC")
@@ -135,7 +156,33 @@ def _times(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
     # Arrow reads all values of an array with an offset, or all without: so those without get one.
     aware = pc.match_substring_regex(text, r"(Z|[+-]\d\d:?\d\d)$")
-    return pc.cast(pc.if_else(aware, text, pc.binary_join_element_wise(text, "Z", "")), TIME)
+    try:
+        return pc.cast(pc.if_else(aware, text, pc.binary_join_element_wise(text, "Z", "")), TIME)
+    except pa.ArrowInvalid:
+        return _moments(text.to_pylist(), where)
+
+
+def _moments(texts: list[str | None], where: str) -> pa.Array:
+    """The same of a column that is not all ISO 8601 to the second."""
+    read = [None if one is None else _moment(one) for one in texts]
+    wrong = next((one for one, at in zip(texts, read, strict=True) if one is not None and at is None), None)
+    if wrong is not None:
+        raise UsageError(
+            f"{where}: {wrong!r} is no time; write 2026-11-01, 2026-11-01 09:30 or 2026-11-01T09:30:00+08:00"
+        )
+    return pa.array(read, TIME)
+
+
+def _moment(text: str) -> datetime | None:
+    """A moment of a history, in UTC where it names no offset; None where it is none."""
+    if (found := re.match(_TIME, text)) is None:
+        return None
+    year, month, day, hour, minute, second, offset = found.groups()
+    clock = f"{int(hour or 0):02}:{minute or '00'}{(second or ':00').replace(',', '.')}"
+    try:
+        return datetime.fromisoformat(f"{year}-{int(month):02}-{int(day):02}T{clock}{offset or 'Z'}")
+    except ValueError:
+        return None
 
 
 def _check(rows: pa.Table, path: Path) -> None:

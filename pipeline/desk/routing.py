@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pipeline.desk.cause import cause_of
 from pipeline.desk.learnt import LEAST
 from pipeline.desk.options import DeskOptions, HandlerOptions
 from pipeline.desk.query import Query
-from pipeline.desk.similar import Scored
+from pipeline.desk.similar import UNSAID, Scored
 from pipeline.desk.skills import Share, Skill, Skills
 from snapshots.model import ProblemSnapshot, RoutedHandler, RoutedQueue, Routing, SimilarTicket, Text
 from snapshots.words import class_name
@@ -82,6 +83,20 @@ def votes(ranked: Sequence[Scored], column: str = "category") -> dict[str, float
             cast[name] = cast.get(name, 0.0) + one.score**2
     total = sum(cast.values())
     return {name: vote / total for name, vote in cast.items()} if total else {}
+
+
+def held(ranked: Sequence[Scored]) -> float:
+    """How much closed tickets say of a ticket at all, 0 to 1: one is always the most similar, and some queue the likeliest.
+
+    Where the likest is less alike than what would be told as similar, queues are less probable by that share.
+    """
+    return min(1.0, max(map(_alike, ranked[:_VOTES]), default=0.0) / UNSAID)
+
+
+def _alike(one: Scored) -> float:
+    """How alike a ticket is by itself, whatever else could be compared: by what the system said, or by words and meaning."""
+    like = one.like
+    return max(like.said, (like.words + like.meaning) / 2 if like.meaning else like.words)
 
 
 def by_rules(facts: About, options: DeskOptions) -> dict[str, float]:
@@ -317,19 +332,20 @@ def preliminary(snapshot: ProblemSnapshot | None, title: str, alike: Iterable[Si
     """
     diagnosis = snapshot.diagnosis if snapshot else None
     located = bool(diagnosis and not diagnosis.abstained and diagnosis.class_name)
-    solutions = (one for one in alike if one.solution and not one.reopened)
+    solutions = (one for one in alike if one.solution and not one.reopened and _close(one))
     if diagnosis and located:
         solutions = (one for one in solutions if one.fault_class == diagnosis.fault_class or one.score >= _MUCH_ALIKE)
     first = next(solutions, None)
     solved = Text(en="", zh="")
     if first:
         solved = Text(en=f"{first.solution} (as {first.id} was solved)", zh=f"{first.solution}（参照 {first.id}）")
-    if diagnosis and located:
+    if snapshot and diagnosis and located:
         action = diagnosis.first_action or solved
         more = solved if diagnosis.first_action and first else Text(en="", zh="")
+        why = cause_of(snapshot)
         return Text(
-            en=_line(title, diagnosis.summary.en, "; ".join(filter(None, (action.en, more.en))), "unknown"),
-            zh=_line(title, diagnosis.summary.zh, "；".join(filter(None, (action.zh, more.zh))), "未知"),
+            en=_line(title, why.en, "; ".join(filter(None, (action.en, more.en))), "unknown"),
+            zh=_line(title, why.zh, "；".join(filter(None, (action.zh, more.zh))), "未知"),
         )
     cause = (first.cause or "") if first else ""
     supposed = Text(en=f"perhaps {cause}", zh=f"可能是{cause}") if cause else solved
@@ -337,6 +353,12 @@ def preliminary(snapshot: ProblemSnapshot | None, title: str, alike: Iterable[Si
         en=_line(title, supposed.en if cause else "", solved.en, "unknown"),
         zh=_line(title, supposed.zh if cause else "", solved.zh, "未知"),
     )
+
+
+def _close(one: SimilarTicket) -> bool:
+    """Whether it is like the ticket by itself, and not for its category alone: else its solution is a guess."""
+    read = one.words if one.meaning is None else (one.words + one.meaning) / 2
+    return max(one.said or 0.0, read) >= UNSAID
 
 
 def _line(problem: str, cause: str, solution: str, unknown: str) -> str:

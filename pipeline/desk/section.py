@@ -58,9 +58,11 @@ class Desk:
         facts = routing.about(snapshot)
         categories, way = self._learnt(query), "learnt"
         alike, gathered = similar(query, self.index, self.options.similar, categories)
+        ranked = rank(query, gathered)
         if not categories:
-            categories, way = routing.votes(rank(query, gathered)), "votes"
-        queues = skills.queues(categories, query.at)
+            categories, way = routing.votes(ranked), "votes"
+        known = routing.held(ranked)
+        queues = {name: known * share for name, share in skills.queues(categories, query.at).items()}
         ruled = routing.by_rules(facts, self.options)
         if ruled and (gathered.tickets < routing.FEW or not queues):
             queues, way = ruled, "rules"

@@ -32,8 +32,8 @@ class Weights:
 WEIGHTS = Weights()
 # A ticket below this is like the query in nothing that counts.
 LEAST = 0.1
-# The same for a ticket that never had a snapshot: what words, meaning and category say of it alone. By judgement.
-UNSAID = 0.3
+# The same where the system said nothing of one of the two: what words, meaning and category say alone. By judgement.
+UNSAID = 0.25
 # So many times the tickets that are wanted are looked at, since some turn out to have nothing in common.
 _SPARE = 4
 # Only the likeliest categories favour their tickets.
@@ -96,7 +96,7 @@ def similar(
         _told(query, one, row, gathered, compared=bool(categories))
         for one, row in zip(ranked, rows, strict=True)
         # Of a ticket that never had a snapshot the system said nothing: that speaks neither for it nor against it.
-        if one.score >= (LEAST if row["said"] or not query.said else UNSAID * rest)
+        if one.score >= (LEAST if row["said"] and query.said else UNSAID * rest)
     ]
     return [one for one in found if one.reasons][:most], gathered
 

@@ -42,8 +42,7 @@ class DeskRows:
         say, text = self.read.say, self.read.text
         if severity := self.s.severity:
             reason = text(severity.reasons[0].statement).rstrip(".。") if severity.reasons else ""
-            until = ((name, self.read.clock(at)) for name, at in self._deadlines())
-            told = (f"{severity.level} {reason}".strip(), *(f"{name} {at}" for name, at in until))
+            told = (f"{severity.level} {reason}".strip(), *map(" ".join, self._deadlines()))
             yield say("severity"), _APART.join(told)
         if routing := self.s.routing:
             yield say("routing"), self._taker(routing)
@@ -75,21 +74,19 @@ class DeskRows:
 
     # Severity and routing.
 
-    def _deadlines(self) -> list[tuple[str, str]]:
-        severity = self.s.severity
-        if severity is None:
-            return []
-        return [
-            (self.read.say("respond_by"), severity.respond_by),
-            (self.read.say("resolve_by"), severity.resolve_by),
-        ]
+    def _deadlines(self) -> Iterator[Row]:
+        """Until when, with its day: a deadline may lie on another one than the incident, and is read on a third."""
+        if severity := self.s.severity:
+            for name, at in (("respond_by", severity.respond_by), ("resolve_by", severity.resolve_by)):
+                if moment := self.read.moment(at):
+                    yield self.read.say(name), moment.full
 
     def _severity(self) -> Iterator[Row]:
         if (severity := self.s.severity) is None:
             return
         said = [_cited(self.read.text(one.statement), one.findings) for one in severity.reasons]
         yield self.read.say("severity"), " ".join([severity.level, *said])
-        yield from ((name, self.read.clock(at)) for name, at in self._deadlines())
+        yield from self._deadlines()
 
     def _taker(self, routing: Routing) -> str:
         first = next(iter(routing.handlers), None)
