@@ -85,6 +85,7 @@ def alike(**given: Any) -> SimilarTicket:
         "score": 0.2,
         "reasons": [],
         "solution": "cure",
+        "said": 0.5,
     }
     return SimilarTicket(**base | given)
 

@@ -277,7 +277,7 @@ def test_without_the_table_the_document_and_its_settings_are_as_before(tmp_path)
     assert settings_digest(elsewhere) == settings_digest(with_questions)
 
 
-DIGEST = "2682ff08aa4891bf213da880b8295e2cd9a7712a61b2ca2dca6badb6e613e07d"
+DIGEST = "07e683ad798110e2e444fd5c94a119f76da29a91bdd3a76ea53335210ceecfba"
 
 
 @pytest.mark.parametrize(
