@@ -178,7 +178,7 @@ class _NoteReader(Reader):
         parts = [
             Part("head", view.verdict, (self._title(view), *self._first(view), self._facts(view, touched))),
             self._questions(view),
-            desk_part(self.s, self.language, self.links.intake, prose),
+            desk_part(self.s, self.language, self.links.intake, prose, self.clock),
             self._list("proof", view.proof_title, [self._found(proof) for proof in self._strongest()], ordered=True),
             self._list("against", self.say("against"), [(plain(prose(c.statement)),) for c in view.against[:AGAINST]]),
             self._list("unchecked", self.say("unchecked"), self._not_seen(view), none=self.say("no_unchecked")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from snapshots.model import Portrait, ProblemSnapshot, Questionnaire, SelfService
+from snapshots.model import Portrait, ProblemSnapshot, Questionnaire, SelfService, Severity
 from snapshots.render.blocks import Block, Heading, Items, Line, Paragraph, Part, Run, plain
 from snapshots.render.figures import count
 from snapshots.words import Language, label, text_in
@@ -13,9 +13,19 @@ HINTS = 3
 ASKED = 4
 
 
-def desk_part(snapshot: ProblemSnapshot, language: Language, intake: str, prose: Callable[[str], str]) -> Part:
-    """The desk's part, without blocks where there is nothing to say; `intake` leads to the questions' page."""
-    items = [*_asked(snapshot.questions, language, intake, prose), *_known(snapshot.portrait, language, prose)]
+def desk_part(
+    snapshot: ProblemSnapshot,
+    language: Language,
+    intake: str,
+    prose: Callable[[str], str],
+    clock: Callable[[str], str],
+) -> Part:
+    """The desk's part, without blocks where there is nothing to say; `intake` leads to the questions' page, `clock` writes times."""
+    items = [
+        *_graded(snapshot.severity, language, prose, clock),
+        *_asked(snapshot.questions, language, intake, prose),
+        *_known(snapshot.portrait, language, prose),
+    ]
     name = label("desk_part", language)
     blocks: tuple[Block, ...] = (Heading(plain(name)), Items(tuple(items))) if items else ()
     if isinstance(snapshot.self_service, SelfService):
@@ -33,6 +43,23 @@ def answer_blocks(told: Iterable[tuple[str, Line]], when: str, language: Languag
 def answer_lines(made: SelfService, language: Language) -> list[str]:
     """The answer in the language; in the other one where the entry of knowledge has but that."""
     return (made.zh or made.en) if language == "zh" else (made.en or made.zh)
+
+
+def _graded(
+    made: Severity | None, language: Language, prose: Callable[[str], str], clock: Callable[[str], str]
+) -> list[tuple[Line, ...]]:
+    """The level with its reasons, and until when an answer and an end are due."""
+    if made is None:
+        return []
+    colon, space = ("：", "") if language == "zh" else (": ", " ")
+    said = space.join(text_in(one.statement, language) for one in made.reasons)
+    due = [
+        (label(name, language), clock(at))
+        for name, at in (("respond_by", made.respond_by), ("resolve_by", made.resolve_by))
+    ]
+    when = ("，" if language == "zh" else ", ").join(f"{name}{colon}{at}" for name, at in due)
+    level: Line = (Run(label("severity", language), "strong"), Run(f"{colon}{made.level}"))
+    return [(level, plain(prose(said)), plain(when))]
 
 
 def _asked(
