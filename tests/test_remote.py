@@ -126,6 +126,7 @@ def test_a_link_gives_a_page_and_the_manifest(shop):
     assert 'lang="zh-CN"' in page.text
     assert 'lang="en"' in page.text
     assert told["desk_key"] in page.text
+    assert page.text.count("Python 3.11") == 2
     fetched = httpx.get(told["link"], headers={"Accept": "application/json"})
     assert fetched.content == Path(told["manifest"]).read_bytes()
     by_link = shop.run("bundle", "--collect", told["link"], "--consent", "Li Si", at="Asia/Shanghai")
