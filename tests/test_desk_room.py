@@ -200,6 +200,23 @@ def test_tickets_of_one_storm_share_a_room_and_its_care_list(engine):
         assert rooms.open(connection, "desk", snapshot("T-9"), storm, calling(told)) != room
 
 
+def test_a_customer_who_was_told_another_sentence_is_to_be_told_again(engine):
+    rooms, told = Rooms(engine, ROOM, Time()), []
+    taken = snapshot()
+    assert taken.customer_message is not None
+    other = msgspec.structs.replace(taken.customer_message, en="Your payment works again.", zh="您的支付已恢复。")
+    for message, kept in ((taken.customer_message, True), (other, False), (None, False)):
+        with engine.begin() as connection:
+            room = rooms.open(connection, "desk", snapshot(), None, calling(told))
+        assert rooms.cared(room, "desk", "T-1")
+        with engine.begin() as connection:
+            again = msgspec.structs.replace(taken, customer_message=message)
+            rooms.open(connection, "desk", again, None, calling(told))
+        (row,) = rooms.of(room)[2]
+        assert (row.told_at is not None) == kept
+        assert row.en == (message.en if message else None)
+
+
 # ---- through the messages
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -100,7 +100,13 @@ def test_a_storm_raises_the_ticket_that_joins_it_and_never_its_document(service)
     assert own.scope.customers == 1
     # The first one is graded anew as its storm grows.
     assert (first.level, last.level) == ("P1", "P1")
-    assert "P1" in service.note("T-11")
+    # Whoever opens the ticket reads why, and until when.
+    told, by = service.note("T-11"), datetime.fromtimestamp(last.respond_by, timezone(timedelta(hours=8)))
+    assert "P1" in told
+    assert "同一原因已有" in told
+    assert f"应答期限 {by:%Y-%m-%d %H:%M:%S} +08:00" in told
+    service.take(of("T-11", "c-11"), 12, "ticket.updated")
+    assert f"应答期限 {by:%Y-%m-%d %H:%M:%S} +08:00" in service.note("T-11")
     assert service.duty.rooms is not None
     (room,) = service.duty.rooms.listed()
     assert room.key.startswith("storm:")

@@ -167,6 +167,13 @@ def test_what_the_ticket_says_is_never_asked(tmp_path_factory, fields, words):
         assert "occurred_at" not in ids
 
 
+@pytest.mark.parametrize("words", ["错误码 44", "返回码：E5", "It said error code 57.", "error code is NOT_ENOUGH"])
+def test_a_code_that_the_ticket_names_is_not_asked_for_a_picture(tmp_path, words):
+    found = made(asked(ticket(f"付不了款 {words}"), bundle(tmp_path, "GET /")))
+    assert "screenshot" in [one.id for one in found.known]
+    assert "screenshot" not in [one.id for one in found.questions]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(["", "-", "N/A", "unknown", "不清楚", " 无 "]))
 def test_a_field_that_says_nothing_answers_nothing(tmp_path_factory, nothing):

@@ -126,6 +126,7 @@ def test_a_link_gives_a_page_and_the_manifest(shop):
     assert 'lang="zh-CN"' in page.text
     assert 'lang="en"' in page.text
     assert told["desk_key"] in page.text
+    assert page.text.count("Python 3.11") == 2
     fetched = httpx.get(told["link"], headers={"Accept": "application/json"})
     assert fetched.content == Path(told["manifest"]).read_bytes()
     by_link = shop.run("bundle", "--collect", told["link"], "--consent", "Li Si", at="Asia/Shanghai")
@@ -409,6 +410,31 @@ def test_a_bundle_of_one_ticket_is_never_taken_for_another(tiny):
 
     rewritten(bundle, claims)
     assert "answers another request" in put(tiny, two, bundle, headers).json()["error"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"who": "Somebody Else"}, {"decision": "refused"}, {"text_sha256": "0" * 64}, {"at": "2026-11-23T00:00:00Z"}],
+)
+def test_a_bundle_rests_on_the_consent_that_was_recorded_and_on_no_other(tiny, other):
+    """Whoever holds the link can seal what he likes, but not have agreed to it."""
+    told = tiny.ask("T2")
+    bundle = collected(tiny, told)
+    headers = agreed(tiny, told, bundle)
+    right = bundle.read_bytes()
+
+    def claims(files: dict[str, bytes]) -> None:
+        receipt = msgspec.json.decode(files[RECEIPT], type=Receipt)
+        consent = msgspec.structs.replace(receipt.consent, **other)
+        changed = msgspec.structs.replace(receipt, consent=consent)
+        files[RECEIPT] = msgspec.json.encode(sealed(changed, manifest_of(told).key))
+
+    rewritten(bundle, claims)
+    answer = put(tiny, told, bundle, headers)
+    assert answer.status_code == 422
+    assert "the consent in it is not the one that was recorded" in answer.json()["error"]
+    bundle.write_bytes(right)
+    assert put(tiny, told, bundle, headers).json()["state"] == "stored"
 
 
 def test_what_a_changed_collector_left_in_is_masked_at_the_desk(tiny):

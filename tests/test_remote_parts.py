@@ -40,7 +40,7 @@ from pipeline.remote.manifest import Manifest, key_name, open_manifest, sign
 from pipeline.remote.receipt import Receipt, consent_of, is_sealed
 from pipeline.remote.sending import Desk, _digest
 from pipeline.remote.stretches import Damaged, stretches
-from pipeline.remote.words import consent_text
+from pipeline.remote.words import consent_text, letter
 from pipeline.service.database import opened, prepare
 from pipeline.service.ledger import Ledger
 from pipeline.service.options import ServiceOptions
@@ -461,6 +461,19 @@ def test_uploads_are_deleted_when_their_time_is_over(kept, tmp_path):
     assert (rows.get(asked.id).state, rows.get(asked.id).who) == ("pruned", "Li Si")
     receiver.prune(forgotten + 1.0, remembered=5000.0)
     assert rows.get(asked.id) is None
+
+
+@pytest.mark.parametrize("install", ["pipx install https://desk.example/p.whl", None])
+def test_a_customer_reads_what_the_command_needs_and_how_to_get_it(install):
+    told = letter(manifest(), "https://desk.example/collect?key=k", "ed25519:k", install)
+    for half, ask in ((told.en, "ask us"), (told.zh, "向我们询问")):
+        assert "Python 3.11" in half
+        assert (f"\n\n  {install}\n" if install else ask) in half
+
+
+def test_an_install_command_is_one_line():
+    with pytest.raises(ValueError, match="no command of one line"):
+        RemoteOptions(install="pipx install x\nrm y")
 
 
 def test_a_link_is_known_by_its_signature_alone(kept):

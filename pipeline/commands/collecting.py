@@ -84,6 +84,7 @@ collect_options = gathered(
 
 def collect(collecting: Collecting, out: Path | None) -> int:
     """Does what `--collect` says; the exit code. Raises `UsageError`, `Refused`, `NotUploaded` or `DeskUnreachable`."""
+    from pipeline.errors import NotUploaded
     from pipeline.remote.files import choose
     from pipeline.remote.gather import gather, offset_at
     from pipeline.remote.sending import Desk
@@ -113,8 +114,7 @@ def collect(collecting: Collecting, out: Path | None) -> int:
     if not receipt.records:
         # A link takes one bundle: it stays good for one that holds something.
         target.unlink()
-        say("\n".join(nothing_lines(receipt, language)))
-        return PARTIAL
+        raise NotUploaded("\n".join(nothing_lines(receipt, language)))
     say(f"{'已写入' if language == 'zh' else 'Written'}: {target}")
     done = 0 if collecting.no_upload else _send(desk, target, None, language)
     return done or _part(receipt)

@@ -116,4 +116,4 @@ def ask_customer(
     signed = sign(manifest, service.secret)
     collections.issue(manifest, signed, expires.timestamp())
     link, key = f"{base}/collect?key={token}", key_name(service.secret)
-    return Asked(manifest, signed, link, key, letter(manifest, link, key))
+    return Asked(manifest, signed, link, key, letter(manifest, link, key, options.install))

@@ -98,9 +98,13 @@ class Duty:
         own = msgspec.structs.replace(own, respond_by=in_utc(by[0]), resolve_by=in_utc(by[1]))
         found = raised(own, storm, self._options, system, datetime.fromtimestamp(self._clock(), UTC))
         row = self.clocks.of(system, snapshot.ticket.id)
-        if row is not None and LEVELS.index(row.level) < LEVELS.index(found.level):
-            return msgspec.json.decode(row.severity, type=Severity)
-        return found
+        if row is None or LEVELS.index(row.level) > LEVELS.index(found.level):
+            return found
+        held = msgspec.json.decode(row.severity, type=Severity)
+        if row.level != found.level:
+            return held
+        # The deadlines of a level count from when it was given, and not from each look.
+        return msgspec.structs.replace(found, respond_by=held.respond_by, resolve_by=held.resolve_by)
 
     def graded(
         self, connection: Connection, system: str, snapshot: ProblemSnapshot, severity: Severity, storm: Storm | None

@@ -23,7 +23,7 @@ class RemoteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `name` is who asks, as the customer reads it. What is asked for lies below one of `folders`. `max_bytes` bounds the text
     that is taken and the bundle that is sent, `max_files` the files. A link holds `link_holds` seconds; what was uploaded is
     kept `keep` seconds, in `folder`, which every process of the service sees. `screen` is the team's screen sharing, a plain
-    link that may ride along where its host is one of `screen_hosts`.
+    link that may ride along where its host is one of `screen_hosts`. `install` is the command by which customers get the program.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "Support"
@@ -35,6 +35,7 @@ class RemoteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     folder: str | None = None
     screen: str | None = None
     screen_hosts: tuple[str, ...] = ()
+    install: Annotated[str, msgspec.Meta(min_length=1, max_length=300)] | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
@@ -43,6 +44,8 @@ class RemoteOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ValueError(f"folders: {folder!r} is no folder from the root, such as /var/log/shop")
         if self.screen is not None:
             self.check_screen(self.screen)
+        if self.install is not None and not self.install.isprintable():
+            raise ValueError(f"install: {self.install!r} is no command of one line")
 
     def check_screen(self, url: str) -> str:
         """The link, once it is one that may ride along. Raises `ValueError`."""

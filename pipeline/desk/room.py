@@ -139,10 +139,13 @@ class Rooms:
         message = snapshot.customer_message
         said = {"en": message.en if message else None, "zh": message.zh if message else None}
         where = {"room": room, "system": system, "ticket_id": snapshot.ticket.id}
+        # Who was told another sentence was not told this one.
+        same = sa.and_(care.c.en.is_not_distinct_from(said["en"]), care.c.zh.is_not_distinct_from(said["zh"]))
+        told_at = sa.case((same, care.c.told_at), else_=sa.null())
         connection.execute(
             insert_into(self._engine, care)
             .values(**where, customer=snapshot.ticket.customer_id, **said)
-            .on_conflict_do_update(index_elements=list(where), set_=said)
+            .on_conflict_do_update(index_elements=list(where), set_={**said, "told_at": told_at})
         )
 
     # ---- who is called next

@@ -146,8 +146,22 @@ def command_line(link: str, key: str) -> str:
     return f"problem-snapshot bundle --collect '{link}' --desk-key {key}"
 
 
-def letter(manifest: Manifest, link: str, key: str) -> Text:
+def needs_text(install: str | None) -> Text:
+    """What the command needs; `install` is what gets it, where the desk says so."""
+    if install:
+        return Text(
+            en="It needs Python 3.11 or newer and this program. Where it is not there yet, this brings it:",
+            zh="需要 Python 3.11 或更高版本以及本程序；如尚未安装，请先运行：",
+        )
+    return Text(
+        en="It needs Python 3.11 or newer and the program problem-snapshot; ask us how to get it.",
+        zh="需要 Python 3.11 或更高版本以及 problem-snapshot 程序；获取方式请向我们询问。",
+    )
+
+
+def letter(manifest: Manifest, link: str, key: str, install: str | None) -> Text:
     """What the desk sends to the customer."""
+    needs, how = needs_text(install), f"\n\n  {install}" if install else ""
     until = until_text(manifest)
     command = command_line(link, key)
     screen_en = f"\n\nTo look at it together: {manifest.screen}" if manifest.screen else ""
@@ -156,8 +170,8 @@ def letter(manifest: Manifest, link: str, key: str) -> Text:
     return Text(
         en=f"To find the cause of ticket {manifest.ticket} we ask for your logs:\n{paths}\n{window_text(manifest)}\n\n"
         f"Run this on the machine that has them. It shows what it would read and asks you first; personal data is masked on your "
-        f"machine.\n\n  {command}\n\nWhat is asked, and the same to download: {link}\nGood until {until}.{screen_en}",
+        f"machine.\n\n  {command}\n\n{needs.en}{how}\n\nWhat is asked, and the same to download: {link}\nGood until {until}.{screen_en}",
         zh=f"为查找工单 {manifest.ticket} 的原因，我们需要您的日志：\n{paths}\n{window_text(manifest)}\n\n"
-        f"请在存有这些日志的机器上运行下面的命令。它会先显示将读取的内容并征求您的同意；个人数据会在您的机器上脱敏。\n\n  {command}\n\n"
+        f"请在存有这些日志的机器上运行下面的命令。它会先显示将读取的内容并征求您的同意；个人数据会在您的机器上脱敏。\n\n  {command}\n\n{needs.zh}{how}\n\n"
         f"说明与下载：{link}\n有效期至 {until}。{screen_zh}",
     )

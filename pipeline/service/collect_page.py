@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 
-from pipeline.remote.words import command_line, size_text, until_text, window_text
+from pipeline.remote.words import command_line, needs_text, size_text, until_text, window_text
 from pipeline.service.links import HEADERS
 
 if TYPE_CHECKING:
@@ -36,11 +36,12 @@ def _template() -> Any:
     return environment.from_string(_TEMPLATE.read_text("utf-8"))
 
 
-def collect_page(place: Place, key: str, signed_by: str, base: str) -> Response:
-    """The page of a collection; the half in the ticket's language stands first."""
+def collect_page(place: Place, key: str, signed_by: str, base: str, install: str | None) -> Response:
+    """The page of a collection; the half in the ticket's language stands first. `install` brings the program to a customer."""
     manifest = place.manifest
     en, zh = _STATES.get(place.row.state, ("", ""))
     languages = ("zh", "en") if manifest.language == "zh" else ("en", "zh")
+    needs = needs_text(install)
     body = _template().render(
         m=manifest,
         languages=languages,
@@ -50,6 +51,8 @@ def collect_page(place: Place, key: str, signed_by: str, base: str) -> Response:
         until=until_text(manifest),
         most=size_text(manifest.max_bytes),
         command=command_line(f"{base}/collect?key={key}", signed_by),
+        needs={"en": needs.en, "zh": needs.zh},
+        install=install,
         key=key,
         signed_by=signed_by,
         open=place.row.state in {"asked", "agreed", "rejected"},

@@ -424,7 +424,7 @@ def _refusal(why: str, lang: str, *, json: bool = False) -> Response:
         return _json(status, {"error": told})
     language: Language = "zh" if lang == "zh" else "en"
     both = [(told.en, "" if language == "en" else "en"), (told.zh, "" if language == "zh" else "zh-CN")]
-    return _page(status, language, text_in(_FAILED, language), both)
+    return _page(status, language, text_in(_FAILED, language), both if language == "en" else both[::-1])
 
 
 def _json(status: int, value: Mapping[str, Any]) -> Response:

@@ -152,7 +152,9 @@ class _Door:
 
     def page(self, key: str) -> Response:
         place = self._receiver.place("", key)
-        return collect_page(place, key, self._receiver.signed_by, self._receiver.public_url)
+        return collect_page(
+            place, key, self._receiver.signed_by, self._receiver.public_url, self._receiver.options.install
+        )
 
     def manifest(self, key: str) -> Response:
         row = self._receiver.named("", key)

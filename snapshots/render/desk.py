@@ -41,8 +41,8 @@ class DeskRows:
         """How grave it is and until when, who takes it, what solved its like, what is known, and what the customer is told."""
         say, text = self.read.say, self.read.text
         if severity := self.s.severity:
-            reason = text(severity.reasons[0].statement).rstrip(".。") if severity.reasons else ""
-            told = (f"{severity.level} {reason}".strip(), *map(" ".join, self._deadlines()))
+            why = self.semicolon.join(text(one.statement).rstrip(".。") for one in severity.reasons)
+            told = (f"{severity.level} {why}".strip(), *map(" ".join, self._deadlines()))
             yield say("severity"), _APART.join(told)
         if routing := self.s.routing:
             yield say("routing"), self._taker(routing)
