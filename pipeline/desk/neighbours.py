@@ -27,7 +27,7 @@ CLOSENESS = 10.0
 
 @dataclass(frozen=True)
 class Neighbours:
-    """`rows` of the tickets, tickets x width; the `codes` of their queues; and the regression's weights, tickets x queues."""
+    """`rows` of the tickets, tickets x width; the `codes` of their queues; and the regression's weights, queues x tickets."""
 
     rows: NDArray[np.float16]
     codes: NDArray[np.int32]
@@ -35,14 +35,16 @@ class Neighbours:
 
     def probabilities(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """By the regression, and by the votes: a row a row of `rows`, a column a queue, each row sums to 1."""
-        near = _kernel(rows, self._rows)
+        # Row by row: a product of matrices wakes BLAS' other threads, which then spin for longer than one query takes.
+        near = _kernel(np.vecdot(rows[:, None], self._rows))
         # What is nearer first, then what is older: not as a partition happens to leave them.
         nearest = np.argsort(-near, axis=1, kind="stable")[:, :NEAREST]
         counts = np.take_along_axis(near, nearest, axis=1).astype(np.float64) ** CLOSENESS
-        votes = np.zeros((len(rows), self.weights.shape[1]))
+        votes = np.zeros((len(rows), len(self.weights)))
         np.add.at(votes, (np.arange(len(rows))[:, None], self.codes[nearest]), counts)
         votes /= votes.sum(axis=1, keepdims=True)
-        return softmax(SHARPNESS * (near @ self.weights).astype(np.float64)), votes
+        regressed = np.vecdot(near[:, None], self.weights)
+        return softmax(SHARPNESS * regressed.astype(np.float64)), votes
 
     @functools.cached_property
     def _rows(self) -> NDArray[np.float32]:
@@ -56,11 +58,11 @@ def learn_neighbours(rows: NDArray[np.float32], codes: Sequence[int] | NDArray[n
     kept = rows[-MOST:].astype(np.float16)
     own = np.asarray(codes)[-MOST:].astype(np.int32)
     known = kept.astype(np.float32)
-    gram = _kernel(known, known)
+    gram = _kernel(known @ known.T)
     gram[np.diag_indices(len(gram))] += np.float32(RIDGE)
     # Symmetric, so turned over it is the same, and in the order in which LAPACK needs no copy of 400 MB.
     weights = cho_solve(cho_factor(gram.T, overwrite_a=True), np.eye(queues, dtype=np.float32)[own])
-    return Neighbours(kept, own, weights.astype(np.float32))
+    return Neighbours(kept, own, np.ascontiguousarray(weights.T, np.float32))
 
 
 def joined(*vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -71,8 +73,8 @@ def joined(*vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
     return found
 
 
-def _kernel(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = one @ other.T
-    found -= 1
-    found *= 2
-    return np.exp(found, out=found)
+def _kernel(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    # In place: at ten thousand tickets a copy is 400 MB.
+    cosines -= 1
+    cosines *= 2
+    return np.exp(cosines, out=cosines)
