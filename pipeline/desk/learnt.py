@@ -2,8 +2,9 @@
 
 A ticket's features are the TF-IDF of its words and pairs of words, of its letters in runs of 2 to 6, of what the system said,
 and its vector of meaning. Two linear models are learnt on them and their answers averaged: multinomial logistic regression,
-whose probabilities are good, and support vector machines, whose first choice is. `benchmarks/desk.py --choose` compares the
-choices made here, on training data alone.
+whose probabilities are good, and support vector machines, whose first choice is. Where the extra `english` is installed, an
+English ticket is also compared with those that mean nearly the same (`neighbours.py`), by both vectors; another is told by
+the two models alone. `benchmarks/desk.py --choose` compares the choices made here, on training data alone.
 
 scikit-learn (BSD-3) learns and computes features; the models are kept as plain arrays and never pickled.
 """
@@ -22,6 +23,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.desk import english
+from pipeline.desk.neighbours import Neighbours, joined, learn_neighbours
 from pipeline.desk.words import missing, surface_words
 from pipeline.faults.wording_model import softmax
 
@@ -37,6 +40,9 @@ MARGIN_C = 0.3
 # A margin of 1 between two queues counts as odds of e to this.
 SHARPNESS = 9.0
 SHARE_OF_MARGINS = 0.5
+# Of the whole, the votes of the nearest; of what they leave, the regression beside the two linear models.
+SHARE_OF_NEIGHBOURS = 0.7
+SHARE_OF_VOTES = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Queues:
-    """The learnt models. `until` is when the newest ticket that they were learnt from was closed."""
+    """The learnt models. `until` is when the newest ticket that they were learnt from was closed.
+
+    `neighbours` is None where the second vector, of the extra `english`, was not there to learn from.
+    """
 
     names: tuple[str, ...]
     until: datetime
@@ -69,19 +78,31 @@ class Queues:
     weights: tuple[NDArray[np.float32], NDArray[np.float32]]
     biases: tuple[NDArray[np.float32], NDArray[np.float32]]
     meaning: bool
+    neighbours: Neighbours | None = None
 
     def probabilities(
         self, texts: Sequence[str], said: Sequence[Sequence[str]], vectors: NDArray[np.float32] | None
     ) -> NDArray[np.float64]:
-        """A row a text, a column a queue of `names`; each row sums to 1."""
+        """A row a text, a column a queue of `names`; each row sums to 1.
+
+        Raises `UsageError` where an extra that was there to learn is not there now.
+        """
+        first = vectors if self.meaning else None
         # As the weights are: a product of two kinds of floats would copy all weights for each ticket.
-        features = _features(self.blocks, texts, said, vectors if self.meaning else None).astype(np.float32)
+        features = _features(self.blocks, texts, said, first).astype(np.float32)
         logistic, margin = (
             np.asarray(features @ weight, np.float64) + bias
             for weight, bias in zip(self.weights, self.biases, strict=True)
         )
         share = SHARE_OF_MARGINS
         mixed: NDArray[np.float64] = (1 - share) * softmax(logistic) + share * softmax(SHARPNESS * margin)
+        if self.neighbours is not None:
+            second = english.encode(texts)
+            # Chinese stays as it is: the second model reads nothing there, and by the first alone neighbours tell less.
+            told = np.flatnonzero(second.any(axis=1))
+            regressed, votes = self.neighbours.probabilities(joined(first, second)[told])
+            among = (1 - SHARE_OF_NEIGHBOURS) * mixed[told] + SHARE_OF_NEIGHBOURS * regressed
+            mixed[told] = (1 - SHARE_OF_VOTES) * among + SHARE_OF_VOTES * votes
         return mixed
 
     def write(self, folder: Path) -> None:
@@ -98,6 +119,9 @@ class Queues:
             arrays[f"idf{block.kind}"] = block.idf
         for i in range(2):
             arrays[f"weights{i}"], arrays[f"biases{i}"] = self.weights[i], self.biases[i]
+        if self.neighbours is not None:
+            arrays["neighbours"], arrays["neighbours_codes"] = self.neighbours.rows, self.neighbours.codes
+            arrays["neighbours_weights"] = self.neighbours.weights
         np.savez(folder / FILE, **arrays)
 
 
@@ -111,6 +135,7 @@ def read_queues(folder: Path) -> Queues | None:
             for kind in range(3)
             if f"terms{kind}" in kept
         )
+        near = [kept[name] for name in ("neighbours", "neighbours_codes", "neighbours_weights") if name in kept]
         return Queues(
             names=tuple(map(str, kept["names"])),
             until=datetime.fromisoformat(str(kept["until"])),
@@ -119,6 +144,7 @@ def read_queues(folder: Path) -> Queues | None:
             weights=(kept["weights0"], kept["weights1"]),
             biases=(kept["biases0"], kept["biases1"]),
             meaning=bool(kept["meaning"]),
+            neighbours=Neighbours(*near) if near else None,
         )
 
 
@@ -129,12 +155,13 @@ def learn(
     labels: Sequence[str],
     until: datetime,
     *,
+    with_english: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Queues | None:
     """Models of `labels`, the queues in which the tickets were closed; None where they are too few to learn from.
 
-    Tickets of a queue that closed fewer than `LEAST_OF_ONE` are left out. Raises `UsageError` where the extra `desk` is not
-    installed.
+    Tickets come oldest first. Those of a queue that closed fewer than `LEAST_OF_ONE` are left out. `with_english` reads them a
+    second time by the model of the extra `english`. Raises `UsageError` where that or the extra `desk` is not installed.
     """
     names, codes, counts = np.unique(
         np.array(labels, dtype=object).astype(str), return_inverse=True, return_counts=True
@@ -150,6 +177,7 @@ def learn(
         raise missing("desk", error) from error
     texts, said = [texts[i] for i in keep], [said[i] for i in keep]
     vectors = None if vectors is None else vectors[keep]
+    second = _second(texts, progress) if with_english else None
     progress(f"learning {len(known):,} queues from {len(keep):,} tickets")
     blocks = tuple(block for kind in range(3) if (block := _fitted(kind, texts, said)) is not None)
     features = _features(blocks, texts, said, vectors)
@@ -158,6 +186,9 @@ def learn(
         LinearSVC(C=MARGIN_C, random_state=0),
     )
     weights, biases = zip(*(_plain(model.fit(features, codes[keep])) for model in models), strict=True)
+    near = None
+    if second is not None:
+        near = learn_neighbours(joined(vectors, second), np.searchsorted(known, codes[keep]), len(known))
     return Queues(
         names=tuple(map(str, names[known])),
         until=until,
@@ -166,7 +197,15 @@ def learn(
         weights=weights,
         biases=biases,
         meaning=vectors is not None,
+        neighbours=near,
     )
+
+
+def _second(texts: Sequence[str], progress: Callable[[str], None]) -> NDArray[np.float32] | None:
+    """The vectors of the extra `english`, None where too few tickets are in that language to learn from."""
+    progress(f"reading the English of {len(texts):,} tickets")
+    found = english.encode(texts)
+    return found if np.count_nonzero(found.any(axis=1)) >= LEAST else None
 
 
 def _plain(model: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

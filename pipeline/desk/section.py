@@ -133,6 +133,7 @@ def make_index(settings: Settings, said: Mapping[str, Mapping[str, Any]], progre
     """
     from pipeline.desk import learnt
     from pipeline.desk.elastic import ElasticIndex
+    from pipeline.desk.english import has_english
     from pipeline.desk.history import read_history, texts_of
     from pipeline.desk.index import prepare, write_index
     from pipeline.desk.meaning import open_meaning
@@ -153,6 +154,7 @@ def make_index(settings: Settings, said: Mapping[str, Mapping[str, Any]], progre
             made.vectors[first:][named].astype("float32") if made.vectors is not None else None,
             chosen["category"].to_pylist(),
             rows["closed_at"][len(rows) - 1].as_py(),
+            with_english=with_meaning and has_english(),
             progress=progress,
         )
     if options.source:
