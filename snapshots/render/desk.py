@@ -35,13 +35,13 @@ class DeskRows:
         self.read = reader
         self.s = reader.s
         zh = reader.language == "zh"
-        self.colon, self.semicolon = ("：", "；") if zh else (": ", "; ")
+        self.colon, self.semicolon, self.space = ("：", "；", "") if zh else (": ", "; ", " ")
 
     def brief(self) -> Iterator[Row]:
         """How grave it is and until when, who takes it, what solved its like, what is known, and what the customer is told."""
         say, text = self.read.say, self.read.text
         if severity := self.s.severity:
-            why = self.semicolon.join(text(one.statement).rstrip(".。") for one in severity.reasons)
+            why = self.space.join(text(one.statement) for one in severity.reasons).rstrip(".。")
             told = (f"{severity.level} {why}".strip(), *map(" ".join, self._deadlines()))
             yield say("severity"), _APART.join(told)
         if routing := self.s.routing:
