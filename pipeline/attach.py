@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.tickets.system import Form, Note
 from snapshots.render.blocks import Blocks, Line, Links, Paragraph, Part
 from snapshots.render.note import Touched, marker_of, note_blocks, waiting_blocks, write
+from snapshots.words import language_for
 
 if TYPE_CHECKING:
     from pipeline.tickets.system import Attached, TicketSystem
@@ -31,7 +32,7 @@ def note_of(
     known: str | None = None,
 ) -> Note:
     """The note of `snapshot` for a ticket of the system called `system`, in the ticket's language if no other is said."""
-    spoken: Language = language or ("zh" if snapshot.ticket.language == "zh" else "en")
+    spoken: Language = language or language_for(snapshot.ticket.language)
     marker = marker_of(system, ticket_id)
     blocks = note_blocks(snapshot, spoken, links, touched=touched)
     return Note(

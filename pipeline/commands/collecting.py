@@ -17,7 +17,7 @@ import click
 from pipeline.commands.codes import PARTIAL
 from pipeline.commands.options import PATH, gathered
 from pipeline.console import Meter, Progress, say, write_file
-from pipeline.errors import Refused, SnapshotError, UsageError
+from pipeline.errors import NotUploaded, Refused, SnapshotError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.remote.manifest import Manifest
@@ -84,15 +84,14 @@ collect_options = gathered(
 
 def collect(collecting: Collecting, out: Path | None) -> int:
     """Does what `--collect` says; the exit code. Raises `UsageError`, `Refused`, `NotUploaded` or `DeskUnreachable`."""
-    from pipeline.errors import NotUploaded
     from pipeline.remote.files import choose
     from pipeline.remote.gather import gather, offset_at
     from pipeline.remote.sending import Desk
     from pipeline.remote.words import asked_lines, nothing_lines, offset_text, taken_lines
+    from snapshots.words import language_for
 
     manifest = _manifest(collecting)
-    wanted = manifest.language if collecting.language == "auto" else collecting.language
-    language: Language = "zh" if wanted == "zh" else "en"
+    language = language_for(manifest.language, collecting.language)
     desk = Desk(manifest, language)
     if collecting.send is not None:
         return _send(desk, collecting.send, _consent_of(collecting.send), language)

@@ -96,11 +96,12 @@ def collect(
 
 def _note(found: Found, request: Request, language: str) -> None:
     from pipeline.attach import attach_lines
+    from snapshots.words import language_for
 
     attached = attach_lines(
         found.system,
         found.id,
-        "zh" if language == "zh" else "en",
+        language_for(language),
         f"collect:{request.manifest.id}",
         list(_note_lines(request, language)),
     )

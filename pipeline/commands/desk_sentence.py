@@ -101,7 +101,7 @@ def _show(value: object, output: str, lines: list[str]) -> None:
 
 
 def _lines(made: CustomerMessage, language: str) -> list[str]:
-    whole = made.zh if language == "zh" else made.en
+    whole = said_in(made, language)
     rest = [
         f"  {said_in(one.statement, language)} ({', '.join([*one.findings, *one.evidence])})" for one in made.clauses
     ]

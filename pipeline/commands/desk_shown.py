@@ -12,7 +12,7 @@ from pipeline.commands.options import Command
 from pipeline.console import emit
 
 if TYPE_CHECKING:
-    from snapshots.model import Text
+    from snapshots.model import CustomerMessage, Text
 
 output_option = click.option(
     "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
@@ -38,7 +38,7 @@ def show_json(value: object) -> None:
     emit(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def said_in(text: Text, language: str) -> str:
+def said_in(text: Text | CustomerMessage, language: str) -> str:
     """The half of a text that is in `language`."""
     return text.zh if language == "zh" else text.en
 

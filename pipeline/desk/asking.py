@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.errors import UsageError
@@ -17,6 +17,7 @@ from pipeline.remote.words import consent_text, letter
 from pipeline.scope import read_scope
 from pipeline.service.links import UPLOAD, signer
 from pipeline.values import Span, Ticket
+from snapshots.words import language_for
 
 if TYPE_CHECKING:
     from pipeline.desk.collections import Collections
@@ -87,7 +88,7 @@ def ask_customer(
     base = service.public_url.rstrip("/")
     token = str(signing.dumps([collection, expires.timestamp()]))
     names, _ = known_names(settings, scope, ticket)
-    language: Literal["en", "zh"] = "zh" if ticket.language == "zh" else "en"
+    language = language_for(ticket.language)
     manifest = Manifest(
         id=collection,
         desk=options.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
+from snapshots.words import language_for
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -106,7 +107,7 @@ def known_answers(
     from pipeline.desk.self_service import Asked, doubt_of, for_customer
 
     desk = options_of(settings)
-    asked = Asked(text=text, language="zh" if language == "zh" else "en", at=today(), versions=desk.versions)
+    asked = Asked(text=text, language=language_for(language), at=today(), versions=desk.versions)
     sure = (desk.self_service or SelfServiceOptions()).sure
     # The one after tells how far the first one leads.
     hits = answers.ask(text, max(most, 2), direction)

@@ -26,6 +26,7 @@ from pipeline.desk.sentence import sentences
 from pipeline.desk.shelf import read_shelf
 from pipeline.errors import SnapshotError
 from snapshots.model import Check, ProblemSnapshot, SelfService, Text, with_id
+from snapshots.words import language_for
 
 if TYPE_CHECKING:
     from pipeline.desk.options import DeskOptions
@@ -74,7 +75,7 @@ def _answer(snapshot: ProblemSnapshot, desk: DeskOptions, sure: float) -> SelfSe
     ticket = snapshot.ticket
     asked = Asked(
         text=text_of(ticket.title, ticket.description),
-        language="zh" if ticket.language == "zh" else "en",
+        language=language_for(ticket.language),
         at=datetime.fromisoformat(ticket.created_at).date(),
         ticket=ticket.id,
         versions=desk.versions,

@@ -16,7 +16,7 @@ from snapshots.render.blocks import Blocks, Line, Links, Part, Run, plain, plain
 from snapshots.render.clean import clean_text, one_line
 from snapshots.render.note import marker_of, prose, write
 from snapshots.render.note_desk import answer_blocks
-from snapshots.words import Language, label, text_in
+from snapshots.words import Language, label, language_for, text_in
 
 if TYPE_CHECKING:
     from pipeline.desk.intake_options import QuestionOptions
@@ -61,7 +61,7 @@ class Asking:
         held = self.replies.held(system.name, ticket_id)
         if held.noted:
             return ()
-        language: Language = "zh" if snapshot.ticket.language == "zh" else "en"
+        language = language_for(snapshot.ticket.language)
         # A note that cannot be changed is a new one for each reply.
         name = f"{ticket_id}\0answers" if system.edits else f"{ticket_id}\0answers\0{held.last}"
         marker = marker_of(system.name, name)

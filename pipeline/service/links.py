@@ -10,6 +10,7 @@ from fastapi import Response
 
 from snapshots.render.blocks import Links
 from snapshots.store import SnapshotNotFound, StoreError
+from snapshots.words import language_for
 
 if TYPE_CHECKING:
     from itsdangerous import URLSafeTimedSerializer
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pipeline.desk.room import Rooms
     from pipeline.service.options import ServiceOptions
     from snapshots.store import Store
-    from snapshots.words import Language
 
 # Neither a search engine nor the next page's server has any business with a snapshot; it needs no script of anybody's.
 HEADERS = {
@@ -70,7 +70,7 @@ class Pages:
             return _told(404, "There is no such snapshot here any more.")
         except StoreError:
             return _told(503, "The snapshot cannot be read now.")
-        language: Language = "zh" if snapshot.ticket.language == "zh" else "en"
+        language = language_for(snapshot.ticket.language)
         return Response(
             RENDERERS["html"](snapshot, language=language), headers=HEADERS, media_type="text/html; charset=utf-8"
         )

@@ -33,7 +33,7 @@ from pipeline.service.bodies import TooLong, body_parts, json_answer
 from pipeline.service.links import FORM_HEADERS, HEADERS
 from snapshots.model import Question, Questionnaire, Text
 from snapshots.store import SnapshotNotFound, StoreError
-from snapshots.words import text_in
+from snapshots.words import language_for, text_in
 
 if TYPE_CHECKING:
     from pipeline.desk.intake_options import QuestionOptions
@@ -381,8 +381,7 @@ def _shown(one: Question, language: Language, given: Mapping[str, str], zone: st
 
 
 def _language(opened: Opened, lang: str) -> Language:
-    own = "zh" if opened.snapshot.ticket.language == "zh" else "en"
-    return "zh" if lang == "zh" or (lang != "en" and own == "zh") else "en"
+    return language_for(opened.snapshot.ticket.language, lang if lang in {"en", "zh"} else "auto")
 
 
 def _page(status: int, language: Language, heading: str, lines: list[tuple[str, str]], **shown: Any) -> Response:
@@ -422,7 +421,7 @@ def _refusal(why: str, lang: str, *, json: bool = False) -> Response:
     status, told = _REFUSED[why]
     if json:
         return _json(status, {"error": told})
-    language: Language = "zh" if lang == "zh" else "en"
+    language = language_for(lang)
     both = [(told.en, "" if language == "en" else "en"), (told.zh, "" if language == "zh" else "zh-CN")]
     return _page(status, language, text_in(_FAILED, language), both if language == "en" else both[::-1])
 

@@ -24,6 +24,7 @@ from pipeline.tickets.system import SystemBroken, SystemUnavailable
 from pipeline.uploads import uploads_for
 from pipeline.values import Ticket
 from snapshots.store import StoreError
+from snapshots.words import language_for
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -224,7 +225,7 @@ class Bench:
             attached = attach_waiting(
                 system,
                 job.ticket_id,
-                "zh" if ticket.language == "zh" else "en",
+                language_for(ticket.language),
                 _said(failure),
                 f"{when:%Y-%m-%d %H:%M} UTC",
                 known=job.note_id,
