@@ -117,6 +117,7 @@ def test_one_bad_file_hides_no_other(tmp_path):
     assert [one.id for one in found.entries] == ["good"]
     assert len(found.problems) == 3
     assert any("leads out" in problem for problem in found.problems)
+    assert "bad.md: is not UTF-8 (byte 0); save it as UTF-8" in found.problems
 
 
 def test_an_edited_entry_is_left_alone(tmp_path):

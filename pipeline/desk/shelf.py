@@ -86,7 +86,10 @@ def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> Shelf:
         try:
             data = _bytes(root, name)
             entry = read_entry(data.decode("utf-8"), name)
-        except (UsageError, UnicodeDecodeError, OSError) as error:
+        except UnicodeDecodeError as error:
+            problems.append(f"{name}: is not UTF-8 (byte {error.start}); save it as UTF-8")
+            continue
+        except (UsageError, OSError) as error:
             told = str(error)
             problems.append(told if told.startswith(name) else f"{name}: {told}")
             continue
