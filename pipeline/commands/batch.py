@@ -19,7 +19,9 @@ from pipeline.commands.options import (
     debug_option,
     from_options,
     language_of,
+    language_option,
     moment_of,
+    output_option,
 )
 from pipeline.console import Meter, emit, say, terminal_width
 from pipeline.errors import SnapshotError, UsageError
@@ -87,17 +89,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --attach: how many notes a minute.",
 )
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Format."
-)
-@click.option(
-    "--language",
-    "-l",
-    type=click.Choice(["auto", "en", "zh"]),
-    default="auto",
-    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-    help="auto is the machine's language.",
-)
+@output_option
+@language_option("the machine's language")
 @from_options
 @debug_option
 def batch(

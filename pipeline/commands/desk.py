@@ -13,10 +13,10 @@ from pipeline.commands.desk_intake import COMMANDS as INTAKE
 from pipeline.commands.desk_knowledge import ask, knowledge
 from pipeline.commands.desk_remote import collect, collections
 from pipeline.commands.desk_sentence import sentence
-from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
+from pipeline.commands.desk_shown import said_in, show_json
 from pipeline.commands.desk_tasks import tasks
 from pipeline.commands.opened import opened_store
-from pipeline.commands.options import From, debug_option, from_options
+from pipeline.commands.options import From, debug_option, from_options, language_option, output_option
 from pipeline.console import emit, say
 from pipeline.errors import TicketNotFound
 

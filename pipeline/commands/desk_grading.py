@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.desk_shown import in_minutes, language_option, output_option, show_json
+from pipeline.commands.desk_shown import in_minutes, show_json
 from pipeline.commands.opened import opened_store
-from pipeline.commands.options import NAME, From, debug_option, from_options
+from pipeline.commands.options import NAME, From, debug_option, from_options, language_option, output_option
 from pipeline.console import columns, emit, say, write_file
 from pipeline.desk.enquiry import (
     check_span,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
+from pipeline.commands.desk_shown import said_in, show_json
 from pipeline.commands.opened import opened_store
-from pipeline.commands.options import NAME, PATH, From, debug_option, from_options
+from pipeline.commands.options import NAME, PATH, From, debug_option, from_options, language_option, output_option
 from pipeline.console import columns, emit, say, write_file
 from pipeline.desk.enquiry import doubts_of, entries_of_symptom, knowledge_folder, known_answers, open_answers, today
 from pipeline.errors import SnapshotError, UsageError

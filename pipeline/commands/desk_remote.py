@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.desk_shown import in_minutes, language_option, output_option, said_in, show_json
-from pipeline.commands.options import NAME, PATH, Asked, Duration, From, asked_options, debug_option, from_options
+from pipeline.commands.desk_shown import in_minutes, said_in, show_json
+from pipeline.commands.options import (
+    NAME,
+    PATH,
+    Asked,
+    Duration,
+    From,
+    asked_options,
+    debug_option,
+    from_options,
+    language_option,
+    output_option,
+)
 from pipeline.commands.tickets import ticket_of_system
 from pipeline.console import columns, emit, say, write_file
 from pipeline.errors import TicketNotFound, UsageError

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from pipeline.commands.desk_shown import language_option, output_option, said_in, show_json
+from pipeline.commands.desk_shown import said_in, show_json
 from pipeline.commands.opened import opened_store
-from pipeline.commands.options import From, debug_option, from_options
+from pipeline.commands.options import From, debug_option, from_options, language_option, output_option
 from pipeline.console import emit, say
 from pipeline.errors import UsageError
 from snapshots.model import Text

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import click
-
-from pipeline.commands.options import Command
 from pipeline.console import emit
 
 if TYPE_CHECKING:
     from snapshots.model import CustomerMessage, Text
-
-output_option = click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
-)
-
-
-def language_option(auto: str) -> Callable[[Command], Command]:
-    """The option `--language`; `auto` says which language that is when none is named."""
-    return click.option(
-        "--language",
-        "-l",
-        type=click.Choice(["auto", "en", "zh"]),
-        default="auto",
-        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-        help=f"auto is {auto}.",
-    )
 
 
 def show_json(value: object) -> None:

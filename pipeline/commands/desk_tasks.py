@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.commands.desk_knowledge import folder_option, known_faults
-from pipeline.commands.desk_shown import in_minutes, output_option, show_json
+from pipeline.commands.desk_shown import in_minutes, show_json
 from pipeline.commands.opened import opened_store
-from pipeline.commands.options import PATH, From, debug_option, from_options
+from pipeline.commands.options import PATH, From, debug_option, from_options, output_option
 from pipeline.console import columns, emit, say
 from pipeline.desk.enquiry import knowledge_folder, open_task
 from pipeline.errors import UsageError

@@ -11,7 +11,7 @@ import click
 
 from pipeline.commands.codes import PARTIAL
 from pipeline.commands.opened import opened_store
-from pipeline.commands.options import NAME, From, View, debug_option, from_options, view_options
+from pipeline.commands.options import NAME, From, View, debug_option, from_options, output_option, view_options
 from pipeline.commands.shown import find_snapshot, show_snapshot
 from pipeline.console import columns, emit, line_of, say
 from pipeline.errors import SnapshotError, UsageError
@@ -124,9 +124,7 @@ def notify_receivers(*, snapshot: str, names: tuple[str, ...], page: str, dry_ru
 
 
 @click.command("list")
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
-)
+@output_option
 @click.option("--limit", "-n", type=click.IntRange(min=1), help="Only the newest so many.")
 @from_options
 @debug_option

@@ -17,6 +17,7 @@ from pipeline.commands.options import (
     engine_options,
     from_options,
     moment_of,
+    output_option,
 )
 from pipeline.console import Progress, columns, emit, say
 from pipeline.errors import NoSourceReached, Refused, SourceRefused, SourceUnavailable, UsageError
@@ -48,9 +49,7 @@ _DEAD = 10
 )
 @click.option("--timezone", type=Zone(), help="Zone of times in files that have none; otherwise UTC.")
 @click.option("--replace", is_flag=True, help="Replace the catalogue that is in --out.")
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
-)
+@output_option
 @engine_options
 @from_options
 @debug_option

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.codes import INTERRUPTED, MISSED, PARTIAL
-from pipeline.commands.options import PATH, Duration, From, debug_option, from_options, language_of
+from pipeline.commands.options import PATH, Duration, From, debug_option, from_options, language_of, language_option
 from pipeline.console import Counter, emit, say, terminal_width, write_file
 from pipeline.errors import UsageError
 
@@ -43,14 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write the report as JSON to FILE as well.")
 @click.option("--plot", type=PATH, metavar="FILE", help="Write the reliability plot as SVG to FILE as well.")
-@click.option(
-    "--language",
-    "-l",
-    type=click.Choice(["auto", "en", "zh"]),
-    default="auto",
-    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-    help="auto is the machine's language.",
-)
+@language_option("the machine's language")
 @from_options
 @debug_option
 def backtest(
@@ -129,14 +122,7 @@ def backtest(
     help="The share of located cases that must name the label's own class.",
 )
 @click.option("--write-cases", type=PATH, metavar="FILE", help="Write the cases, as the judge meets them, to FILE.")
-@click.option(
-    "--language",
-    "-l",
-    type=click.Choice(["auto", "en", "zh"]),
-    default="auto",
-    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-    help="auto is the machine's language.",
-)
+@language_option("the machine's language")
 @from_options
 @debug_option
 def learn_weights(

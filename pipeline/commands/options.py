@@ -329,6 +329,18 @@ def _turn_on_debugging(_ctx: click.Context, _parameter: click.Parameter, value: 
         os.environ["PROBLEM_SNAPSHOT_DEBUG"] = "1"
 
 
+def language_option(auto: str) -> Callable[[Command], Command]:
+    """The option `--language`; `auto` says which language that is when none is named."""
+    return click.option(
+        "--language",
+        "-l",
+        type=click.Choice(["auto", "en", "zh"]),
+        default="auto",
+        envvar="PROBLEM_SNAPSHOT_LANGUAGE",
+        help=f"auto is {auto}.",
+    )
+
+
 def says_profile_but_no_bundle() -> bool:
     """Whether the profile was asked for in this very call, while the bundle was only found around the ticket.json."""
     context = click.get_current_context()
@@ -336,6 +348,9 @@ def says_profile_but_no_bundle() -> bool:
     return context.get_parameter_source("profile") is written and context.get_parameter_source("bundle") is not written
 
 
+output_option = click.option(
+    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
+)
 bundle_option = click.option(
     "--bundle", type=PATH, metavar="DIR", help="A bundle (folder or .zip), or a folder of bundles."
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.opened import open_sources
-from pipeline.commands.options import NAME, Duration, From, bundle_option, debug_option, from_options
+from pipeline.commands.options import NAME, Duration, From, bundle_option, debug_option, from_options, output_option
 from pipeline.console import columns, emit, say
 from pipeline.errors import TicketNotFound, UsageError
 
@@ -169,9 +169,7 @@ def jobs() -> None:
 @click.option("--state", "states", type=click.Choice(_STATES), multiple=True, help="Only these; repeatable.")
 @click.option("--system", metavar="NAME", help="Only this ticket system's.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most, newest first.")
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
-)
+@output_option
 @from_options
 @debug_option
 def list_jobs(*, states: tuple[str, ...], system: str | None, limit: int, output: str, where: From) -> None:
@@ -193,9 +191,7 @@ def list_jobs(*, states: tuple[str, ...], system: str | None, limit: int, output
 
 @jobs.command("show")
 @click.argument("delivery", metavar="DELIVERY|TICKET")
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
-)
+@output_option
 @from_options
 @debug_option
 def show_job(*, delivery: str, output: str, where: From) -> None:
@@ -259,9 +255,7 @@ def drop_jobs(*, deliveries: tuple[str, ...], dead: bool, reason: str, where: Fr
 @click.option("--state", "states", type=click.Choice(_MESSAGE_STATES), multiple=True, help="Only these; repeatable.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most, newest first.")
 @click.option("--retry", "again", metavar="ID", multiple=True, help="Send this one again; repeatable.")
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True, help="The format."
-)
+@output_option
 @from_options
 @debug_option
 def list_messages(*, states: tuple[str, ...], limit: int, again: tuple[str, ...], output: str, where: From) -> None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.opened import open_sources
-from pipeline.commands.options import NAME, PATH, Duration, From, View, debug_option, from_options, language_of
+from pipeline.commands.options import (
+    NAME,
+    PATH,
+    Duration,
+    From,
+    View,
+    debug_option,
+    from_options,
+    language_of,
+    language_option,
+)
 from pipeline.commands.shown import file_name, rendered, show_snapshot
 from pipeline.console import emit, on_one_line, say, write_file
 from pipeline.errors import SnapshotError, UsageError
@@ -150,14 +160,7 @@ def examples_folder() -> Path:
 @click.option(
     "--out", type=PATH, default=Path("demo-out"), show_default=True, metavar="DIR", help="Where the pages are written."
 )
-@click.option(
-    "--language",
-    "-l",
-    type=click.Choice(["auto", "en", "zh"]),
-    default="auto",
-    envvar="PROBLEM_SNAPSHOT_LANGUAGE",
-    help="Language.",
-)
+@language_option("each ticket's language")
 @click.option("--full", is_flag=True, help="Everything, not only the first screen.")
 @debug_option
 def demo(*, out: Path, language: str, full: bool) -> None:
