@@ -34,7 +34,7 @@ def desk() -> None:
     problem-snapshot desk index                 read the history that [defaults.desk] names
     problem-snapshot desk similar TK-1042       what was like it, and how that was solved
     problem-snapshot desk route TK-1042         who should take it, and why
-    problem-snapshot desk ask "report is slow"          what is known about it
+    problem-snapshot desk ask "the card expired"        what is known about it
     problem-snapshot desk tasks list                    what solved tickets are still to teach
     problem-snapshot desk severity TK-1042              how grave it is, and why
     problem-snapshot desk sentence TK-1042              what its customer may be told

@@ -70,6 +70,11 @@ class _Gathered:
     def worse(self, availability: str) -> None:
         self.availability = max(self.availability, availability, key=AVAILABILITY.index)
 
+    def risk_money(self) -> None:
+        """Money at risk: whoever fears for his money is not helped by what still works."""
+        self.money = True
+        self.worse("blocked")
+
     def because(self, en: str, zh: str, *findings: str) -> None:
         self.reasons.append(SeverityReason(statement=Text(en=en, zh=zh), findings=list(findings)))
 
@@ -84,7 +89,8 @@ def severity_of(
 ) -> Severity:
     """The severity of the ticket of `snapshot`; `fields` are the ticket's own fields beside the questionnaire.
 
-    `with_meaning` reads its sentences by what they mean, too, which can raise the level and needs the extra `meaning`. Raises `UsageError` for a table or a calendar that cannot be used.
+    `with_meaning` reads its sentences by what they mean, too, which can raise the level and needs the extra `meaning`. Raises
+    `UsageError` for a table or a calendar that cannot be used.
     """
     table = read_table(options.severity)
     facts = facts_of(snapshot, fields, failing, table, with_meaning=with_meaning)
@@ -175,8 +181,6 @@ def facts_of(
     _read_orders(found, snapshot)
     _read_diagnosis(found, snapshot, table)
     _read_contract(found, answers, table)
-    if found.money:
-        found.worse("blocked")
     if found.availability == "question":
         found.because(
             "Neither the ticket nor the records speak of something that fails.", "工单与记录中都没有出现故障的说法。"
@@ -227,7 +231,7 @@ def _read_words(found: _Gathered, text: str, table: Table) -> None:
         found.worse("impaired")
         found.because(f"The ticket speaks of data security: “{quote}”.", f"工单提到数据安全：“{quote}”。")
     if quote := next(_matches(text, table, "money_at_risk"), None):
-        found.money = True
+        found.risk_money()
         found.because(f"The ticket speaks of money at risk: “{quote}”.", f"工单提到资金风险：“{quote}”。")
     if quote := next(_matches(text, table, "blocked"), None):
         found.worse("blocked")
@@ -246,7 +250,7 @@ _KINDS = {
     "batch_blocked": ("batch", "blocked", "many who cannot pay or use the service", "大批客户无法支付或使用"),
     "batch_impaired": ("batch", "impaired", "many who are impaired", "大批客户受影响"),
     "several_blocked": ("several", "blocked", "several who cannot pay or use the service", "多位客户无法支付或使用"),
-    "money": ("one", "blocked", "money at risk", "资金风险"),
+    "money": ("one", "impaired", "money at risk", "资金风险"),
     "one": ("one", "impaired", "something that goes wrong", "使用受影响"),
 }
 
@@ -260,7 +264,8 @@ def _read_meaning(found: _Gathered, worded: Sequence[Worded]) -> None:
         before = (found.size, found.availability, found.money, found.security)
         found.wider(size)
         found.worse(availability)
-        found.money |= one.kind == "money"
+        if one.kind == "money":
+            found.risk_money()
         found.security |= one.kind == "security"
         if before != (found.size, found.availability, found.money, found.security):
             quote, share = " ".join(one.sentence.split())[:_QUOTE], f"{one.probability:.0%}"
@@ -318,7 +323,7 @@ def _read_diagnosis(found: _Gathered, snapshot: ProblemSnapshot, table: Table) -
     found.worse("impaired")
     found.because(f"A fault was located: {name.en}.", f"已定位故障：{name.zh}。", *cited)
     if names & set(table.faults.money_at_risk):
-        found.money = True
+        found.risk_money()
         found.because("That fault puts the customer's money at risk.", "该故障涉及客户资金风险。", *cited)
     if names & set(table.faults.data_security):
         found.security = True
