@@ -273,7 +273,7 @@ def graph(
     """Show problem - cause - solution - product, as a list, a picture or a file for other tools.
 
     \b
-    problem-snapshot desk knowledge graph --symptom "the card expired"
+    problem-snapshot desk knowledge graph --symptom "report loads slowly"
     problem-snapshot desk knowledge graph -o svg --out knowledge.svg
     """
     from pipeline.desk import graph as graphs
