@@ -104,7 +104,7 @@ def _is_phone_abroad(match: Any) -> bool:
     import phonenumbers
 
     try:
-        return bool(phonenumbers.is_valid_number(phonenumbers.parse("+" + match.group(2).lstrip("+%2Bb"), None)))
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse(re2.sub("^%2[Bb]", "+", match.group(2)), None)))
     except phonenumbers.NumberParseException:
         return False
 
